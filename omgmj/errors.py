@@ -1,0 +1,152 @@
+"""Every exception that omgmj raises, in one tree under `OmgmjError`.
+
+What an error means to a wait is decided in `protocol`; here each error only carries its facts.
+All of them pickle and copy, and those that are about one task carry its ID in `task_id`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from omgmj.models import Task
+
+
+class OmgmjError(Exception):
+    """The root of all errors of this package.
+
+    `task_id` is the ID of the task that the error is about, or None where it is about no single one.
+    """
+
+    task_id: int | None = None
+
+    def about(self, task_id: int) -> Self:
+        """Return a copy of this error that carries `task_id`, with a traceback of its own."""
+        twin = copy.copy(self)
+        twin.task_id = task_id
+        twin.__cause__ = self.__cause__
+        twin.__suppress_context__ = self.__suppress_context__
+        return twin
+
+
+class UsageError(OmgmjError, ValueError):
+    """Local misuse, found before anything was sent."""
+
+
+class SessionClosed(UsageError):
+    """The session was closed, before this call or while it waited."""
+
+
+class TransportError(OmgmjError, ConnectionError):
+    """No answer: the connection could not be made, or broke."""
+
+
+class ExchangeTimeout(TransportError, TimeoutError):
+    """No answer within `request_timeout` seconds."""
+
+
+class ServiceError(OmgmjError):
+    """The service answered, and its answer is no.
+
+    `status` is the HTTP status, `code` the `statusCode` of the body (None where the body is no envelope),
+    `message` the body's own words, `retry_after` the seconds the service asked to be left alone for.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status: int = 0,
+        code: int | None = None,
+        message: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+class AuthError(ServiceError):
+    """The service does not take the token, or no token could be had."""
+
+
+class RateLimited(ServiceError):
+    """The service answered 429: too many requests."""
+
+
+class TaskNotFound(ServiceError):
+    """The service does not know the task's ID."""
+
+
+class DecodeError(OmgmjError):
+    """An answer that cannot be read.
+
+    `field` names the place as a path (`$.data.status`; `$` is the whole body), `body` is the answer as it came.
+    """
+
+    def __init__(self, text: str, *, field: str = "$", body: bytes = b"") -> None:
+        super().__init__(text)
+        self.field = field
+        self.body = body
+
+
+class WaitError(OmgmjError):
+    """A wait ended although its task did not.
+
+    `last` is the last record seen (None where there was none), `elapsed` the seconds since the wait began,
+    `queries` the looks at this task's ID while it was being watched. The task itself goes on at the service:
+    call `wait` with the same ID again to go on waiting.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        task_id: int | None = None,
+        last: Task | None = None,
+        elapsed: float = 0.0,
+        queries: int = 0,
+    ) -> None:
+        super().__init__(text)
+        self.task_id = task_id
+        self.last = last
+        self.elapsed = elapsed
+        self.queries = queries
+
+
+class WaitTimeout(WaitError, TimeoutError):
+    """The wait's `timeout` passed before the task came to its end."""
+
+
+class Stalled(WaitError, TimeoutError):
+    """Status and progress did not change for `stall` seconds of successful looks."""
+
+
+class GaveUp(WaitError):
+    """The backoff policy said stop, or could not say when to look again."""
+
+
+class TaskFailed(OmgmjError):
+    """A task's final record is no success; raised by `Task.raise_for_failure` only. `task` is the record."""
+
+    def __init__(self, text: str, *, task: Task | None = None) -> None:
+        super().__init__(text)
+        self.task = task
+        self.task_id = task.id if task is not None else None
+
+
+class WatchErrors(OmgmjError, ExceptionGroup[OmgmjError]):
+    """What a watch could not bring to an end: one error an ID, each with its `task_id`."""
+
+    def derive(self, excs: Sequence[OmgmjError], /) -> WatchErrors:  # type: ignore[override]
+        """Keep the type when the group is split."""
+        return WatchErrors(self.message, excs)
+
+    @property
+    def task_ids(self) -> tuple[int, ...]:
+        """The IDs that came to no end, in the order of their errors."""
+        return tuple(error.task_id for error in self.exceptions if isinstance(error, OmgmjError) and error.task_id)

@@ -1,0 +1,158 @@
+"""The values that users hold: tasks, actions, statuses, and the table of which status ends a task.
+
+All are immutable and hashable. How they are read from the wire is `codec`'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from omgmj.errors import TaskFailed, UsageError
+
+
+class Status(StrEnum):
+    """The status words that are known; a word beyond these stays the plain string it was."""
+
+    NOT_START = "NOT_START"
+    SUBMITTED = "SUBMITTED"
+    IN_PROGRESS = "IN_PROGRESS"
+    MODAL = "MODAL"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CANCEL = "CANCEL"
+
+
+# The one table of statuses. A task moves from a smaller number to a larger one and never back; words with the
+# same number have no order among them, and neither has an unknown word.
+STATUS_ORDER: Mapping[str, int] = {
+    Status.NOT_START: 0,
+    Status.SUBMITTED: 1,
+    Status.IN_PROGRESS: 2,
+    Status.MODAL: 2,
+    Status.SUCCESS: 3,
+    Status.FAILURE: 3,
+    Status.CANCEL: 3,
+}
+TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.CANCEL})
+
+
+class Secret:
+    """A string that shows itself to nobody who does not ask by name. `of` names where it came from, for messages."""
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        """Keep `value`; `UsageError` unless it is one run of visible ASCII characters."""
+        if not isinstance(value, str):
+            raise UsageError(f"the token must be a string, not {type(value).__name__}; {_WHERE}")
+        if not value.strip():
+            raise UsageError(f"the token is missing or empty; {_WHERE}")
+        if not all("!" <= character <= "~" for character in value):
+            raise UsageError(
+                f"the token holds a space, a line break or a character beyond printable ASCII; {_WHERE}"
+            )
+        self.__value = value
+
+    def reveal(self) -> str:
+        """Return the string itself."""
+        return self.__value
+
+    def scrub(self, text: str) -> str:
+        """Return `text` with the secret taken out, should it stand there."""
+        return text.replace(self.__value, "***")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.__value == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.__value)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a Secret is not pickled")
+
+
+_WHERE = "pass it as Session(token) or set OMGMJ_TOKEN in the environment"
+
+
+@attrs.frozen
+class Action:
+    """Something that can be done next with a finished task; `label` or `emoji` may be empty."""
+
+    custom_id: str
+    emoji: str = ""
+    label: str = ""
+
+
+@attrs.frozen
+class Task:
+    """One task's record, as the service told it.
+
+    Times are aware datetimes, None until reached. `progress` is in percent, None where the service gave none that
+    can be read. `kind` is the wire's `action`: IMAGINE, UPSCALE, VARIATION, …
+    """
+
+    id: int
+    status: Status | str
+    pool: str | None = None
+    kind: str | None = None
+    progress: int | None = None
+    description: str | None = None
+    prompt: str | None = None
+    fail_reason: str | None = None
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    webhook_url: str | None = None
+    image_url: str | None = None
+    stored_image_url: str | None = None
+    actions: tuple[Action, ...] = ()
+    source: bytes = attrs.field(default=b"", eq=False, repr=False)
+    """The JSON text that the record was read from: the bare record, or the whole answer round it."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has come to its end; an unknown status word has where `finished_at` is set."""
+        if self.status in STATUS_ORDER:
+            return self.status in TERMINAL
+        return self.finished_at is not None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the task ended well."""
+        return self.status == Status.SUCCESS
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task ended, and not well."""
+        return self.is_terminal and not self.succeeded
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The record as it came, with the wire's names; decoded anew at each call, empty for a task made by hand."""
+        if not self.source:
+            return {}
+        value = json.loads(self.source)
+        return value["data"] if "statusCode" in value else value
+
+    def find_action(self, name: str) -> Action | None:
+        """Return the action whose label, emoji or custom ID is `name`; None where there is none."""
+        for action in self.actions:
+            if name and name in (action.label, action.emoji, action.custom_id):
+                return action
+        return None
+
+    def raise_for_failure(self) -> None:
+        """Raise `TaskFailed` where the task ended and not well."""
+        if self.failed:
+            raise TaskFailed(
+                f"task {self.id} ended as {self.status}: {self.fail_reason or 'no reason given'}", task=self
+            )

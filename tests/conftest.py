@@ -1,0 +1,49 @@
+"""What all tests share: virtual time for coroutines, and a check that no test leaves a task behind."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import looptime
+import pytest
+
+REQUIRED = frozenset(filter(None, os.environ.get("OMGMJ_REQUIRE", "").split(",")))
+"""Real parts that must be there: a test that needs one fails without it instead of skipping."""
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Run coroutines on an event loop with virtual time, or on a plain one where the test says `real_time`."""
+    if request.node.get_closest_marker("real_time"):
+        return "asyncio", {}
+    return "asyncio", {"loop_factory": lambda: looptime.new_event_loop(start=0)}
+
+
+@pytest.fixture(autouse=True)
+def no_task_left(request: pytest.FixtureRequest) -> None:
+    """Fail a test that leaves a task in the loop: the runner would cancel it in silence."""
+    if isinstance(request.node, pytest.Function) and inspect.iscoroutinefunction(request.node.obj):
+        request.getfixturevalue("_tasks_watched")
+
+
+@pytest.fixture
+async def _tasks_watched(anyio_backend: object) -> AsyncIterator[None]:
+    yield
+    for _ in range(5):
+        await asyncio.sleep(0)
+    own = asyncio.current_task()
+    left = {task for task in asyncio.all_tasks() if task is not own and "TestRunner" not in str(task.get_coro())}
+    assert not left, f"tasks left in the loop: {left}"
+
+
+def need(part: str, found: object) -> None:
+    """Skip a test that needs `part` where it is missing; fail instead where OMGMJ_REQUIRE names it."""
+    if not found:
+        text = f"{part} is not on this machine"
+        if part in REQUIRED:
+            pytest.fail(text)
+        pytest.skip(text)
