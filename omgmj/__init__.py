@@ -1,1 +1,85 @@
-"""omgmj."""
+"""An asyncio client for OhMyGPT's Midjourney HTTP API whose main job is waiting for tasks.
+
+Start at `Session`. Errors are a tree under `OmgmjError`. A fake service for tests is `omgmj.testing.FakeService`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omgmj.errors import (
+    AuthError,
+    DecodeError,
+    ExchangeTimeout,
+    GaveUp,
+    OmgmjError,
+    RateLimited,
+    ServiceError,
+    SessionClosed,
+    Stalled,
+    TaskFailed,
+    TaskNotFound,
+    TransportError,
+    UsageError,
+    WaitError,
+    WaitTimeout,
+    WatchErrors,
+)
+
+if TYPE_CHECKING:
+    from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
+    from omgmj.models import Action, Stats, Status, Task
+    from omgmj.session import Session
+    from omgmj.watch import Follow, Watch
+else:
+    # Imported at the first use, so that `import omgmj` costs little.
+    _LAZY = {
+        **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff"),
+        **dict.fromkeys(("Action", "Stats", "Status", "Task"), "models"),
+        "Session": "session",
+        **dict.fromkeys(("Follow", "Watch"), "watch"),
+    }
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _LAZY:
+            raise AttributeError(f"module 'omgmj' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"omgmj.{_LAZY[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LAZY})
+
+
+__all__ = [
+    "Action",
+    "Adaptive",
+    "AuthError",
+    "DecodeError",
+    "ExchangeTimeout",
+    "Exponential",
+    "Facts",
+    "Fixed",
+    "Follow",
+    "GaveUp",
+    "OmgmjError",
+    "Policy",
+    "RateLimited",
+    "Retry",
+    "ServiceError",
+    "Session",
+    "SessionClosed",
+    "Stalled",
+    "Stats",
+    "Status",
+    "Task",
+    "TaskFailed",
+    "TaskNotFound",
+    "TransportError",
+    "UsageError",
+    "WaitError",
+    "WaitTimeout",
+    "Watch",
+    "WatchErrors",
+]

@@ -22,7 +22,7 @@ class OmgmjError(Exception):
 
     task_id: int | None = None
 
-    def about(self, task_id: int) -> Self:
+    def about(self, task_id: int | None) -> Self:
         """Return a copy of this error that carries `task_id`, with a traceback of its own."""
         twin = copy.copy(self)
         twin.task_id = task_id

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from omgmj.errors import TaskFailed, UsageError
+from omgmj.errors import DecodeError, TaskFailed, UsageError
 
 
 class Status(StrEnum):
@@ -43,7 +43,7 @@ TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.CANCEL})
 
 
 class Secret:
-    """A string that shows itself to nobody who does not ask by name. `of` names where it came from, for messages."""
+    """A string that shows itself to nobody who does not ask by name."""
 
     __slots__ = ("__value",)
 
@@ -66,6 +66,10 @@ class Secret:
     def scrub(self, text: str) -> str:
         """Return `text` with the secret taken out, should it stand there."""
         return text.replace(self.__value, "***")
+
+    def scrub_bytes(self, data: bytes) -> bytes:
+        """Return `data` with the secret taken out, should it stand there."""
+        return data.replace(self.__value.encode(), b"***")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self.__value == other.reveal()
@@ -137,11 +141,20 @@ class Task:
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The record as it came, with the wire's names; decoded anew at each call, empty for a task made by hand."""
+        """The record as it came, with the wire's names; decoded anew at each call, empty for a task made by hand.
+
+        `DecodeError` where the standard library's json cannot read what orjson could: nested too deeply, or a number
+        of thousands of digits.
+        """
         if not self.source:
             return {}
-        value = json.loads(self.source)
-        return value["data"] if "statusCode" in value else value
+        try:
+            value: dict[str, Any] = json.loads(self.source)
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(f"the record of task {self.id} cannot be read again: {error}", body=self.source) from None
+        data = value.get("data")
+        # A record always has a status, so an object in `data` that has one is the record, and `value` its envelope.
+        return data if isinstance(data, dict) and "status" in data else value
 
     def find_action(self, name: str) -> Action | None:
         """Return the action whose label, emoji or custom ID is `name`; None where there is none."""
@@ -156,3 +169,21 @@ class Task:
             raise TaskFailed(
                 f"task {self.id} ended as {self.status}: {self.fail_reason or 'no reason given'}", task=self
             )
+
+
+@attrs.frozen
+class Stats:
+    """What a session has done and is doing, at one moment.
+
+    `queries` are the requests sent so far, `retries` those of them that repeated a direct call, `rate_limited` the
+    answers 429; `pace` is how many requests a second are allowed just now. `watched` IDs are waited for, of which
+    `overdue` ones are due and have no request out; `in_flight` requests are out.
+    """
+
+    queries: int
+    retries: int
+    rate_limited: int
+    pace: float
+    watched: int
+    in_flight: int
+    overdue: int

@@ -1,0 +1,286 @@
+"""One call to the service: the token, the time it may take, what the pace learns from the answer, and retries.
+
+`once` is a single exchange, for whoever holds a slot of the gate; `call` takes slots itself and repeats what is
+transient. Whether an answer is good is `protocol`'s business, handed in as `read`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import ipaddress
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+
+from omgmj.backoff import Retry
+from omgmj.errors import AuthError, ExchangeTimeout, OmgmjError, RateLimited, ServiceError, SessionClosed, UsageError
+from omgmj.gate import Gate
+from omgmj.models import Secret
+from omgmj.protocol import Answer, Meaning, Request, meaning
+from omgmj.transport import Transport
+
+T = TypeVar("T")
+Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
+
+GRACE = 5.0
+"""Seconds that a token callable is asked again for, while it still returns the token that was refused."""
+GRACE_STEP = 0.5
+MAX_RENEWALS = 2
+"""New tokens that may be refused in a row before the account is taken to be at fault."""
+UNAUTHORIZED = 401
+
+
+def check_base_url(url: object) -> str:
+    """Return `url` without a slash at its end; `UsageError` unless it is https, or http to a loopback host."""
+    if not isinstance(url, str):
+        raise UsageError(f"base_url must be a string, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise UsageError(f"base_url {url!r} is no URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"base_url must begin with https:// and name a host; got {url!r}")
+    if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
+        raise UsageError("base_url must have no query, fragment or user name")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise UsageError(f"base_url must be https, as the token goes with each request; http only to loopback: {url!r}")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Credentials:
+    """The token, held masked; a callable is asked at the first use, and again after a 401."""
+
+    def __init__(self, token: Token) -> None:
+        self._ask = token if callable(token) else None
+        self._secret = None if callable(token) else Secret(token)
+        self._lock = anyio.Lock()
+        self._renewals = 0
+        self._refused_at = -math.inf
+
+    async def current(self) -> Secret:
+        """Return the token to send; `AuthError` where the callable fails, `UsageError` where it returns rubbish."""
+        if self._secret is None:
+            async with self._lock:
+                if self._secret is None:
+                    self._secret = await self._fetch()
+        return self._secret
+
+    def proved(self) -> None:
+        """Note that the token was taken."""
+        self._renewals = 0
+
+    async def renew(self, used: Secret, sent_at: float) -> bool:
+        """After a 401 to a request sent at `sent_at`: whether there is another token now.
+
+        The callable is asked once for all requests that are out, and for some seconds while it returns the old one.
+        """
+        if self._ask is None:
+            return False
+        async with self._lock:
+            if self._secret != used:
+                return True
+            if sent_at <= self._refused_at or self._renewals >= MAX_RENEWALS:
+                return False
+            for _ in range(int(GRACE / GRACE_STEP) + 1):
+                secret = await self._fetch()
+                if secret != used:
+                    self._secret = secret
+                    self._renewals += 1
+                    return True
+                await asyncio.sleep(GRACE_STEP)
+            self._refused_at = asyncio.get_running_loop().time()
+            return False
+
+    async def _fetch(self) -> Secret:
+        if self._ask is None:
+            raise AssertionError  # Only a callable is ever without a token.
+        try:
+            token = self._ask()
+            if inspect.isawaitable(token):
+                token = await token
+        except Exception as error:
+            raise AuthError(f"the token callable failed: {type(error).__name__}", status=UNAUTHORIZED) from error
+        return Secret(token)
+
+
+class Exchange:
+    """Calls to one service through one gate."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        base_url: str,
+        credentials: Credentials,
+        gate: Gate,
+        *,
+        request_timeout: float,
+        retry: Retry,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.queries = 0
+        self.retries = 0
+        self.rate_limited = 0
+        self._transport = transport
+        self._base_url = base_url
+        self._credentials = credentials
+        self._gate = gate
+        self._timeout = request_timeout
+        self._retry = retry
+        self._loop = loop
+        self._out: set[_Bound] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
+        """Make a direct call: wait for a slot, exchange, repeat what is transient while the request allows it.
+
+        `read` makes a value of the answer, never None, or raises.
+        """
+        failures = 0
+        with _Bound(self._out) as bound:
+            try:
+                while True:
+                    await self._gate.enter()
+                    try:
+                        value = await self._once(request, read, bound)
+                        if value is not None:
+                            return value
+                        continue
+                    except OmgmjError as error:
+                        failures += 1
+                        again = meaning(error) in (Meaning.TRANSIENT, Meaning.PACED) and request.idempotent
+                        if not again or failures >= self._retry.attempts:
+                            raise
+                        delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))  # noqa: S311 (jitter)
+                    finally:
+                        self._gate.leave()
+                    await asyncio.sleep(delay)
+                    self.retries += 1
+            except asyncio.CancelledError:
+                if (closed := bound.fired()) is not None:
+                    raise closed from None
+                raise
+
+    async def once(self, request: Request, read: Callable[[Answer], T]) -> T | None:
+        """Make one exchange, within `request_timeout`, for whoever holds a slot; `read` never returns None.
+
+        Return None where the token was refused and there is a new one: the request wants to be sent again.
+        """
+        with _Bound(self._out) as bound:
+            return await self._once(request, read, bound)
+
+    def close(self, error: SessionClosed) -> None:
+        """End all calls that are out with a copy of `error`."""
+        for bound in list(self._out):
+            bound.fire(error.about(None))
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _once(self, request: Request, read: Callable[[Answer], T], bound: _Bound) -> T | None:
+        sent_at = self._loop.time()
+        self._expire_at(bound, sent_at + self._timeout)
+        try:
+            token = await self._credentials.current()
+            self.queries += 1
+            answer = await self._transport.send(self._base_url, request, token)
+        except asyncio.CancelledError:
+            if (error := bound.fired()) is not None:
+                raise error from None
+            raise
+        finally:
+            bound.expires = math.inf
+        refused: OmgmjError | None = None
+        try:
+            value = read(answer)
+        except OmgmjError as error:
+            refused = error
+        now = self._loop.time()
+        if refused is None:
+            self._credentials.proved()
+            self._gate.pace.saw_success(now)
+            return value
+        clean = answer._replace(body=token.scrub_bytes(answer.body))
+        if clean != answer:
+            # The service tells the token back; what is raised must not.
+            try:
+                read(clean)
+            except OmgmjError as error:
+                refused = error
+        if isinstance(refused, RateLimited):
+            self.rate_limited += 1
+            self._gate.pace.saw_429(sent_at, now, refused.retry_after)
+        elif isinstance(refused, AuthError) and UNAUTHORIZED in (refused.status, refused.code):
+            if await self._credentials.renew(token, sent_at):
+                return None
+        elif not isinstance(refused, ServiceError) or refused.code is not None:
+            self._gate.pace.saw_success(now)
+        raise refused from None
+
+    # One timer for all exchanges: a timer each costs CPU, and those that are cancelled pile up in the loop.
+
+    def _expire_at(self, bound: _Bound, when: float) -> None:
+        bound.expires = when
+        if self._timer is None:
+            self._timer = self._loop.call_at(when, self._sweep, context=contextvars.Context())
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for bound in list(self._out):
+            if bound.expires <= now + 1e-6:
+                bound.fire(ExchangeTimeout(f"no answer within {self._timeout:g} s"))
+        wake = min((bound.expires for bound in self._out), default=math.inf)
+        if wake < math.inf:
+            self._timer = self._loop.call_at(wake, self._sweep, context=contextvars.Context())
+
+
+class _Bound:
+    """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own."""
+
+    __slots__ = ("_cancelling", "_error", "_out", "_task", "expires")
+
+    def __init__(self, out: set[_Bound]) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise UsageError("omgmj must be awaited in an asyncio task")
+        self.expires = math.inf
+        self._out = out
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._error: OmgmjError | None = None
+
+    def __enter__(self) -> _Bound:
+        self._out.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.discard(self)
+        if self._error is not None:
+            self._task.uncancel()  # It fired, and something swallowed the cancellation.
+
+    def fire(self, error: OmgmjError) -> None:
+        """Have the task's await end with `error`."""
+        if self._error is None:
+            self._error = error
+            self.expires = math.inf
+            self._task.cancel()
+
+    def fired(self) -> OmgmjError | None:
+        """In `except CancelledError`: return the error that was meant; None where somebody else cancelled."""
+        error, self._error = self._error, None
+        if error is None or self._task.uncancel() > self._cancelling:
+            return None
+        return error

@@ -1,0 +1,467 @@
+"""When to look at which ID, and what an answer means to those who wait: the scheduler, without clock or network.
+
+Each watched ID has a row in `roster`. A row is either in flight or has a due time, and a due time stands in one of two
+wheels: `fresh` for first looks and pushed IDs, `polls` for the rest. Whoever drives the planner takes what is due
+(`take`) and tells what came of it (`saw`, `unchanged`, `failed`, `again`).
+
+Interest and flight are apart. When the last one leaves, the look that is out comes home to nobody, and a new watch in
+between joins that row and starts no second look beside it. A push during a look makes one more look after it.
+
+What is accepted of an ID never goes back: statuses move up the order in `models`, progress only grows within one
+status, a terminal record always counts. A wait ends without an end when its deadline passes, when nothing moves for
+too long, when its policy says stop, or when its ID alone fails on and on.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum, auto
+from typing import NamedTuple
+
+from omgmj.backoff import Facts, Retry, check_delay
+from omgmj.errors import OmgmjError, UsageError
+from omgmj.models import STATUS_ORDER, Task
+from omgmj.protocol import Meaning
+from omgmj.roster import FRESH, IN_FLIGHT, NEVER, PUSHED, UNSEEN, Interest, Roster, Trait
+from omgmj.wheel import Wheel
+
+MIN_DELAY = 0.05
+"""Seconds between two looks at one ID at least, whatever the policy says."""
+PUSH_SPACING = 1.0
+BELIEVE_LOOKS, BELIEVE_SECONDS = 3, 10.0
+"""A service that says no about one ID is believed after so many looks over so many seconds of nothing else."""
+BELIEVE_SPACING = BELIEVE_SECONDS / (BELIEVE_LOOKS - 1)
+GIVE_UP_LOOKS, GIVE_UP_SECONDS = 8, 600.0
+"""An ID is given up after so many failed looks in a row over so many seconds, while others succeed."""
+
+
+class Why(Enum):
+    """Why a wait ended although its task did not."""
+
+    TIMEOUT = auto()
+    STALLED = auto()
+    GAVE_UP = auto()
+    FAILED = auto()
+
+
+class Ended(NamedTuple):
+    """A wait that ends without an end: whose, which ID, why, the error behind it, and the looks and record so far."""
+
+    interest: Interest
+    task_id: int
+    why: Why
+    error: OmgmjError | None
+    looks: int
+    last: bytes | None
+
+
+class Seen(NamedTuple):
+    """What a record meant: whether it is news, who waits for its ID (all of them done, where it is final), who ends."""
+
+    moved: bool
+    waiting: tuple[Interest, ...]
+    ended: list[Ended]
+
+
+class Planner:
+    """The schedule of all watched IDs. Times are seconds on one clock of the caller's; `roll` is chance in [0, 1)."""
+
+    def __init__(self, retry: Retry) -> None:
+        self._retry = retry
+        self._roster = Roster()
+        self._fresh = Wheel()
+        self._polls = Wheel()
+        self._trouble: dict[int, _Trouble] = {}
+        self._pushed: dict[int, float] = {}
+        self._last_success = -NEVER
+        self._traits: dict[Trait, Trait] = {}
+        self.in_flight = 0
+
+    # Interest: who comes, who goes, who is pushed.
+
+    @property
+    def watched(self) -> int:
+        """How many IDs somebody waits for."""
+        return self._roster.watched
+
+    def watch(self, interest: Interest, now: float, roll: float) -> list[Ended]:
+        """Take in all IDs of `interest`, but those that its sink waits for already; the first look is at once.
+
+        A waiter that comes late to an ID shares the looks that are made anyway, sooner where its policy wants them
+        sooner. Return those that its policy ends at once.
+        """
+        roster = self._roster
+        ended: list[Ended] = []
+        for task_id in interest.ids:
+            row = roster.open(task_id, now)
+            new = roster.who[row] is None
+            if not roster.join(row, interest) or roster.flags[row] & IN_FLIGHT:
+                continue
+            if new:
+                self._schedule(task_id, row, now, fresh=True)
+            elif interest.once:
+                self._schedule(task_id, row, min(now, roster.due[row]), fresh=True)
+            elif not math.isnan(roster.seen[row]):
+                due = roster.seen[row] + self._ask(task_id, row, interest, now, None, roll, ended)
+                if due < roster.due[row]:
+                    self._schedule(task_id, row, due, fresh=False)
+        roster.start_clock(interest)
+        return ended
+
+    def leave(self, interest: Interest) -> None:
+        """End the interest in all its IDs. No new look starts for an ID that nobody else waits for."""
+        for task_id in interest.ids:
+            if interest.pending:
+                self._drop(task_id, interest)
+
+    def drop(self, task_id: int, sink: object) -> bool:
+        """End the interest of a sink in one ID; return whether there was one."""
+        row = self._roster.rows.get(task_id)
+        waiting = () if row is None else self._roster.waiting(row)
+        return any(self._drop(task_id, interest) for interest in waiting if interest.sink is sink)
+
+    def waits(self, task_id: int, sink: object) -> bool:
+        """Whether a sink waits for the ID."""
+        row = self._roster.rows.get(task_id)
+        return row is not None and any(interest.sink is sink for interest in self._roster.waiting(row))
+
+    def push(self, task_id: int, now: float) -> None:
+        """Look at the ID once more, at most once a second; an ID that nobody waits for is ignored."""
+        row = self._roster.rows.get(task_id)
+        if row is None or self._roster.who[row] is None:
+            return
+        if self._roster.flags[row] & IN_FLIGHT:
+            self._roster.flags[row] |= PUSHED
+        else:
+            self._schedule_push(task_id, row, now)
+
+    # Looks: what is due, and what came of it.
+
+    def due_fresh(self) -> float:
+        """When the next first look or pushed look is due; infinite where there is none."""
+        return self._head(self._fresh, FRESH)
+
+    def due_poll(self) -> float:
+        """When the next poll is due; infinite where there is none."""
+        return self._head(self._polls, 0)
+
+    def take(self, *, fresh: bool) -> tuple[int, float]:
+        """Take the ID that `due_fresh` or `due_poll` told of: it is in flight from now on. Return when it was due."""
+        task_id = (self._fresh if fresh else self._polls).take()
+        roster = self._roster
+        row = roster.rows[task_id]
+        due = roster.due[row]
+        roster.due[row] = NEVER
+        roster.flags[row] = IN_FLIGHT
+        roster.looks[row] += 1
+        self.in_flight += 1
+        return task_id, due
+
+    def last(self, task_id: int) -> bytes | None:
+        """Return the last accepted record of a watched ID, as it came; None where there is none."""
+        row = self._roster.rows.get(task_id)
+        return None if row is None else self._roster.last[row]
+
+    def saw(
+        self, task: Task, now: float, roll: float, *, age: float | None = None, hint: float | None = None, look: bool
+    ) -> Seen:
+        """Take in a record. `look`: it answers the look that `take` gave out; else it came from elsewhere.
+
+        `age` is how many seconds the task has been running as the service tells it, `hint` how many it asks to be
+        left alone for.
+        """
+        row = self._home(task.id, look=look)
+        if row is None:
+            return Seen(moved=False, waiting=(), ended=[])
+        self._last_success = now
+        waiting = self._roster.waiting(row)
+        if task.is_terminal:
+            for interest in waiting:
+                self._drop(task.id, interest)
+            return Seen(moved=True, waiting=waiting, ended=[])
+        moved = self._accept(row, task, now)
+        if age is not None:
+            self._roster.born[row] = now - age
+        ended = self._answered(task.id, row, now, roll, hint, moved=moved)
+        return Seen(moved, self._roster.waiting(row), ended)
+
+    def unchanged(self, task_id: int, now: float, roll: float, *, hint: float | None = None) -> list[Ended]:
+        """Take in that a look found the last record again, to the letter."""
+        row = self._home(task_id, look=True)
+        if row is None:
+            return []
+        self._last_success = now
+        return self._answered(task_id, row, now, roll, hint, moved=False)
+
+    def failed(
+        self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float, *, outage: bool = False
+    ) -> list[Ended]:
+        """Take in that a look failed: it is due again, or the ID is given up. `outage`: nobody succeeds just now."""
+        row = self._home(task_id, look=True)
+        ended: list[Ended] = []
+        if row is not None:
+            delay = self._delay_after(task_id, row, error, meaning, now, roll, outage=outage)
+            for interest in self._roster.waiting(row):
+                if delay == NEVER:
+                    self._end(task_id, row, interest, Why.FAILED, error, ended)
+                elif interest.once and meaning is not Meaning.PACED:
+                    self._end(task_id, row, interest, Why.TIMEOUT, error, ended)
+            self._land(task_id, row, now, now + delay)
+        if outage:
+            # The probe stands for all that wanted one look only.
+            for interest in list(self._roster.once):
+                self._end_interest(interest, error, ended)
+        return ended
+
+    def again(self, task_id: int, now: float) -> None:
+        """Take in that a look came to nothing through no fault of the service or the ID: it is due at once."""
+        row = self._home(task_id, look=True)
+        if row is not None:
+            self._land(task_id, row, now, now)
+
+    def forgive(self) -> None:
+        """Forget the transient failures of all IDs: it was the service."""
+        for task_id in [i for i, trouble in self._trouble.items() if trouble.meaning is Meaning.TRANSIENT]:
+            del self._trouble[task_id]
+
+    # Time.
+
+    def next_deadline(self) -> float:
+        """When the next wait's `timeout` passes; infinite where none does."""
+        return self._roster.next_deadline()
+
+    def expire(self, now: float) -> list[Ended]:
+        """End the waits whose `timeout` has passed."""
+        ended: list[Ended] = []
+        for interest in self._roster.expired(now):
+            self._end_interest(interest, None, ended)
+        return ended
+
+    def overdue(self, now: float) -> int:
+        """Count the IDs whose time has come and whose look is not out yet."""
+        return sum(due <= now for due in self._roster.due)
+
+    def clear(self) -> None:
+        """End all waits; looks that are out come home to nobody."""
+        for task_id, row in list(self._roster.rows.items()):
+            for interest in self._roster.waiting(row):
+                self._drop(task_id, interest)
+
+    # Flight and due times.
+
+    def _home(self, task_id: int, *, look: bool) -> int | None:
+        """Bring a look home, where it was one; return the row where somebody still waits for it."""
+        row = self._roster.rows.get(task_id)
+        if row is None:
+            return None
+        if look:
+            self._roster.flags[row] &= ~IN_FLIGHT
+            self.in_flight -= 1
+        return None if self._settle(task_id, row) else row
+
+    def _drop(self, task_id: int, interest: Interest) -> bool:
+        row = self._roster.rows.get(task_id)
+        if row is None or not self._roster.part(row, interest):
+            return False
+        self._settle(task_id, row)
+        return True
+
+    def _settle(self, task_id: int, row: int) -> bool:
+        """Forget an ID that nobody waits for; return whether that is so."""
+        if not self._roster.settle(task_id, row):
+            return False
+        self._trouble.pop(task_id, None)
+        self._pushed.pop(task_id, None)
+        if not self._roster.rows:
+            self._fresh.clear()
+            self._polls.clear()
+        return True
+
+    def _land(self, task_id: int, row: int, now: float, due: float) -> None:
+        """Give a row that came home its next due time, unless nobody waits any more or a look is out again."""
+        if self._settle(task_id, row) or self._roster.flags[row] & IN_FLIGHT:
+            return
+        pushed = self._roster.flags[row] & PUSHED
+        self._schedule(task_id, row, due, fresh=False)
+        if pushed:
+            self._schedule_push(task_id, row, now)
+
+    def _schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
+        self._roster.flags[row] = FRESH if fresh else 0
+        self._roster.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
+
+    def _schedule_push(self, task_id: int, row: int, now: float) -> None:
+        at = max(now, self._pushed.get(task_id, -NEVER) + PUSH_SPACING)
+        if at <= self._roster.due[row]:
+            self._schedule(task_id, row, at, fresh=True)
+            self._pushed[task_id] = at
+
+    def _head(self, wheel: Wheel, fresh: int) -> float:
+        """When the wheel's next key is due, with those thrown out that are not meant any more."""
+        roster = self._roster
+        while (head := wheel.next()) is not None:
+            due, task_id = head
+            row = roster.rows.get(task_id)
+            if row is not None and roster.due[row] == due and roster.flags[row] & FRESH == fresh:
+                return due
+            wheel.take()
+        return NEVER
+
+    # What an answer means.
+
+    def _accept(self, row: int, task: Task, now: float) -> bool:
+        """Take in a record that is not final, unless it goes back; return whether it is news."""
+        roster = self._roster
+        before, known = roster.rank[row], roster.progress[row]
+        rank = STATUS_ORDER.get(task.status, before)
+        progress = -1 if task.progress is None else task.progress
+        if rank < before or (rank == before and 0 <= progress < known):
+            return False
+        trait = Trait(task.status, task.pool, task.kind)
+        moved = trait.status != roster.trait[row].status or progress > known
+        roster.trait[row] = self._traits.setdefault(trait, trait)
+        roster.progress[row] = max(progress, known) if rank == before else progress
+        roster.rank[row] = rank
+        roster.last[row] = task.source
+        if moved:
+            roster.moved[row] = now
+        return moved
+
+    def _answered(
+        self, task_id: int, row: int, now: float, roll: float, hint: float | None, *, moved: bool
+    ) -> list[Ended]:
+        """After a good look that was not final: who ends, and when the next look is due."""
+        roster = self._roster
+        ended: list[Ended] = []
+        self._trouble.pop(task_id, None)
+        if moved:
+            roster.quiet[row] = 0.0
+        elif not math.isnan(roster.seen[row]):
+            # Only time between two good looks counts: what lies in an outage says nothing about the task.
+            roster.quiet[row] += now - roster.seen[row]
+        roster.seen[row] = now
+        roster.answers[row] += 1
+        asked: dict[int, float] = {}
+        for interest in roster.waiting(row):
+            if interest.once:
+                self._end(task_id, row, interest, Why.TIMEOUT, None, ended)
+            elif min(roster.quiet[row], now - interest.since) >= interest.stall:
+                self._end(task_id, row, interest, Why.STALLED, None, ended)
+            elif (key := id(interest.policy)) not in asked:
+                delay = self._ask(task_id, row, interest, now, hint, roll, ended)
+                if delay < NEVER:
+                    asked[key] = delay
+        self._land(task_id, row, now, now + min(asked.values(), default=NEVER))
+        return ended
+
+    def _ask(
+        self,
+        task_id: int,
+        row: int,
+        interest: Interest,
+        now: float,
+        hint: float | None,
+        roll: float,
+        ended: list[Ended],
+    ) -> float:
+        """Ask a policy when to look again; infinite, and the wait ended, where it says stop or makes no sense."""
+        roster = self._roster
+        born = roster.born[row]
+        trait = roster.trait[row]
+        progress = roster.progress[row]
+        facts = Facts(
+            task_id=task_id,
+            attempt=roster.answers[row],
+            age=max(0.0, now - (roster.first[row] if math.isnan(born) else born)),
+            pool=trait.pool,
+            kind=trait.kind,
+            status=trait.status,
+            progress=None if progress < 0 else progress,
+            changed=now - roster.moved[row],
+            hint=hint,
+        )
+        why, error = Why.GAVE_UP, None
+        try:
+            delay = check_delay(interest.policy(facts, roll))
+        except Exception as cause:  # noqa: BLE001 (a policy is the user's code: what it raises ends its own wait only)
+            why, delay = Why.FAILED, None
+            error = UsageError(f"the backoff policy {interest.policy!r} cannot be used: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+        if delay is None:
+            self._end(task_id, row, interest, why, error, ended)
+            return NEVER
+        return max(delay, MIN_DELAY)
+
+    def _delay_after(
+        self,
+        task_id: int,
+        row: int,
+        error: OmgmjError,
+        meaning: Meaning,
+        now: float,
+        roll: float,
+        *,
+        outage: bool,
+    ) -> float:
+        """Return the seconds until a failed look is made again; infinite where the ID is to be given up."""
+        if meaning is Meaning.PACED:
+            return 0.0  # The pace was cut; it holds everybody back for as long as it takes.
+        self._roster.seen[row] = math.nan
+        hint = getattr(error, "retry_after", None)
+        if outage:
+            self._trouble.pop(task_id, None)
+            return self._retry.delay(1, roll, hint)
+        trouble = self._trouble.get(task_id)
+        if trouble is None:
+            trouble = self._trouble[task_id] = _Trouble(now)
+        trouble.add(error, meaning, now)
+        if trouble.hopeless(now, self._last_success):
+            return NEVER
+        return BELIEVE_SPACING if meaning is Meaning.TASK else self._retry.delay(trouble.count, roll, hint)
+
+    def _end(
+        self, task_id: int, row: int, interest: Interest, why: Why, error: OmgmjError | None, ended: list[Ended]
+    ) -> None:
+        """End one wait for one ID. A timeout tells of the failed look before it, where there was one."""
+        if error is None and task_id in self._trouble:
+            error = self._trouble[task_id].error
+        ended.append(Ended(interest, task_id, why, error, self._roster.looks[row], self._roster.last[row]))
+        self._roster.part(row, interest)
+
+    def _end_interest(self, interest: Interest, error: OmgmjError | None, ended: list[Ended]) -> None:
+        """End all that is left of an interest, because its time has come."""
+        for task_id in interest.ids:
+            row = self._roster.rows.get(task_id)
+            if row is not None and interest in self._roster.waiting(row):
+                self._end(task_id, row, interest, Why.TIMEOUT, error, ended)
+                self._settle(task_id, row)
+
+
+class _Trouble:
+    """Failed looks in a row at one ID: in all, and of the kind that came last."""
+
+    __slots__ = ("count", "error", "meaning", "same", "same_since", "since")
+
+    def __init__(self, now: float) -> None:
+        self.count = self.same = 0
+        self.since = self.same_since = now
+        self.meaning: Meaning | None = None
+        self.error: OmgmjError | None = None
+
+    def add(self, error: OmgmjError, meaning: Meaning, now: float) -> None:
+        if meaning is not self.meaning:
+            self.meaning, self.same, self.same_since = meaning, 0, now
+        self.count += 1
+        self.same += 1
+        self.error = error
+
+    def hopeless(self, now: float, last_success: float) -> bool:
+        """Whether the ID is to be given up; `last_success` is when a look at any ID succeeded last."""
+        if self.same >= BELIEVE_LOOKS:
+            if self.meaning is Meaning.GARBLED:
+                return True
+            if self.meaning is Meaning.TASK:
+                return now - self.same_since >= BELIEVE_SECONDS
+        return (
+            self.count >= GIVE_UP_LOOKS and now - self.since >= GIVE_UP_SECONDS and last_success > self.since
+        )

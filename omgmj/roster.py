@@ -1,0 +1,204 @@
+"""Who waits for which ID: a row an ID in columns of plain numbers, and the deadlines of those who wait.
+
+No object, task or timer an ID: at a hundred thousand IDs the columns cost some hundred bytes a row, and the garbage
+collector finds nothing to walk. What the numbers mean, and when to look, is `planner`'s business.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from array import array
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from omgmj.models import Status
+
+if TYPE_CHECKING:
+    from omgmj.backoff import Policy
+
+NEVER = math.inf
+IN_FLIGHT, FRESH, PUSHED = 1, 2, 4
+
+
+class Interest:
+    """What one wait, watch or follow wants of the IDs that it took in together, at one moment.
+
+    `sink` is whoever is to be told; here sinks are only told apart. `timeout` and `stall` are seconds, None for ever;
+    a `timeout` of 0 ends with the first look.
+    """
+
+    __slots__ = ("deadline", "ids", "once", "pending", "policy", "since", "sink", "stall")
+
+    def __init__(
+        self, sink: object, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
+    ) -> None:
+        self.sink = sink
+        self.ids = array("q", ids)
+        self.policy = policy
+        self.since = now
+        self.once = timeout == 0
+        self.deadline = now + timeout if timeout else NEVER
+        self.stall = NEVER if stall is None else stall
+        self.pending = 0
+
+
+class Trait(NamedTuple):
+    """What is the same for many IDs, and therefore kept once."""
+
+    status: Status | str
+    pool: str | None
+    kind: str | None
+
+
+UNSEEN = Trait("", None, None)
+
+
+class Roster:
+    """All rows. A row lives as long as somebody waits for its ID or a look at it is out.
+
+    The columns, by row: `due` (infinite while in flight), `first`, `born` (when the task started to run, not a number
+    where that is not known), `seen` (the last good look, not a number after a failed one), `moved` and `quiet` are
+    seconds; `looks` counts those that went out, `answers` those that came back good; `rank` and `progress` are -1
+    while unknown; `last` is the last record accepted, as it came.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[int, int] = {}
+        self.watched = 0
+        self.once: set[Interest] = set()
+        self.who: list[Interest | dict[Interest, None] | None] = []
+        self.last: list[bytes | None] = []
+        self.trait: list[Trait] = []
+        self.flags = bytearray()
+        self.rank = array("b")
+        self.progress = array("b")
+        self.looks = array("I")
+        self.answers = array("I")
+        self.due = array("d")
+        self.first = array("d")
+        self.born = array("d")
+        self.seen = array("d")
+        self.moved = array("d")
+        self.quiet = array("d")
+        self._free: list[int] = []
+        self._deadlines: list[tuple[float, int, Interest]] = []
+        self._dead = 0
+        self._serial = 0
+
+    def open(self, task_id: int, now: float) -> int:
+        """Return the ID's row, a new one where there is none; what nobody waits for begins afresh."""
+        row = self.rows.get(task_id)
+        if row is None:
+            row = self.rows[task_id] = self._free.pop() if self._free else self._grow()
+        if self.who[row] is None:
+            self.rank[row] = self.progress[row] = -1
+            self.looks[row] = 1 if self.flags[row] & IN_FLIGHT else 0
+            self.answers[row] = 0
+            self.trait[row] = UNSEEN
+            self.due[row] = NEVER
+            self.first[row] = self.moved[row] = now
+            self.born[row] = self.seen[row] = math.nan
+            self.quiet[row] = 0.0
+        return row
+
+    def settle(self, task_id: int, row: int) -> bool:
+        """Let go of a row that nobody waits for and no look is out for; return whether nobody waits for it."""
+        if self.who[row] is not None:
+            return False
+        self.last[row] = None
+        self.due[row] = NEVER
+        self.flags[row] &= IN_FLIGHT
+        if not self.flags[row]:
+            del self.rows[task_id]
+            self._free.append(row)
+        return True
+
+    def waiting(self, row: int) -> tuple[Interest, ...]:
+        """Return those who wait for the row's ID, in the order they came."""
+        who = self.who[row]
+        if isinstance(who, dict):
+            return tuple(who)
+        return () if who is None else (who,)
+
+    def join(self, row: int, interest: Interest) -> bool:
+        """Add one who waits; return False, and do nothing, where its sink waits for the ID already."""
+        who = self.who[row]
+        if who is None:
+            self.who[row] = interest
+            self.watched += 1
+        elif isinstance(who, dict):
+            if any(one.sink is interest.sink for one in who):
+                return False
+            who[interest] = None
+        elif who.sink is interest.sink:
+            return False
+        else:
+            self.who[row] = {who: None, interest: None}
+        interest.pending += 1
+        return True
+
+    def part(self, row: int, interest: Interest) -> bool:
+        """Remove one who waits; return whether it did."""
+        who = self.who[row]
+        if isinstance(who, dict):
+            if interest not in who:
+                return False
+            del who[interest]
+            if not who:
+                self.who[row] = None
+        elif who is interest:
+            self.who[row] = None
+        else:
+            return False
+        if self.who[row] is None:
+            self.watched -= 1
+        interest.pending -= 1
+        if not interest.pending:
+            self.once.discard(interest)
+            if interest.deadline < NEVER:
+                self._drop_deadline()
+        return True
+
+    def start_clock(self, interest: Interest) -> None:
+        """Note when the interest ends by itself, once all its IDs are in."""
+        if interest.pending and interest.deadline < NEVER:
+            self._serial += 1
+            heapq.heappush(self._deadlines, (interest.deadline, self._serial, interest))
+        if interest.pending and interest.once:
+            self.once.add(interest)
+
+    def next_deadline(self) -> float:
+        """When the next interest ends by itself; infinite where none does."""
+        return self._deadlines[0][0] if self._deadlines else NEVER
+
+    def expired(self, now: float) -> list[Interest]:
+        """Return the interests whose time is over, each once."""
+        over = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            interest = heapq.heappop(self._deadlines)[2]
+            if interest.pending:
+                interest.deadline = NEVER
+                over.append(interest)
+            else:
+                self._dead -= 1
+        return over
+
+    def _drop_deadline(self) -> None:
+        """Count a deadline that ends nobody any more, and throw such out before they are the most."""
+        self._dead += 1
+        if self._dead > 64 and self._dead * 2 > len(self._deadlines):
+            self._deadlines = [entry for entry in self._deadlines if entry[2].pending]
+            heapq.heapify(self._deadlines)
+            self._dead = 0
+
+    def _grow(self) -> int:
+        for column in (self.due, self.first, self.born, self.seen, self.moved, self.quiet):
+            column.append(0.0)
+        for numbers in (self.rank, self.progress, self.looks, self.answers):
+            numbers.append(0)
+        self.flags.append(0)
+        self.who.append(None)
+        self.last.append(None)
+        self.trait.append(UNSEEN)
+        return len(self.who) - 1

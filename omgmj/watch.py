@@ -1,0 +1,449 @@
+"""The three ways to wait: for one final record, for many, and for each change.
+
+The poller tells sinks; a sink holds what it was told until its reader comes. A reader's handle (`Watch`, `Follow`) and
+its sink are two objects, so that a handle that is dropped is noticed at once and its waits end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Self
+
+from omgmj.backoff import Policy
+from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
+from omgmj.models import Task
+from omgmj.poller import Poller
+from omgmj.protocol import check_task_id
+from omgmj.roster import Interest
+
+CHUNK = 1000
+"""IDs taken in at one go; the event loop gets its turn in between."""
+MAX_WATCHED = 10_000
+"""IDs of an endless source that are watched, or done and not yet fetched, at once."""
+
+TaskIds = Iterable[int | str] | Mapping[int, Any] | AsyncIterable[int | str]
+
+
+class Terms(NamedTuple):
+    """On which terms one waits: when to look, and for how many seconds at most (None: for ever)."""
+
+    policy: Policy
+    timeout: float | None
+    stall: float | None
+
+
+async def wait_for(poller: Poller, task_id: int, terms: Terms) -> Task:
+    """Wait for one ID's final record."""
+    ticket = _Ticket(asyncio.get_running_loop().create_future())
+    poller.open(ticket)
+    try:
+        poller.watch(ticket, (task_id,), *terms)
+        return await ticket.future
+    finally:
+        poller.close(ticket)
+        poller.drop(task_id, ticket)
+        if not ticket.future.cancel() and not ticket.future.cancelled():
+            ticket.future.exception()  # Seen, should the caller have been cancelled just then.
+
+
+class _Ticket:
+    """The sink of one wait."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[Task]) -> None:
+        self.future = future
+
+    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
+        if task.is_terminal and not self.future.done():
+            self.future.set_result(task)
+
+    def lost(self, interest: Interest, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
+        self.broke(error)
+
+    def broke(self, error: OmgmjError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Bell:
+    """Wakes all who wait for it."""
+
+    __slots__ = ("_loop", "_waiters")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def heard(self) -> None:
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    def ring(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Follow:
+    """Each change of one task, the final record last: an async iterator of `Task`.
+
+    A reader that is slow gets the latest state, and in any case the final record. It ends by itself after that; who
+    leaves early, and keeps the iterator in a variable, uses `async with` or `aclose`.
+    """
+
+    def __init__(self, poller: Poller, task_id: int, terms: Terms) -> None:
+        """Begin to wait; `Session.follow` makes these."""
+        self._latest = _Latest(poller, task_id, asyncio.get_running_loop())
+        self._latest.start(terms)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Task:
+        """Return the next change; `WaitError` or what concerns the account where the wait ends without an end."""
+        latest = self._latest
+        while True:
+            if (task := latest.task) is not None:
+                latest.task = None
+                return task
+            if (error := latest.error) is not None:
+                latest.error = None
+                raise error
+            if latest.over:
+                raise StopAsyncIteration
+            await latest.bell.heard()
+
+    async def aclose(self) -> None:
+        """End the wait; whoever reads gets the end of the iteration."""
+        self._latest.leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if (latest := getattr(self, "_latest", None)) is not None:
+            _leave_from_anywhere(latest)
+
+
+class _Latest:
+    """The sink of one follow: the latest news, until it is read."""
+
+    def __init__(self, poller: Poller, task_id: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.bell = _Bell(loop)
+        self.task: Task | None = None
+        self.error: OmgmjError | None = None
+        self.over = False
+        self._poller = poller
+        self._task_id = task_id
+        self._hungry = True
+
+    def start(self, terms: Terms) -> None:
+        self._poller.open(self)
+        self._poller.watch(self, (self._task_id,), *terms)
+        self.task = self._poller.last(self._task_id)
+        self._hungry = self.task is None
+
+    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
+        if moved or self._hungry:
+            self._hungry = False
+            self.task = task
+            if task.is_terminal:
+                self._end()
+            self.bell.ring()
+
+    def lost(self, interest: Interest, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
+        self.broke(error)
+
+    def broke(self, error: OmgmjError) -> None:
+        self.error = error
+        self._end()
+        self.bell.ring()
+
+    def leave(self) -> None:
+        if not self.over:
+            self._poller.drop(self._task_id, self)
+            self._end()
+        self.bell.ring()
+
+    def _end(self) -> None:
+        self.over = True
+        self._poller.close(self)
+
+
+class Watch:
+    """The final records of many tasks, in the order they finish: an async iterator of `Task`.
+
+    IDs that cannot be brought to an end do not stop the others: their errors are raised together as `WatchErrors` at
+    the end, or go to `on_error` one by one. What concerns the whole account is raised at once, after the records
+    already in hand.
+
+    Leaving the loop ends the waits at once where nothing else holds the iterator. Who keeps it in a variable uses
+    `async with` or `aclose`.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        task_ids: TaskIds,
+        terms: Terms,
+        *,
+        on_error: Callable[[OmgmjError], object] | None = None,
+        max_watched: int | None = None,
+    ) -> None:
+        """Check everything that was given, then begin to wait; `Session.watch` makes these."""
+        if on_error is not None and not callable(on_error):
+            raise UsageError("on_error must be a function that takes an error")
+        if max_watched is not None and (isinstance(max_watched, bool) or not isinstance(max_watched, int) or max_watched < 1):
+            raise UsageError(f"max_watched must be a whole number, 1 or more; got {max_watched!r}")
+        endless = isinstance(task_ids, AsyncIterable)
+        if endless and on_error is None:
+            raise UsageError("an async iterable of IDs may never end: on_error is needed to hear of errors before that")
+        self._on_error = on_error
+        self._context: dict[int, Any] = {}
+        self._errors: list[OmgmjError] = []
+        given = () if isinstance(task_ids, AsyncIterable) else self._check(task_ids)
+        self._inbox = _Inbox(poller, terms, max_watched or (MAX_WATCHED if endless else None))
+        poller.open(self._inbox)
+        self._inbox.add(given)
+        if isinstance(task_ids, AsyncIterable):
+            self._inbox.feed_from(task_ids)
+
+    def add(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> None:
+        """Wait for these too; an ID that is waited for already is delivered once. `UsageError` after the end."""
+        if self._inbox.over:
+            raise UsageError("this watch has ended; make a new one")
+        self._inbox.add(self._check(task_ids))
+
+    def discard(self, task_ids: Iterable[int | str]) -> None:
+        """Wait no longer for these; IDs that are not waited for are ignored."""
+        self._inbox.discard([check_task_id(task_id) for task_id in task_ids])
+
+    def context(self, task: Task | int) -> Any:  # noqa: ANN401 (what the user gave)
+        """Return what the mapping of IDs gave for this task; None where it was no mapping."""
+        return self._context.get(task if isinstance(task, int) else task.id)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Task:
+        """Return the next final record."""
+        inbox = self._inbox
+        while True:
+            if inbox.results:
+                result = inbox.fetch()
+                if isinstance(result, Task):
+                    return result
+                if self._on_error is None:
+                    self._errors.append(result)
+                else:
+                    try:
+                        self._on_error(result)
+                    except BaseException:
+                        inbox.leave()
+                        raise
+            elif inbox.fatal is not None:
+                fatal, inbox.fatal = inbox.fatal, None
+                raise fatal
+            elif inbox.over or inbox.finished():
+                inbox.leave()
+                errors, self._errors = self._errors, []
+                if errors:
+                    raise WatchErrors(f"{len(errors)} tasks came to no end", errors)
+                raise StopAsyncIteration
+            else:
+                await inbox.bell.heard()
+
+    async def aclose(self) -> None:
+        """End all waits; whoever reads gets the end of the iteration."""
+        self._errors.clear()
+        self._inbox.leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if (inbox := getattr(self, "_inbox", None)) is not None:
+            _leave_from_anywhere(inbox)
+
+    def _check(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> list[int]:
+        if isinstance(task_ids, str | bytes) or not isinstance(task_ids, Iterable):
+            raise UsageError(f"task IDs must be an iterable of them, not {type(task_ids).__name__}")
+        checked = [check_task_id(task_id) for task_id in task_ids]
+        if isinstance(task_ids, Mapping):
+            self._context.update(zip(checked, task_ids.values(), strict=True))
+        return checked
+
+
+class _Inbox:
+    """The sink of one watch: IDs that wait for room, results that wait for their reader, and what is in between."""
+
+    def __init__(self, poller: Poller, terms: Terms, max_watched: int | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.bell = _Bell(self.loop)
+        self.results: deque[Task | OmgmjError] = deque()
+        self.fatal: BaseException | None = None
+        self.over = False
+        self._poller = poller
+        self._terms = terms
+        self._max_watched = max_watched
+        self._watching = 0
+        self._interests: set[Interest] = set()
+        self._backlog: deque[int] = deque()
+        self._space = _Bell(self.loop)
+        self._feeder: asyncio.Task[None] | None = None
+
+    # The reader's side.
+
+    def add(self, task_ids: Iterable[int]) -> None:
+        self._backlog.extend(task_ids)
+        self._take_in()
+
+    def feed_from(self, task_ids: AsyncIterable[int | str]) -> None:
+        self._feeder = self.loop.create_task(self._feed(task_ids), name="omgmj feeder")
+
+    def discard(self, task_ids: list[int]) -> None:
+        gone = set(task_ids)
+        self._backlog = deque(task_id for task_id in self._backlog if task_id not in gone)
+        for task_id in gone:
+            if self._poller.drop(task_id, self):
+                self._watching -= 1
+        self._interests = {interest for interest in self._interests if interest.pending}
+        self._take_in()
+        self.bell.ring()
+
+    def fetch(self) -> Task | OmgmjError:
+        result = self.results.popleft()
+        if self._max_watched is not None:
+            self._take_in()
+        return result
+
+    def finished(self) -> bool:
+        return not (self._watching or self._backlog or self.results or self._feeder)
+
+    def leave(self) -> None:
+        if not self.over:
+            self._end()
+            for interest in self._interests:
+                self._poller.leave(interest)
+            self._interests.clear()
+        self.bell.ring()
+
+    # The poller's side.
+
+    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
+        if task.is_terminal:
+            self._deliver(interest, task)
+
+    def lost(self, interest: Interest, error: OmgmjError) -> None:
+        self._deliver(interest, error)
+
+    def broke(self, error: OmgmjError) -> None:
+        self.fatal = error
+        self._end()
+        self.bell.ring()
+
+    # In between.
+
+    def _deliver(self, interest: Interest, result: Task | OmgmjError) -> None:
+        self._watching -= 1
+        if not interest.pending:
+            self._interests.discard(interest)
+        self.results.append(result)
+        self.bell.ring()
+
+    def _room(self) -> int:
+        if self._max_watched is None:
+            return CHUNK
+        return self._max_watched - self._watching - len(self.results)
+
+    def _take_in(self) -> None:
+        """Take in a chunk of the backlog, as far as there is room, and the next when the loop had its turn."""
+        room = self._room()
+        if room > 0:
+            self._space.ring()
+        size = min(CHUNK, room, len(self._backlog))
+        if self.over or size <= 0:
+            return
+        chunk = [self._backlog.popleft() for _ in range(size)]
+        expected = self._watching = self._watching + size
+        try:
+            interest = self._poller.watch(self, chunk, *self._terms)
+        except SessionClosed as error:
+            self.broke(error)
+            return
+        # Those that were waited for already did not join; those that ended at once have been taken off.
+        self._watching -= size - interest.pending - (expected - self._watching)
+        if interest.pending:
+            self._interests.add(interest)
+        if self._backlog:
+            self.loop.call_soon(self._take_in, context=contextvars.Context())
+        elif not self._watching:
+            self.bell.ring()
+
+    def _end(self) -> None:
+        self.over = True
+        self._backlog.clear()
+        self._poller.close(self)
+        if self._feeder is not None:
+            self._feeder.cancel()
+
+    async def _feed(self, task_ids: AsyncIterable[int | str]) -> None:
+        iterator = aiter(task_ids)
+        try:
+            while not self.over:
+                if self._room() <= len(self._backlog):
+                    await self._space.heard()
+                    continue
+                try:
+                    task_id = check_task_id(await anext(iterator))
+                except UsageError as error:
+                    self.results.append(error)
+                    self.bell.ring()
+                else:
+                    self.add((task_id,))
+        except StopAsyncIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 (the user's own iterable: its reader gets what it raised)
+            self.fatal = error
+            self._feeder = None
+            self.leave()
+        finally:
+            self._feeder = None
+            self.bell.ring()
+            await _close_iterator(iterator)
+
+
+async def _close_iterator(iterator: AsyncIterator[Any]) -> None:
+    if (aclose := getattr(iterator, "aclose", None)) is not None:
+        with contextlib.suppress(Exception):
+            await aclose()
+
+
+def _leave_from_anywhere(sink: _Latest | _Inbox) -> None:
+    """Leave on behalf of a handle that is gone; the garbage collector may say so in any thread."""
+    if sink.over or sink.loop.is_closed():
+        return
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is sink.loop:
+        sink.leave()
+    else:
+        sink.loop.call_soon_threadsafe(sink.leave)
