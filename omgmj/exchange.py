@@ -164,7 +164,7 @@ class Exchange:
                         again = meaning(error) in (Meaning.TRANSIENT, Meaning.PACED) and request.idempotent
                         if not again or failures >= self._retry.attempts:
                             raise
-                        delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))  # noqa: S311 (jitter)
+                        delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
                     finally:
                         self._gate.leave()
                     await asyncio.sleep(delay)

@@ -22,17 +22,16 @@ from omgmj.backoff import Facts, Retry, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.protocol import Meaning
-from omgmj.roster import FRESH, IN_FLIGHT, NEVER, PUSHED, UNSEEN, Interest, Roster, Trait
+from omgmj.roster import FRESH, IN_FLIGHT, NEVER, PUSHED, Interest, Roster, Trait
+from omgmj.trouble import UNKNOWN, UNREADABLE, Trouble
 from omgmj.wheel import Wheel
 
 MIN_DELAY = 0.05
 """Seconds between two looks at one ID at least, whatever the policy says."""
 PUSH_SPACING = 1.0
-BELIEVE_LOOKS, BELIEVE_SECONDS = 3, 10.0
-"""A service that says no about one ID is believed after so many looks over so many seconds of nothing else."""
-BELIEVE_SPACING = BELIEVE_SECONDS / (BELIEVE_LOOKS - 1)
-GIVE_UP_LOOKS, GIVE_UP_SECONDS = 8, 600.0
-"""An ID is given up after so many failed looks in a row over so many seconds, while others succeed."""
+"""Seconds between two looks that pushes brought about at one ID, at least."""
+BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
+"""What is believed of one ID, and when."""
 
 
 class Why(Enum):
@@ -71,7 +70,7 @@ class Planner:
         self._roster = Roster()
         self._fresh = Wheel()
         self._polls = Wheel()
-        self._trouble: dict[int, _Trouble] = {}
+        self._trouble: dict[int, Trouble] = {}
         self._pushed: dict[int, float] = {}
         self._last_success = -NEVER
         self._traits: dict[Trait, Trait] = {}
@@ -435,33 +434,3 @@ class Planner:
             if row is not None and interest in self._roster.waiting(row):
                 self._end(task_id, row, interest, Why.TIMEOUT, error, ended)
                 self._settle(task_id, row)
-
-
-class _Trouble:
-    """Failed looks in a row at one ID: in all, and of the kind that came last."""
-
-    __slots__ = ("count", "error", "meaning", "same", "same_since", "since")
-
-    def __init__(self, now: float) -> None:
-        self.count = self.same = 0
-        self.since = self.same_since = now
-        self.meaning: Meaning | None = None
-        self.error: OmgmjError | None = None
-
-    def add(self, error: OmgmjError, meaning: Meaning, now: float) -> None:
-        if meaning is not self.meaning:
-            self.meaning, self.same, self.same_since = meaning, 0, now
-        self.count += 1
-        self.same += 1
-        self.error = error
-
-    def hopeless(self, now: float, last_success: float) -> bool:
-        """Whether the ID is to be given up; `last_success` is when a look at any ID succeeded last."""
-        if self.same >= BELIEVE_LOOKS:
-            if self.meaning is Meaning.GARBLED:
-                return True
-            if self.meaning is Meaning.TASK:
-                return now - self.same_since >= BELIEVE_SECONDS
-        return (
-            self.count >= GIVE_UP_LOOKS and now - self.since >= GIVE_UP_SECONDS and last_success > self.since
-        )

@@ -99,7 +99,7 @@ class Poller:
         if self._closed is not None:
             raise self._closed.about(None)
         interest = Interest(sink, task_ids, policy, self._loop.time(), timeout, stall)
-        self._tell_ended(self._planner.watch(interest, interest.since, random.random()))  # noqa: S311 (jitter)
+        self._tell_ended(self._planner.watch(interest, interest.since, random.random()))
         if not self._running:
             self._running = True
             # An empty context: looks are nobody's in particular, least of all the first caller's.
@@ -138,7 +138,7 @@ class Poller:
         """Take in a record that came from elsewhere."""
         self._answering()
         now = self._loop.time()
-        self._tell(task, *self._planner.saw(task, now, random.random(), age=age, look=False))  # noqa: S311 (jitter)
+        self._tell(task, *self._planner.saw(task, now, random.random(), age=age, look=False))
         self._check_idle()
         self._gate.dispatch()
 
@@ -165,11 +165,8 @@ class Poller:
 
     def due(self) -> tuple[float, float]:
         """When the next first look and the next poll may start: in an outage, one probe at a time."""
-        first, poll = self._planner.due_fresh(), self._planner.due_poll()
-        if self._breaker.is_open:
-            probe = self._breaker.next_at
-            return max(first, probe), max(poll, probe)
-        return first, poll
+        may = self._breaker.next_at
+        return max(self._planner.due_fresh(), may), max(self._planner.due_poll(), may)
 
     def start(self, kind: int, now: float) -> None:
         """Start a look of a class, in a worker that waits for work or in a new one."""
@@ -234,7 +231,7 @@ class Poller:
             self._failed(task_id, error, probe=probe)
             return
         self._answering()
-        now, roll = self._loop.time(), random.random()  # noqa: S311 (jitter)
+        now, roll = self._loop.time(), random.random()
         if found is None:
             self._planner.again(task_id, now)
         else:
@@ -248,7 +245,7 @@ class Poller:
                 self._tell(task, *self._planner.saw(task, now, roll, age=age, hint=hint, look=True))
 
     def _failed(self, task_id: int, error: OmgmjError, *, probe: bool) -> None:
-        now, roll = self._loop.time(), random.random()  # noqa: S311 (jitter)
+        now, roll = self._loop.time(), random.random()
         means = protocol.meaning(error)
         if means in (Meaning.ACCOUNT, Meaning.LOCAL):
             self._answering()

@@ -6,8 +6,27 @@ bytes are moved by `transport`.
 
 from __future__ import annotations
 
+import enum
+import math
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+from omgmj.codec import json_type, loads, read_task
+from omgmj.errors import (
+    AuthError,
+    DecodeError,
+    OmgmjError,
+    RateLimited,
+    ServiceError,
+    TaskNotFound,
+    TransportError,
+    UsageError,
+)
+from omgmj.models import Task
 
 
 class Request(NamedTuple):
@@ -29,3 +48,226 @@ class Answer(NamedTuple):
 
 KEPT_HEADERS = ("date", "retry-after", "content-type", "content-length", "location")
 FORM = "application/x-www-form-urlencoded"
+
+
+class Meaning(enum.Enum):
+    """What an error means to a wait."""
+
+    TRANSIENT = "transient"
+    """The service or the way to it is out of order: look again later; counts towards an outage."""
+    PACED = "paced"
+    """The service lives and wants to be asked more slowly."""
+    ACCOUNT = "account"
+    """It concerns every task of the account; believed after the token was asked for once more."""
+    TASK = "task"
+    """It concerns this ID; a wait believes it after three looks over 10 seconds of nothing else."""
+    GARBLED = "garbled"
+    """The answer came and cannot be read: asked again twice, then this ID is given up."""
+    LOCAL = "local"
+    """No answer at all but a mistake on this side: raise it."""
+
+
+# What an error means to a wait, the first row that fits. A plain ServiceError is told by its facts: 5xx and what
+# is no envelope speak for the way to the service, not for the task; with an envelope 400 and 404, as HTTP status or
+# as the body's code, are about the ID. What stands in no row is no answer of the service: it is raised as it is.
+MEANINGS: tuple[tuple[type[OmgmjError], Meaning], ...] = (
+    (UsageError, Meaning.LOCAL),
+    (TransportError, Meaning.TRANSIENT),
+    (RateLimited, Meaning.PACED),
+    (AuthError, Meaning.ACCOUNT),
+    (TaskNotFound, Meaning.TASK),
+    (DecodeError, Meaning.GARBLED),
+)
+_TASK_CODES = frozenset({400, 404})
+
+
+def meaning(error: BaseException) -> Meaning:
+    """Return what `error` means to a wait."""
+    for kind, means in MEANINGS:
+        if isinstance(error, kind):
+            return means
+    if not isinstance(error, ServiceError):
+        return Meaning.LOCAL
+    return Meaning.TASK if _is_about_task(error.status, error.code) else Meaning.TRANSIENT
+
+
+def _is_about_task(status: int, code: int | None) -> bool:
+    """Judge whether a refusal that is not about the account or the pace is about the ID."""
+    return code is not None and status < 500 and (code in _TASK_CODES or status == 404)
+
+
+# The words by which a refusal says that there is no such task, compared in lower case. The service's own words are
+# not documented.
+_UNKNOWN_TASK = ("not found", "not exist", "n't exist", "no such", "不存在", "找不到", "未找到")
+_ID_LIMIT = 2**63
+_SHOWN = 200
+_DAY = 86_400.0
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def check_task_id(value: object) -> int:
+    """Return `value`, an int or a string of ASCII digits, as a task's ID; `UsageError` where it is none."""
+    number = 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = int(value)
+        shown = str(number) if number.bit_length() < 100 else f"a number of {number.bit_length()} bits"
+    elif isinstance(value, str):
+        shown = ascii(value) if len(value) <= 40 else f"{value[:40]!a}… ({len(value)} characters)"
+        digits = value.lstrip("0") or "0"
+        # No more digits than an ID has: int() is slow, and then refuses, where a string is very long.
+        if value.isascii() and value.isdigit() and len(digits) <= 19:
+            number = int(digits)
+    else:
+        shown = f"{value!r}" if isinstance(value, bool | float) else type(value).__name__
+    if not 0 < number < _ID_LIMIT:
+        raise UsageError(f"a task ID is a whole number from 1 to 2**63 - 1, as an int or in ASCII digits, not {shown}")
+    return number
+
+
+def query_request(task_id: int) -> Request:
+    """Build the call that asks for one task's record."""
+    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, idempotent=True)
+
+
+def read_query(answer: Answer, asked: int) -> Task:
+    """Return the record in an answer to `query_request(asked)`, or raise what the answer says instead.
+
+    `DecodeError` where a field is of a wrong type; `AuthError`, `RateLimited`, `TaskNotFound` or a plain
+    `ServiceError` where the answer is no success.
+    """
+    envelope = _envelope(answer)
+    code = envelope.get("statusCode", 200)
+    data = envelope.get("data")
+    if code == 200 and 200 <= answer.status < 300 and data is not None:
+        return read_task(data, asked=asked, source=answer.body)
+    message = _message(envelope)
+    facts = f"HTTP {answer.status}, code {code}: {_printable(message) or 'no message'}"
+    error = _refusal(answer, facts, code=code, message=message)
+    if type(error) is ServiceError and _is_unknown_task(error, data):
+        text = f"the service knows no task {asked} ({facts})"
+        raise TaskNotFound(text, status=error.status, code=code, message=message, retry_after=error.retry_after)
+    raise error
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Return the seconds for which the service asks to be left alone, None where it does not say.
+
+    The header holds seconds or a date; a date counts from the answer's own `Date`, and is 0 where it has passed.
+    """
+    text = answer.headers.get("retry-after")
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text.strip()):
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
+    until, now = _http_date(text), served_at(answer)
+    return max(0.0, (until - now).total_seconds()) if until is not None and now is not None else None
+
+
+def served_at(answer: Answer) -> datetime | None:
+    """Return when the service answered, by its own clock; None where it does not say."""
+    text = answer.headers.get("date")
+    return None if text is None else _http_date(text)
+
+
+def age(task: Task, answer: Answer) -> float | None:
+    """Return the seconds since the task started, both ends by the service's clock; None where that cannot be told.
+
+    More than a day either way is taken for a clock that is off.
+    """
+    now = served_at(answer)
+    if now is None or task.started_at is None:
+        return None
+    seconds = (now - task.started_at).total_seconds()
+    return max(0.0, seconds) if abs(seconds) <= _DAY else None
+
+
+def _envelope(answer: Answer) -> dict[str, Any]:
+    """Return the service's envelope, `statusCode` missing or an int; raise where the body is none."""
+    if 300 <= answer.status < 400:
+        target = _printable(answer.headers.get("location", ""))
+        raise _refusal(answer, f"HTTP {answer.status}, redirects to {target or 'nowhere'}; is the base URL right?")
+    try:
+        value: Any = loads(answer.body)
+    except DecodeError:
+        raise _refusal(answer, f"HTTP {answer.status}, {_look(answer.body)}{_base_url_hint(answer)}") from None
+    succeeded = 200 <= answer.status < 300
+    if value.__class__ is dict:
+        code = value.get("statusCode")
+        if code.__class__ is int and -_ID_LIMIT <= code < _ID_LIMIT:
+            return cast("dict[str, Any]", value)
+        if code is None and succeeded and "data" in value:
+            return {"data": value["data"], "message": value.get("message")}
+        if code is not None and succeeded:
+            field = "$.statusCode"
+            what = f"{field} is {json_type(code)}, not a whole number in range"
+            raise DecodeError(what, field=field, body=answer.body)
+        message = _message(value)
+        what = f"JSON without the service's statusCode: {_printable(message) or 'no message'}"
+    else:
+        message, what = "", f"JSON, but {json_type(value)} and not the service's object"
+    raise _refusal(answer, f"HTTP {answer.status}, {what}{_base_url_hint(answer)}", message=message)
+
+
+def _message(value: dict[str, Any]) -> str:
+    """Return the body's own words, empty where it has none."""
+    said = value.get("message")
+    return said if isinstance(said, str) else ""
+
+
+def _is_unknown_task(error: ServiceError, data: object) -> bool:
+    """Judge whether an envelope says that there is no such task.
+
+    Its words say so, or its null where no words say otherwise: a refusal for another reason has no data either.
+    """
+    if error.code == 200 and 200 <= error.status < 300:
+        return True
+    if not _is_about_task(error.status, error.code):
+        return False
+    said = error.message.lower()
+    return any(words in said for words in _UNKNOWN_TASK) or (data is None and (error.code == 200 or not said.strip()))
+
+
+def _refusal(answer: Answer, facts: str, *, code: int | None = None, message: str = "") -> ServiceError:
+    """Make the error for an answer that is no success. A 403 without an envelope comes from something in front."""
+    told = (answer.status, code)
+    kind, lead = ServiceError, "the service did not answer as it should"
+    if 401 in told or (403 in told and code is not None):
+        kind, lead = AuthError, "the service does not take the token"
+    elif 429 in told:
+        kind, lead = RateLimited, "too many requests"
+    elif code is not None:
+        lead = "the service refused"
+    return kind(f"{lead} ({facts})", status=answer.status, code=code, message=message, retry_after=retry_after(answer))
+
+
+def _look(body: bytes) -> str:
+    """Say what a body is that is no JSON."""
+    start = body[:_SHOWN].strip()
+    if not start:
+        return "an empty body"
+    if start.startswith(b"<"):
+        return "an HTML page and not the service's JSON"
+    return f"{len(body)} bytes that are not JSON: {_printable(start[:40].decode('ascii', 'replace'))}"
+
+
+def _base_url_hint(answer: Answer) -> str:
+    """Add a question where a host answers that seems not to be the service."""
+    return "; is the base URL right?" if answer.status == 404 else ""
+
+
+def _printable(text: str) -> str:
+    """Return `text` cut short and on one line, fit for a message."""
+    line = " ".join(text[: 4 * _SHOWN].split())
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+
+
+@lru_cache(maxsize=64)
+def _http_date(text: str) -> datetime | None:
+    """Read an HTTP date; the cache is for the many answers of one second."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

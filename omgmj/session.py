@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from omgmj import protocol
-from omgmj.backoff import Adaptive, Policy, Retry, check_rate, check_seconds
+from omgmj.backoff import Adaptive, Policy, Retry, check_count, check_rate, check_seconds
 from omgmj.errors import OmgmjError, SessionClosed, UsageError
 from omgmj.exchange import Credentials, Exchange, Token, check_base_url
 from omgmj.gate import Gate
@@ -55,8 +55,6 @@ class Session:
         transport: Transport | None = None,
     ) -> None:
         """Check the arguments; nothing is opened before the first use."""
-        if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
-            raise UsageError(f"max_in_flight must be a whole number, 1 or more; got {max_in_flight!r}")
         if http is not None and transport is not None:
             raise UsageError("http and transport exclude each other")
         if retry is not None and not isinstance(retry, Retry):
@@ -64,7 +62,7 @@ class Session:
         self._credentials = Credentials(os.environ.get("OMGMJ_TOKEN", "") if token is None else token)
         self._base_url = check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if base_url is None else base_url)
         self._request_timeout = check_seconds("request_timeout", request_timeout)
-        self._max_in_flight = max_in_flight
+        self._max_in_flight = check_count("max_in_flight", max_in_flight)
         self._rate = check_rate("rate", rate)
         self._backoff = _check_policy(backoff, Adaptive())
         self._retry = retry or Retry()

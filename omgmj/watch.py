@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
-from omgmj.backoff import Policy
+from omgmj.backoff import Policy, check_count
 from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
 from omgmj.models import Task
 from omgmj.poller import Poller
@@ -206,8 +206,8 @@ class Watch:
         """Check everything that was given, then begin to wait; `Session.watch` makes these."""
         if on_error is not None and not callable(on_error):
             raise UsageError("on_error must be a function that takes an error")
-        if max_watched is not None and (isinstance(max_watched, bool) or not isinstance(max_watched, int) or max_watched < 1):
-            raise UsageError(f"max_watched must be a whole number, 1 or more; got {max_watched!r}")
+        if max_watched is not None:
+            check_count("max_watched", max_watched)
         endless = isinstance(task_ids, AsyncIterable)
         if endless and on_error is None:
             raise UsageError("an async iterable of IDs may never end: on_error is needed to hear of errors before that")

@@ -1,0 +1,260 @@
+"""When to look again: poll policies for a task that runs, the retry policy for a request that failed.
+
+Both are frozen values that answer in seconds. They read no clock and draw no numbers: what is known of the task comes
+as `Facts`, chance as `roll` in [0, 1). How many requests the session may send at all is `pace`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, overload
+
+import attrs
+
+from omgmj.errors import UsageError
+from omgmj.models import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Facts(NamedTuple):
+    """What a policy may know of a task when it decides, right after a look that the service answered.
+
+    `attempt` counts those looks. `age` is in seconds, since the task started to run where the service tells it,
+    else since it was first seen. `progress` is in percent, None where the service gave none. `changed` is the number
+    of seconds since status or progress was last seen to change. `hint` is the Retry-After, in seconds, that came with
+    the answer, as sent.
+    """
+
+    task_id: int
+    attempt: int
+    age: float
+    pool: str | None
+    kind: str | None
+    status: Status | str
+    progress: int | None
+    changed: float
+    hint: float | None
+
+
+class Policy(Protocol):
+    """Seconds until the next look, or None to stop; any function of this shape will do."""
+
+    def __call__(self, facts: Facts, roll: float, /) -> float | None:
+        """Decide from `facts`, and from `roll` in [0, 1) where chance is wanted."""
+
+
+# The service's own word on a good answer counts, but it is not believed below or above these seconds.
+_HINT_FLOOR, _HINT_CAP = 1.0, 60.0
+# The same for a Retry-After on a failure.
+_RETRY_FLOOR, _RETRY_CAP = 0.5, 60.0
+
+
+@overload
+def check_seconds(name: str, value: object, *, zero: bool = False, none: Literal[False] = False) -> float: ...
+
+
+@overload
+def check_seconds(name: str, value: object, *, zero: bool = False, none: Literal[True]) -> float | None: ...
+
+
+def check_seconds(name: str, value: object, *, zero: bool = False, none: bool = False) -> float | None:
+    """Return `value` as seconds, or raise `UsageError` with a text that begins with `name`.
+
+    Taken are finite numbers above 0, with `zero` also 0, with `none` also None.
+    """
+    if none and value is None:
+        return None
+    rule = "0 or more" if zero else "above 0"
+    return _check_number(name, value, f"a finite number of seconds, {rule}{', or None' if none else ''}", zero=zero)
+
+
+def check_rate(name: str, value: object) -> float:
+    """Return `value` as requests a second, or raise `UsageError` unless it is a finite number above 0."""
+    return _check_number(name, value, "a finite number of requests a second, above 0", zero=False)
+
+
+def check_count(name: str, value: object) -> int:
+    """Return `value` as a whole number, or raise `UsageError` unless it is 1 or more."""
+    rule = "a whole number, 1 or more"
+    if _check_number(name, value, rule, zero=True) < 1 or not isinstance(value, int):
+        raise UsageError(f"{name} must be {rule}; got {value!r}")
+    return value
+
+
+def check_delay(value: object) -> float | None:
+    """Return what a policy answered as seconds, 0 or more, or None to stop; else raise `UsageError`."""
+    return check_seconds("what the backoff policy returns", value, zero=True, none=True)
+
+
+def _check_number(name: str, value: object, rule: str, *, zero: bool) -> float:
+    shown = type(value).__name__
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            shown = "an integer that is too large"
+        else:
+            if math.isfinite(number) and (number > 0 or (zero and number == 0)):
+                return number
+            shown = repr(number)
+    elif isinstance(value, bool | str):
+        shown = reprlib.repr(value)
+    raise UsageError(f"{name} must be {rule}; got {shown}")
+
+
+def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_seconds(f"{type(instance).__name__}.{attribute.name}", value)
+
+
+def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_count(f"{type(instance).__name__}.{attribute.name}", value)
+
+
+def _between(low: float, high: float, rule: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        name = f"{type(instance).__name__}.{attribute.name}"
+        if not low <= _check_number(name, value, rule, zero=True) <= high:
+            raise UsageError(f"{name} must be {rule}; got {value!r}")
+
+    return validate
+
+
+_factor = _between(1.0, math.inf, "a finite number, 1 or more")
+_share = _between(0.0, 1.0, "a number from 0 to 1")
+
+
+def _check_order(policy: object, *names: str) -> None:
+    cap = getattr(policy, "cap")  # noqa: B009 - three classes share this check, each with fields of its own
+    for name in names:
+        if getattr(policy, name) > cap:
+            raise UsageError(f"{type(policy).__name__}.{name} must not be above cap, which is {cap}")
+
+
+def _grown(initial: float, factor: float, cap: float, steps: int) -> float:
+    try:
+        return min(cap, initial * factor**steps)
+    except OverflowError:
+        return cap
+
+
+def _heeding(delay: float, hint: float | None, floor: float, cap: float) -> float:
+    # In this order a hint that is not a number falls to the floor.
+    return delay if hint is None else max(delay, min(cap, max(floor, hint)))
+
+
+@attrs.frozen
+class Fixed:
+    """Look every so many `seconds`; a hint of the service makes it longer."""
+
+    seconds: float = attrs.field(default=2.0, validator=_seconds)
+
+    def __call__(self, facts: Facts, roll: float, /) -> float:  # noqa: ARG002 - the shape of a policy
+        """Return the same number of seconds, or the service's hint where that is larger."""
+        return _heeding(self.seconds, facts.hint, _HINT_FLOOR, _HINT_CAP)
+
+
+@attrs.frozen
+class Exponential:
+    """Look after `initial` seconds, then `factor` times as long each time, up to `cap`.
+
+    From each delay a part is taken by chance, at most `jitter` of it. As the cap comes first, looks that have all
+    reached it still fall apart.
+    """
+
+    initial: float = attrs.field(default=1.0, validator=_seconds)
+    factor: float = attrs.field(default=1.5, validator=_factor)
+    cap: float = attrs.field(default=30.0, validator=_seconds)
+    jitter: float = attrs.field(default=0.5, validator=_share)
+
+    def __attrs_post_init__(self) -> None:
+        _check_order(self, "initial")
+
+    def __call__(self, facts: Facts, roll: float, /) -> float:
+        """Return the seconds that belong to `facts.attempt`, or the service's hint where that is larger."""
+        delay = _grown(self.initial, self.factor, self.cap, max(0, facts.attempt - 1))
+        return _heeding(delay * (1 - self.jitter * roll), facts.hint, _HINT_FLOOR, _HINT_CAP)
+
+
+# What `Adaptive` rests on beside its fields. All were tuned together on simulated lives (median 40 and 90 seconds, a
+# tail to 10 minutes, progress in seven noisy steps): few queries, seen at most a second after the end on average.
+_AIM = 0.6  # go this share of the way to the foretold end: the rest is walked in ever smaller steps
+_MARGIN = 0.04  # and be early by this share of the foretold duration, as the foretelling is not exact
+_OVERDUE = 0.05  # when the foretold end has passed, wait this share of the time by which it has
+_QUEUED = 0.1  # while it queues, wait this share of the time it has queued
+_YOUNG = 20.0  # seconds: who shows 0 % later than this does not report progress, or is slow
+_SHORT_CAP = 5.0  # seconds: the cap as long as progress foretells nothing
+_BLIND = 1.5  # without progress: so many times `least`,
+_BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
+
+
+@attrs.frozen
+class Adaptive:
+    """Look seldom while a task queues, then close to the end that its progress foretells.
+
+    `first` is the number of seconds that any task runs at least; `least` and `cap` bound the seconds between two
+    looks, whatever progress foretells; up to the share `jitter` of them is taken off by chance. The policy goes only a
+    part of the way to the foretold end and never past it. While progress is 0 or unknown it looks every few seconds.
+    A status word that is not known, and one that waits for its user, gets the cap.
+    """
+
+    first: float = attrs.field(default=8.0, validator=_seconds)
+    least: float = attrs.field(default=1.4, validator=_seconds)
+    cap: float = attrs.field(default=20.0, validator=_seconds)
+    jitter: float = attrs.field(default=0.1, validator=_share)
+
+    def __attrs_post_init__(self) -> None:
+        _check_order(self, "first", "least")
+
+    def __call__(self, facts: Facts, roll: float, /) -> float:
+        """Return the seconds until the next look, or the service's hint where that is larger."""
+        return _heeding(self._plan(facts) * (1 - self.jitter * roll), facts.hint, _HINT_FLOOR, _HINT_CAP)
+
+    def _plan(self, facts: Facts) -> float:
+        if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
+            return self.cap
+        if facts.progress:
+            return self._foretold(facts, facts.progress)
+        if facts.status != Status.IN_PROGRESS:
+            return min(self.cap, max(self.first, _QUEUED * facts.age))
+        if facts.progress == 0 and facts.age < _YOUNG:
+            delay = _SHORT_CAP
+        else:
+            delay = min(_SHORT_CAP, max(_BLIND * self.least, _BLIND_GROWTH * facts.age))
+        return min(self.cap, max(self.least, delay, self.first - facts.age))
+
+    def _foretold(self, facts: Facts, progress: int) -> float:
+        # The step was reached when it was first seen, or before: not now.
+        duration = max(0.0, facts.age - facts.changed) * 100 / progress
+        left = duration - facts.age
+        delay = _AIM * left - _MARGIN * duration if left > 0 else _OVERDUE * -left
+        return min(self.cap, max(self.least, delay))
+
+
+@attrs.frozen
+class Retry:
+    """How long to wait after a request that failed in passing, and how often a direct call is tried.
+
+    `initial` seconds, `factor` times as many after each further failure, up to `cap`; up to the share `jitter` of them
+    is taken off by chance. `attempts` bounds direct calls only; a wait goes on.
+    """
+
+    initial: float = attrs.field(default=1.0, validator=_seconds)
+    factor: float = attrs.field(default=2.0, validator=_factor)
+    cap: float = attrs.field(default=20.0, validator=_seconds)
+    jitter: float = attrs.field(default=0.5, validator=_share)
+    attempts: int = attrs.field(default=4, validator=_count)
+
+    def __attrs_post_init__(self) -> None:
+        _check_order(self, "initial")
+
+    def delay(self, failures: int, roll: float, hint: float | None = None) -> float:
+        """Return the seconds to wait after so many `failures` in a row, 1 or more.
+
+        `hint` is the service's Retry-After in seconds; it is taken as 0.5 at least and 60 at most, and the longer of
+        the two delays counts. Chance shortens our own part only.
+        """
+        own = _grown(self.initial, self.factor, self.cap, failures - 1) * (1 - self.jitter * roll)
+        return _heeding(own, hint, _RETRY_FLOOR, _RETRY_CAP)

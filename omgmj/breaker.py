@@ -1,0 +1,71 @@
+"""Whether the service answers at all: after many failures in a row the session sends one probe at a time.
+
+It counts failures in passing (no connection, 5xx, …) of the whole session; which error is one, `protocol` says. Time
+and chance are handed in.
+"""
+
+from __future__ import annotations
+
+import math
+
+_THRESHOLD = 8  # failures in a row, without a success in between, from which on it is an outage
+_FIRST, _FACTOR, _CAP = 1.0, 2.0, 30.0  # seconds before the first probe, growth, seconds at most
+_JITTER = 0.25  # share of the delay that chance may take off, so that many sessions do not come back in step
+
+
+class Breaker:
+    """Closed as long as the service answers; open in an outage, then one probe at a time until one gets through.
+
+    Who sends while it is open calls `probing`, and afterwards tells how that one request ended: by `saw_success` or by
+    `saw_failure(…, probe=True)`.
+    """
+
+    __slots__ = ("_delay", "_failures", "_is_open", "_next_at")
+
+    def __init__(self) -> None:
+        """Start closed."""
+        self._failures = 0
+        self._is_open = False
+        self._delay = _FIRST
+        self._next_at = -math.inf
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an outage."""
+        return self._is_open
+
+    @property
+    def next_at(self) -> float:
+        """When the next request may go: `-inf` while closed, `inf` while a probe is out."""
+        return self._next_at
+
+    def probing(self) -> None:
+        """Note that a request goes out although the breaker is open: no other until it has ended."""
+        self._next_at = math.inf
+
+    def saw_failure(self, now: float, roll: float, *, probe: bool = False) -> bool:
+        """Count a failure; return whether this one opened the breaker.
+
+        `probe` says that the failed request was the probe. While open all others are old news: they were sent before
+        it opened, and neither count nor move the next probe.
+        """
+        if self._is_open:
+            if probe:
+                self._delay = min(_CAP, self._delay * _FACTOR)
+                self._next_at = now + self._delay * (1 - _JITTER * roll)
+            return False
+        self._failures += 1
+        if self._failures < _THRESHOLD:
+            return False
+        self._is_open = True
+        self._delay = _FIRST
+        self._next_at = now + self._delay * (1 - _JITTER * roll)
+        return True
+
+    def saw_success(self) -> bool:
+        """Close on any success, be it the probe's or not; return whether this one closed the breaker."""
+        was_open = self._is_open
+        self._is_open = False
+        self._failures = 0
+        self._next_at = -math.inf
+        return was_open

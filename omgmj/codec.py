@@ -1,0 +1,298 @@
+"""Records between the wire and the models: bytes to plain JSON values, a record to a `Task`, a `Task` to a line.
+
+This is the only file that knows a record's wire names. Reading is lenient about what is missing, null or new, and
+strict about types: nothing is converted from one type to another, and a `DecodeError` names the field that is off.
+What an answer as a whole means is judged in `protocol`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from types import NoneType
+from typing import Any, cast
+
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from omgmj.errors import DecodeError
+from omgmj.models import Action, Status, Task
+
+# What a field of a model is called on the wire, in the order in which the reader below unpacks them.
+_TASK_NAMES = {
+    "id": "taskId",
+    "status": "status",
+    "pool": "taskType",
+    "kind": "action",
+    "progress": "progress",
+    "description": "description",
+    "prompt": "prompt",
+    "fail_reason": "failReason",
+    "submitted_at": "submitTime",
+    "started_at": "startTime",
+    "finished_at": "finishTime",
+    "webhook_url": "webhookUrl",
+    "image_url": "imageDcUrl",
+    "stored_image_url": "imageS3Url",
+    "actions": "actions",
+}
+_ACTION_NAMES = {"custom_id": "customId", "emoji": "emoji", "label": "label"}
+_TEXT_FIELDS = ("pool", "kind", "description", "prompt", "fail_reason", "webhook_url", "image_url", "stored_image_url")
+
+_ID_LIMIT = 2**63
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STATUSES: dict[str, Status | str] = {status.value: status for status in Status}
+_PERCENTS = {f"{number}%": number for number in range(101)}
+_PERCENT = re.compile(r"\s*([0-9]{1,3})(?:\.[0-9]*)?\s*%?\s*")
+_TEXT_OR_NULL = frozenset({str, NoneType})
+_JSON_TYPES = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "a whole number",
+    float: "a number that is not whole",
+    bool: "a boolean",
+    NoneType: "null",
+}
+
+_quick_loads: Callable[[bytes], object]
+try:
+    from orjson import loads as _quick_loads
+except ImportError:
+    _quick_loads = json.loads
+
+
+class _WrongError(Exception):
+    """What is wrong, and at which place below the record (`.actions[2].label`)."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(place, what)
+        self.place = place
+        self.what = what
+
+
+def loads(body: bytes) -> object:
+    """Read `body` as JSON; `DecodeError` with the field `$` where that cannot be.
+
+    What orjson refuses (lone surrogates, a byte-order mark, NaN, UTF-16, numbers beyond a float) is tried with the
+    standard library's json, so that both ways of installing this package read the same answers.
+    """
+    try:
+        return _quick_loads(body)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the body cannot be read as JSON: {error}", body=body) from None
+    return value
+
+
+def json_type(value: object) -> str:
+    """Say of what JSON type `value` is, with its article, for messages."""
+    return _JSON_TYPES.get(type(value), type(value).__name__)
+
+
+def read_task(record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> Task:
+    """Read a record as a `Task`; `DecodeError` names the field that is off, below `path`.
+
+    `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
+    refused. `source` is the JSON text that the record came from; the task and the error keep it.
+    """
+    try:
+        return _task(record, asked, source)
+    except _WrongError as wrong:
+        field = path + wrong.place
+        raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None
+
+
+def dump_record(task: Task) -> str:
+    """Return the record as one line of ASCII JSON with the wire's names.
+
+    It is the record as it came, with its ID where it named none; for a task made by hand it is built from the fields.
+    NaN and infinity, which JSON has no words for, become null.
+    """
+    record = task.raw or converter.unstructure(task)
+    if record.get("taskId") is None:
+        record["taskId"] = task.id
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(record), parse_constant=lambda _: None))
+
+
+# The reader is written by hand, as it runs for each answer: all fields are fetched at once, types are told by
+# identity, and an error is made only when something is off.
+_task_row = itemgetter(*_TASK_NAMES.values())
+_action_row = itemgetter(*_ACTION_NAMES.values())
+
+
+def _task(record: Any, asked: int | None, source: bytes) -> Task:
+    """Read a record; `_WrongError` where a field is off."""
+    if record.__class__ is not dict:
+        raise _WrongError("", f"is {json_type(record)}, not an object")
+    try:
+        row = _task_row(record)
+    except KeyError:
+        row = tuple([cast("Any", record.get(name)) for name in _TASK_NAMES.values()])
+    (
+        task_id,
+        status,
+        pool,
+        kind,
+        progress,
+        description,
+        prompt,
+        fail_reason,
+        submitted,
+        started,
+        finished,
+        webhook_url,
+        image_url,
+        stored_image_url,
+        actions,
+    ) = row
+    if task_id.__class__ is not int or task_id != asked:
+        task_id = _task_id(task_id, asked)
+    if status.__class__ is not str or not status:
+        what = "is missing, null or empty" if status in (None, "") else f"is {json_type(status)}, not a string"
+        raise _WrongError(".status", what)
+    texts = (pool, kind, description, prompt, fail_reason, webhook_url, image_url, stored_image_url)
+    if not _TEXT_OR_NULL.issuperset(map(type, texts)):
+        raise _wrong_text(texts)
+    return Task(
+        task_id,
+        _STATUSES.get(status) or status,
+        pool,
+        kind,
+        None if progress is None else _progress(progress),
+        description,
+        prompt,
+        fail_reason,
+        None if submitted is None else _time(submitted, ".submitTime"),
+        None if started is None else _time(started, ".startTime"),
+        None if finished is None else _time(finished, ".finishTime"),
+        webhook_url,
+        image_url,
+        stored_image_url,
+        () if actions is None else _actions(actions),
+        source,
+    )
+
+
+def _wrong_text(texts: tuple[Any, ...]) -> _WrongError:
+    """Name the first of the text fields that is neither a string nor null."""
+    named = zip(_TEXT_FIELDS, texts, strict=True)
+    field, value = next((field, value) for field, value in named if type(value) not in _TEXT_OR_NULL)
+    return _WrongError(f".{_TASK_NAMES[field]}", f"is {json_type(value)}, not a string")
+
+
+def _task_id(value: Any, asked: int | None) -> int:
+    """Judge an ID that is not just the one asked for."""
+    if value is None:
+        if asked is None:
+            raise _WrongError(".taskId", "is missing, and no ID was asked for")
+        return asked
+    if value.__class__ is not int:
+        raise _WrongError(".taskId", f"is {json_type(value)}, not a whole number")
+    if not 0 < value < _ID_LIMIT:
+        raise _WrongError(".taskId", "is not between 1 and 2**63 - 1")
+    if asked is not None:
+        raise _WrongError(".taskId", f"is {value}, but {asked} was asked for")
+    return int(value)
+
+
+def _progress(value: Any) -> int | None:
+    """Read `"46.5%"` or 46 as 46; a string or number that is no percentage says nothing."""
+    if value.__class__ is str:
+        known = _PERCENTS.get(value)
+        if known is not None:
+            return known
+        match = _PERCENT.fullmatch(value)
+        number = int(match[1]) if match else -1
+    elif value.__class__ is int:
+        number = value
+    else:
+        raise _WrongError(".progress", f"is {json_type(value)}, not a string")
+    return number if 0 <= number <= 100 else None
+
+
+def _time(value: Any, place: str) -> datetime | None:
+    """Read ISO 8601 or milliseconds since 1970; an empty string or 0 is a point not reached."""
+    if value.__class__ is str:
+        if not value:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is UTC:
+                return moment
+            # A time without zone is UTC: the zone of the machine that reads it must not matter.
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise _WrongError(place, f"is {value[:40]!a}, not a time") from None
+    if value.__class__ is not int:
+        raise _WrongError(place, f"is {json_type(value)}, not a time")
+    try:
+        if value >= 0:
+            return _EPOCH + timedelta(milliseconds=value) if value else None
+    except OverflowError:
+        pass
+    raise _WrongError(place, "is a number out of range, not a time")
+
+
+def _actions(value: Any) -> tuple[Action, ...]:
+    """Read the list of actions."""
+    if value.__class__ is not list:
+        raise _WrongError(".actions", f"is {json_type(value)}, not a list")
+    actions = []
+    for index, item in enumerate(value):
+        try:
+            custom_id, emoji, label = _action_row(item)
+        except (KeyError, TypeError):
+            custom_id = emoji = label = cast("Any", None)
+        if custom_id.__class__ is str and emoji.__class__ is str and label.__class__ is str:
+            actions.append(Action(custom_id, emoji, label))
+        else:
+            actions.append(_odd_action(item, f".actions[{index}]"))
+    return tuple(actions)
+
+
+def _odd_action(item: Any, place: str) -> Action:
+    """Read an action with something missing, null or of a wrong type."""
+    if item.__class__ is not dict:
+        raise _WrongError(place, f"is {json_type(item)}, not an object")
+    texts = {field: item.get(name) for field, name in _ACTION_NAMES.items()}
+    for field, text in texts.items():
+        if type(text) not in _TEXT_OR_NULL:
+            raise _WrongError(f"{place}.{_ACTION_NAMES[field]}", f"is {json_type(text)}, not a string")
+    return Action(**{field: text or "" for field, text in texts.items()})
+
+
+def _time_text(moment: datetime) -> str:
+    """Write a time as the service does, with milliseconds and Z."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _progress_text(progress: int | None) -> str | None:
+    """Write a percentage as the service does."""
+    return None if progress is None else f"{progress}%"
+
+
+def _converter() -> cattrs.Converter:
+    """Build the converter: the reader above as a hook for tasks, and the way back for both models."""
+    made = cattrs.Converter(detailed_validation=False)
+    made.register_structure_hook(Task, lambda record, _: read_task(record, asked=None, source=b"", path="$"))
+    made.register_unstructure_hook(datetime, _time_text)
+    names: dict[str, Any] = {field: override(rename=name) for field, name in _ACTION_NAMES.items()}
+    made.register_unstructure_hook(Action, make_dict_unstructure_fn(Action, made, **names))
+    names = {field: override(rename=name) for field, name in _TASK_NAMES.items()}
+    names["progress"] = override(rename=_TASK_NAMES["progress"], unstruct_hook=_progress_text)
+    names["source"] = override(omit=True)
+    made.register_unstructure_hook(Task, make_dict_unstructure_fn(Task, made, **names))
+    return made
+
+
+converter = _converter()

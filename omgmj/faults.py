@@ -1,0 +1,99 @@
+"""What may go wrong with an answer of the make-believe service: the one table of faults, and their particulars.
+
+How each is acted out stands in `simulator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from omgmj.errors import UsageError
+
+FAULTS: Mapping[str, str] = {
+    "drop_before_headers": "the connection is dropped before anything was answered",
+    "drop_after_headers": "the connection is dropped when the headers are out",
+    "cut_short": "half of the body that Content-Length promises, then the connection is closed",
+    "bad_chunk": "a chunked answer whose second chunk has a bad size; the connection stays open and silent",
+    "silence": "never an answer; the connection stays open",
+    "slow": "the right answer, `seconds` late, as it was when it was asked for",
+    "empty_body": "HTTP 200 and no body",
+    "html_200": "HTTP 200 and an HTML page",
+    "html_502": "HTTP 502 and an HTML page",
+    "html_520": "HTTP 520 and an HTML page",
+    "not_object": "HTTP 200 and JSON that is no object",
+    "wrong_type": "a record whose `field` (else progress) holds `value` (else an object)",
+    "unknown_status": "a record that has not ended, with a status word that nobody knows",
+    "backwards": "an earlier state of the same task",
+    "stuck_progress": "a running task's progress as it was told last",
+    "code_400": "HTTP 200, and 400 in the body, with a message that says nothing about the task",
+    "null_data": "HTTP 200, code 200, and null for the record",
+    "not_found": "HTTP 404 with the envelope",
+    "unauthorized": "HTTP 401 with the envelope",
+    "forbidden": "HTTP 403 with the envelope",
+    "forbidden_html": "HTTP 403 and an HTML page",
+    "rate_limited": "HTTP 429 without Retry-After",
+    "rate_limited_seconds": "HTTP 429 with Retry-After in `seconds`",
+    "rate_limited_date": "HTTP 429 with Retry-After as a date `seconds` ahead of the answer's own Date",
+    "rate_limited_zero": "HTTP 429 with Retry-After: 0",
+    "rate_limited_huge": "HTTP 429 with Retry-After of some thirty years",
+    "server_error": "HTTP 500 with the envelope",
+    "unavailable": "HTTP 503 and an HTML page",
+}
+"""Every fault by name, and what it does."""
+
+
+FIELDS = (
+    "taskId", "taskType", "status", "action", "progress", "description", "prompt", "failReason", "submitTime",
+    "startTime", "finishTime", "webhookUrl", "imageDcUrl", "imageS3Url", "actions",
+)  # fmt: skip
+"""The fields of a record."""
+LONGEST = 1e9
+"""Seconds that a fault may take or ask for at most."""
+
+
+def _check_range(name: str, value: object, most: float) -> None:
+    if not isinstance(value, int | float) or not 0 <= value <= most:
+        raise UsageError(f"{name} must be a number from 0 to {most:g}, not {value!r}")
+
+
+def _check_name(_fault: object, _field: object, name: str) -> None:
+    if name not in FAULTS:
+        raise UsageError(f"there is no fault {name!r}; the faults are: {', '.join(FAULTS)}")
+
+
+def _check_field(_fault: object, _field: object, field: str) -> None:
+    if field not in FIELDS:
+        raise UsageError(f"a record has no field {field!r}; its fields are: {', '.join(FIELDS)}")
+
+
+@attrs.frozen
+class Fault:
+    """A fault of `FAULTS` with its particulars; wherever one is taken, its bare name is too."""
+
+    name: str = attrs.field(validator=_check_name)
+    seconds: float = attrs.field(
+        default=2.0, kw_only=True, validator=lambda _, field, value: _check_range(field.name, value, LONGEST)
+    )
+    field: str = attrs.field(default="progress", kw_only=True, validator=_check_field)
+    value: Any = attrs.field(factory=lambda: {"not": "what it should be"}, kw_only=True, hash=False)
+
+
+FaultShares = Mapping[str, float] | Mapping[Fault, float] | Mapping[str | Fault, float]
+
+
+def as_fault(fault: str | Fault) -> Fault:
+    """Return the fault that is meant by its name or by itself."""
+    return fault if isinstance(fault, Fault) else Fault(fault)
+
+
+def check_shares(faults: FaultShares) -> dict[Fault, float]:
+    """Return the share of each fault; `UsageError` where one is no share or they come to more than 1."""
+    for fault, share in faults.items():
+        _check_range(f"the share of {fault!r}", share, 1)
+    shares = {as_fault(fault): share for fault, share in faults.items()}
+    if sum(shares.values()) > 1 + 1e-9:
+        raise UsageError(f"the shares of the faults come to {sum(shares.values()):g}, which is more than 1")
+    return shares

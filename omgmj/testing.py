@@ -1,0 +1,395 @@
+"""The service make-believe, for tests: in memory or on a loopback port, in virtual or in real time.
+
+    async with FakeService(tasks=3) as fake, fake.session() as session:
+        async for task in session.watch(fake.task_ids):
+            print(task.id, task.status)
+
+Tasks live by the event loop's own clock: under a virtual clock (looptime) a life of ten minutes is over at once, on a
+plain loop it takes ten minutes (`lives="short"`: some seconds). What is answered is decided in `simulator`, lives are
+made in `lives`, and `FAULTS` lists what can be made to go wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import yarl
+from aiohttp import web
+
+from omgmj.errors import TransportError, UsageError
+from omgmj.faults import FAULTS, Fault, FaultShares
+from omgmj.lives import PRESETS, Life, Lives, Moment, check_number
+from omgmj.models import Secret
+from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Request
+from omgmj.simulator import EPOCH, Reply, Simulator
+from omgmj.transport import Stream
+
+if TYPE_CHECKING:
+    import ssl as tls
+
+    from omgmj.session import Session
+
+__all__ = ["EPOCH", "FAULTS", "PRESETS", "FakeService", "Fault", "Life", "Lives", "Moment"]
+
+IN_MEMORY = "https://fake.invalid"
+"""The base URL of sessions in memory; such a host can never exist."""
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+"""The image of every task: a PNG of one pixel."""
+
+
+class FakeService:
+    """OhMyGPT's Midjourney service make-believe. Use it as `async with FakeService(…) as fake`.
+
+    - `tasks`: how many tasks there are from the beginning, with lives drawn from `lives` (`"fast"`, `"mix"`, `"short"`
+      or a `Lives`) by `seed`; `failing` of them fail, the others succeed.
+    - `rate`, `burst`, `retry_after`: its own limiter, a token bucket in requests a second. Above it the answer is 429,
+      with `Retry-After` in seconds where that is given. None: no limit.
+    - `token`: the token that is accepted; see `tokens`.
+    - `faults`: the share of requests that each fault of `FAULTS` befalls, such as `{"html_502": 0.02}`; a `Fault`
+      instead of the name gives particulars. `inject` asks for faults one by one.
+    - `latency`: seconds that each answer takes, half before the request is looked at and half after.
+    - `epoch`: what its clock shows when it is entered. The times in records and the `Date` header go by it.
+
+    Anything misused is a `UsageError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: int = 0,
+        lives: str | Lives = "fast",
+        seed: int = 0,
+        failing: int = 0,
+        rate: float | None = None,
+        burst: int = 20,
+        retry_after: int | None = None,
+        token: str = "t",  # noqa: S107 (a make-believe one)
+        faults: FaultShares | None = None,
+        latency: float = 0.0,
+        epoch: datetime = EPOCH,
+    ) -> None:
+        self._simulator = Simulator(
+            lives=lives,
+            seed=seed,
+            tokens=[token],
+            rate=rate,
+            burst=burst,
+            retry_after=retry_after,
+            faults=faults,
+            epoch=epoch,
+        )
+        self.token = token
+        """The token that `session` uses unless told otherwise."""
+        self._latency = check_number("latency", latency)
+        self._simulator.add_tasks(tasks, now=0.0, failing=failing)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = 0.0
+        self._is_open = False
+        self._runner: web.ServerRunner | None = None
+        self._url: str | None = None
+        self._handlers: set[asyncio.Task[Any]] = set()
+        self._in_flight = 0
+        self.in_flight_peak = 0
+        """The most requests that were being answered at once."""
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise UsageError("a FakeService is entered once only; make another")
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._is_open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop serving; what is silent or slow is cut off at once."""
+        self._is_open = False
+        for task in self._handlers:
+            task.cancel()
+        if self._runner:
+            await self._runner.cleanup()
+
+    # What there is, and what has come.
+
+    @property
+    def now(self) -> float:
+        """Seconds since the service was entered; 0 before."""
+        return self._loop.time() - self._started if self._loop else 0.0
+
+    @property
+    def task_ids(self) -> list[int]:
+        """The IDs of all tasks, in the order they were made."""
+        return list(self._simulator.tasks)
+
+    @property
+    def tokens(self) -> set[str]:
+        """The tokens that are accepted. Change the set while the service runs to see a token rotated."""
+        return self._simulator.tokens
+
+    @property
+    def requests(self) -> int:
+        """How many requests came, whatever became of them."""
+        return self._simulator.requests
+
+    @property
+    def asked(self) -> Counter[int]:
+        """How often each ID was asked for, in requests that were let through and not refused."""
+        return self._simulator.asked
+
+    @property
+    def refused(self) -> list[str]:
+        """Why requests were refused, such as a form that is not to the letter. A token never stands here."""
+        return self._simulator.refused
+
+    @property
+    def injected(self) -> Counter[str]:
+        """How often each fault was acted out; requests that came during an outage count as `outage`."""
+        return self._simulator.injected
+
+    @property
+    def limited(self) -> int:
+        """How many requests the service's own limiter turned away."""
+        return self._simulator.limited
+
+    @property
+    def times(self) -> list[float]:
+        """When each request came, in seconds as `now`."""
+        return self._simulator.times
+
+    # What is done to it.
+
+    def add_task(
+        self,
+        life: Life | None = None,
+        *,
+        task_id: int | None = None,
+        prompt: str = "a cat in the rain --ar 16:9",
+        kind: str = "IMAGINE",
+        pool: str = "NORMAL",
+        unknown_for: float = 0.0,
+    ) -> int:
+        """Make a task now and return its ID; without a `life` one is drawn.
+
+        `kind` is the record's `action`, `pool` its `taskType`. For `unknown_for` seconds the service does not know
+        the ID yet.
+        """
+        return self._simulator.add_task(
+            life, now=self.now, task_id=task_id, prompt=prompt, kind=kind, pool=pool, unknown_for=unknown_for
+        )
+
+    def add_tasks(self, count: int, *, failing: int = 0) -> list[int]:
+        """Make `count` tasks now, with drawn lives, `failing` of which fail; return their IDs."""
+        return self._simulator.add_tasks(count, now=self.now, failing=failing)
+
+    def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
+        """Let a fault befall the next `times` requests, or those for `task_id` only; `times=None`: until `heal`.
+
+        Faults that are asked for one after the other happen one after the other. One that cannot happen yet, such as
+        `backwards` for a task in its first state, waits until it can.
+        """
+        self._simulator.inject(fault, times=times, task_id=task_id)
+
+    @property
+    def down(self) -> bool:
+        """While True every connection is dropped."""
+        return self._simulator.down
+
+    @down.setter
+    def down(self, down: bool) -> None:
+        self._simulator.down = down
+
+    def outage(self, until: float) -> None:
+        """Drop every connection until `now` is `until` seconds."""
+        self._simulator.outage(until)
+
+    def heal(self) -> None:
+        """Call off all faults, injected or by share, and any outage."""
+        self._simulator.heal()
+
+    # The doors to it.
+
+    def session(self, token: Any = None, **settings: Any) -> Session:
+        """Return a `Session` that talks to this service in memory; `settings` are those of `Session`."""
+        from omgmj.session import Session  # noqa: PLC0415 (who serves on loopback needs no session)
+
+        token = self.token if token is None else token
+        return Session(token, **{"base_url": IN_MEMORY, "transport": self.transport(), **settings})
+
+    def transport(self) -> InMemoryTransport:
+        """Return a transport into this service for `Session(transport=…)`; faults come as the errors they cause."""
+        if self._loop is None:
+            raise UsageError("enter the service first: async with FakeService(…) as fake")
+        return InMemoryTransport(self._exchange_in_memory, self._image)
+
+    async def serve(self, port: int = 0, host: str = "127.0.0.1", *, ssl: tls.SSLContext | None = None) -> str:
+        """Serve real HTTP on `host` and `port` (0: a free one) until the service is left, and return the URL."""
+        if not self._is_open:
+            raise UsageError("enter the service first: async with FakeService(…) as fake")
+        if self._runner:
+            raise UsageError(f"the service is being served already, at {self._url}")
+        server = web.Server(self._serve_one, handler_cancellation=True, access_log=None, keepalive_timeout=3600.0)
+        self._runner = runner = web.ServerRunner(server, shutdown_timeout=0.05)
+        await runner.setup()
+        # Under a virtual clock connections that wait beyond the backlog time out at once, so it is large.
+        await web.TCPSite(runner, host, port, ssl_context=ssl, backlog=4096).start()
+        bound = runner.addresses[0][1]
+        self._url = str(yarl.URL.build(scheme="https" if ssl else "http", host=host, port=bound))
+        return self._url
+
+    @property
+    def url(self) -> str:
+        """Where it is being served: a base URL for `Session`."""
+        if self._url is None:
+            raise UsageError("the service is not being served; call `await fake.serve()` first")
+        return self._url
+
+    # How requests are answered.
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        act: Callable[[Reply], Awaitable[None]],
+    ) -> Reply:
+        """Take one request's time, let `act` do to its connection what a fault says, and return the answer."""
+        self._in_flight += 1
+        self.in_flight_peak = max(self.in_flight_peak, self._in_flight)
+        try:
+            await asyncio.sleep(self._latency / 2)
+            reply = self._simulator.handle(method, path, headers, body, self.now)
+            await asyncio.sleep(reply.delay + self._latency / 2)
+            if reply.act:
+                await act(reply)
+            return reply
+        finally:
+            self._in_flight -= 1
+
+    async def _exchange_in_memory(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        self._check_open()
+        return await self._exchange(method, path, headers, body, _act_in_memory)
+
+    def _image(self, url: str) -> bytes | None:
+        self._check_open()
+        return PNG if self._simulator.image(url, self.now) else None
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise TransportError("the fake service is not running any more")
+
+    async def _serve_one(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        transport = request.transport
+        if task is None or transport is None:  # pragma: no cover (the client has gone meanwhile)
+            return web.Response()
+        self._handlers.add(task)
+        try:
+            headers: dict[str, str] = {}
+            for name, value in request.headers.items():
+                known = headers.get(name.lower())
+                headers[name.lower()] = value if known is None else f"{known}, {value}"
+            act = functools.partial(_act_on_the_wire, transport)
+            reply = await self._exchange(request.method, request.raw_path, headers, await request.read(), act)
+            if reply.act:
+                return web.Response()  # Goes nowhere: the connection is closed.
+            return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        finally:
+            self._handlers.discard(task)
+
+
+async def _act_on_the_wire(transport: asyncio.WriteTransport, reply: Reply) -> None:
+    """Do to a real connection what the fault says; comes back when it is closed."""
+    whole = f"Content-Length: {len(reply.body)}"
+    half = len(reply.body) // 2
+    match reply.act:
+        case "drop_before_headers":
+            transport.abort()
+        case "drop_after_headers":
+            transport.write(_head(reply, whole))
+            transport.abort()
+        case "cut_short":
+            transport.write(_head(reply, whole) + reply.body[:half])
+            transport.close()
+        case "bad_chunk":
+            transport.write(_head(reply, "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (half, reply.body[:half]))
+            # A pause, so that the second chunk comes in a segment of its own.
+            await asyncio.sleep(0.01)
+            transport.write(b"no size\r\n%b\r\n0\r\n\r\n" % reply.body[half:])
+            await _silence()
+        case _:
+            await _silence()
+
+
+def _head(reply: Reply, framing: str) -> bytes:
+    lines = [f"HTTP/1.1 {reply.status} OK", *(f"{name}: {value}" for name, value in reply.headers.items()), framing]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+async def _act_in_memory(reply: Reply) -> None:
+    """Do what a transport over the network makes of such a connection: raise, or never end."""
+    if reply.act == "drop_before_headers":
+        raise TransportError("the connection was dropped before an answer")
+    if reply.act in {"drop_after_headers", "cut_short"}:
+        raise TransportError("the connection was closed in the middle of the answer")
+    await _silence()
+
+
+async def _silence() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+class InMemoryTransport:
+    """A transport that ends in a `FakeService` of the same event loop; `FakeService.transport` makes one."""
+
+    def __init__(
+        self,
+        exchange: Callable[[str, str, Mapping[str, str], bytes], Awaitable[Reply]],
+        image: Callable[[str], bytes | None],
+    ) -> None:
+        self._exchange = exchange
+        self._image = image
+
+    @property
+    def limit(self) -> int | None:
+        """None: it carries any number of requests at once."""
+        return None
+
+    async def send(self, base_url: str, request: Request, token: Secret) -> Answer:  # noqa: ARG002 (one service only)
+        """Send `request` and return the answer, or raise `TransportError` as a connection over the network would."""
+        headers = {
+            "authorization": f"Bearer {token.reveal()}",
+            "content-type": FORM,
+            "accept": "application/json",
+            "content-length": str(len(request.body)),
+        }
+        reply = await self._exchange(request.method, request.path, headers, request.body)
+        kept = {name.lower(): value for name, value in reply.headers.items()}
+        kept["content-length"] = str(len(reply.body))
+        return Answer(reply.status, {name: kept[name] for name in KEPT_HEADERS if name in kept}, reply.body)
+
+    @asynccontextmanager
+    async def stream(self, url: str) -> AsyncIterator[Stream]:
+        """GET the image of one of the service's tasks, as a stream of chunks; any other URL is answered 404."""
+        await asyncio.sleep(0)
+        image = self._image(url)
+        status, kind, body = (404, "text/plain", b"not found") if image is None else (200, "image/png", image)
+        headers = {"content-type": kind, "content-length": str(len(body))}
+        yield Stream(status, headers, _chunks(body))
+
+    async def aclose(self) -> None:
+        """Do nothing: no connection is held."""
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 32):
+        await asyncio.sleep(0)
+        yield body[start : start + 32]

@@ -1,0 +1,368 @@
+"""When to look again: the three policies, the retry policy, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Retry, check_delay, check_rate, check_seconds
+from omgmj.errors import UsageError
+from omgmj.models import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omgmj.backoff import Policy
+
+BAD_NUMBERS = [math.nan, math.inf, -math.inf, -1, -0.001, 10**400, True, False, "3", b"3", None, [1], 1j]
+RUNNING = Status.IN_PROGRESS
+some_facts = st.builds(
+    Facts,
+    task_id=st.just(1),
+    attempt=st.one_of(st.integers(0, 20), st.integers(0, 10**12), st.just(10**400)),
+    age=st.floats(0.0, 1e9),
+    pool=st.none(),
+    kind=st.none(),
+    status=st.one_of(st.sampled_from(Status), st.just("PAUSED")),
+    progress=st.one_of(st.none(), st.integers(0, 100)),
+    changed=st.floats(0.0, 1e9),
+    hint=st.none(),
+)
+rolls = st.floats(0.0, 1.0, exclude_max=True)
+
+
+def facts(**known: Any) -> Facts:
+    """Return facts of a task that runs and of which nothing is known beside `known`."""
+    nothing = Facts(1, attempt=1, age=0.0, pool=None, kind=None, status=RUNNING, progress=None, changed=0.0, hint=None)
+    return nothing._replace(**known)
+
+
+# --- the numbers that are taken ---
+
+
+@pytest.mark.parametrize("value", BAD_NUMBERS)
+def test_bad_seconds_are_refused(value: object) -> None:
+    """NaN, infinite, negative, too large and what is no number is a `UsageError` that names the argument."""
+    for zero in (False, True):
+        with pytest.raises(UsageError, match=r"^timeout must be a finite number of seconds, "):
+            check_seconds("timeout", value, zero=zero)
+    with pytest.raises(UsageError, match=r"^rate must be a finite number of requests a second, above 0; got "):
+        check_rate("rate", value)
+
+
+def test_good_seconds_are_floats() -> None:
+    """Integers and floats are taken; 0 and None only where they make sense."""
+    assert check_seconds("timeout", 3) == 3.0
+    assert isinstance(check_seconds("timeout", 3), float)
+    assert check_seconds("timeout", 0, zero=True) == 0.0
+    assert check_seconds("timeout", None, none=True) is None
+    assert check_rate("rate", 0.25) == 0.25
+    with pytest.raises(UsageError, match=r"^interval must be a finite number of seconds, above 0; got 0\.0$"):
+        check_seconds("interval", 0)
+    with pytest.raises(UsageError, match=r"above 0; got 0\.0$"):
+        check_rate("rate", 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (math.nan, "nan"),
+        pytest.param(10**5000, "an integer that is too large", id="huge"),
+        (True, "True"),
+        ("3" * 1000, "'333333333333...3333333333333'"),
+        ([1], "list"),
+    ],
+)
+def test_messages_show_what_was_given_and_stay_short(value: object, shown: str) -> None:
+    """The message says the rule and what was given, whatever its size."""
+    with pytest.raises(UsageError) as caught:
+        check_seconds("timeout", value, zero=True, none=True)
+    assert str(caught.value) == f"timeout must be a finite number of seconds, 0 or more, or None; got {shown}"
+
+
+def test_what_a_policy_returns_is_checked() -> None:
+    """A policy's answer is seconds from 0 on, or None for stop; all else is a `UsageError` that says so."""
+    assert check_delay(2) == 2.0
+    assert check_delay(0) == 0.0
+    assert check_delay(None) is None
+    for value in BAD_NUMBERS:
+        if value is not None:
+            with pytest.raises(UsageError, match=r"^what the backoff policy returns must be .*, 0 or more, or None; "):
+                check_delay(value)
+
+
+@pytest.mark.parametrize("kind", [Fixed, Exponential, Adaptive, Retry])
+def test_policies_are_values_and_refuse_bad_fields(kind: type[Any]) -> None:
+    """Each policy is frozen, comparable and hashable, and refuses bad numbers in any field by its name."""
+    policy = kind()
+    assert policy == kind()
+    assert hash(policy) == hash(kind())
+    for field in attrs.fields(kind):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(policy, field.name, 1)
+        for value in BAD_NUMBERS:
+            with pytest.raises(UsageError, match=rf"^{kind.__name__}\.{field.name} must be "):
+                kind(**{field.name: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        (Fixed, {"seconds": 0}, "above 0; got 0.0"),
+        (Exponential, {"factor": 0.99}, "1 or more; got 0.99"),
+        (Exponential, {"jitter": 1.01}, "a number from 0 to 1; got 1.01"),
+        (Exponential, {"initial": 31}, "Exponential.initial must not be above cap, which is 30.0"),
+        (Adaptive, {"least": 21}, "Adaptive.least must not be above cap, which is 20.0"),
+        (Adaptive, {"first": 21}, "Adaptive.first must not be above cap, which is 20.0"),
+        (Retry, {"initial": 5, "cap": 4}, "Retry.initial must not be above cap, which is 4"),
+        (Retry, {"attempts": 0}, "a whole number, 1 or more; got 0"),
+        (Retry, {"attempts": 1.5}, "a whole number, 1 or more; got 1.5"),
+    ],
+)
+def test_fields_that_make_no_sense_are_refused(kind: type[Any], fields: dict[str, float], text: str) -> None:
+    """Zero where it would spin, a factor that shrinks, jitter beyond the whole, a start above the cap: refused."""
+    with pytest.raises(UsageError) as caught:
+        kind(**fields)
+    assert text in str(caught.value)
+
+
+# --- Fixed, Exponential, Retry ---
+
+
+def test_fixed_is_fixed() -> None:
+    """The same seconds whatever is known and whatever chance says."""
+    assert Fixed(3)(facts(attempt=99, age=1e6), 0.9) == 3
+    assert Fixed()(facts(), 0.0) == 2.0
+
+
+def test_exponential_grows_to_its_cap() -> None:
+    """The first look after the first comes after `initial`, then each is longer by the factor, up to the cap."""
+    policy = Exponential(initial=1.0, factor=2.0, cap=10.0)
+    assert [policy(facts(attempt=attempt), 0.0) for attempt in range(7)] == [1, 1, 2, 4, 8, 10, 10]
+
+
+def test_jitter_comes_after_the_cap() -> None:
+    """Clamp, then jitter downwards: at the cap looks do not fall in step, and none is above it (trap 20)."""
+    policy = Exponential(initial=1.0, factor=2.0, cap=10.0, jitter=0.5)
+    delays = {policy(facts(attempt=50), roll / 10) for roll in range(10)}
+    assert len(delays) == 10
+    assert max(delays) == 10.0
+    assert min(delays) == 5.5
+
+
+@given(known=some_facts, roll=rolls, factor=st.floats(1.0, 1e300), cap=st.floats(1.0, 1e300))
+def test_exponential_stays_in_bounds(known: Facts, roll: float, factor: float, cap: float) -> None:
+    """No number of attempts overflows, and the delay lies between its least and its cap."""
+    delay = Exponential(initial=1.0, factor=factor, cap=cap, jitter=0.5)(known, roll)
+    assert 0.5 <= delay <= cap
+
+
+def test_retry_grows_to_its_cap_and_jitters_downwards() -> None:
+    """Each failure in a row waits longer, up to the cap, less what chance takes off, also after very many."""
+    retry = Retry()
+    assert [retry.delay(failures, 0.0) for failures in range(1, 8)] == [1, 2, 4, 8, 16, 20, 20]
+    assert retry.delay(6, 0.5) == 15.0
+    assert retry.delay(10**9, 0.0) == 20.0
+    assert Retry(jitter=0).delay(1, 0.99) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("hint", "delay"), [(None, 0.1), (0.0, 0.5), (3.0, 3.0), (1e9, 60.0), (math.inf, 60.0), (math.nan, 0.5)]
+)
+def test_retry_heeds_a_hint_within_bounds(hint: float | None, delay: float) -> None:
+    """The service's Retry-After counts each time, floored and capped, and chance does not shorten it (trap 10)."""
+    assert Retry(initial=0.2).delay(1, 0.999999, hint) == pytest.approx(delay, rel=1e-3)
+
+
+def test_retry_takes_the_longer_of_hint_and_own_delay() -> None:
+    """A small hint does not shorten what many failures ask for."""
+    assert Retry().delay(5, 0.0, 2.0) == 16.0
+
+
+@pytest.mark.parametrize("policy", [Fixed(0.2), Exponential(initial=0.2), Adaptive(first=0.2, least=0.2, cap=0.2)])
+def test_policies_heed_a_hint_within_bounds(policy: Policy) -> None:
+    """The service's hint on a good answer counts at each look, from 1 second to 60, never less (trap 10)."""
+    hints = [0.0, 5.0, 1e9, math.inf, math.nan, 5.0]
+    assert [policy(facts(hint=hint), 0.9) for hint in hints] == [1.0, 5.0, 60.0, 60.0, 1.0, 5.0]
+    delay = policy(facts(), 0.0)
+    assert delay is not None
+    assert delay < 1.0
+
+
+def test_a_hint_does_not_shorten_a_delay() -> None:
+    """A policy that wants to wait longer than the service asks for does so."""
+    assert Fixed(9.0)(facts(hint=2.0), 0.0) == 9.0
+
+
+# --- Adaptive ---
+
+
+def test_first_look_after_the_first_comes_when_a_task_can_be_done() -> None:
+    """A task just started is looked at again after about eight seconds; one that is older gets no such delay."""
+    assert Adaptive()(facts(), 0.0) == 8.0
+    assert Adaptive()(facts(progress=0), 0.0) == 8.0
+    assert Adaptive()(facts(progress=0, age=1.0), 0.0) == 7.0
+    assert Adaptive()(facts(age=30.0), 0.0) == pytest.approx(2.1)
+
+
+def test_queue_is_sparse() -> None:
+    """While a task queues looks are far apart, further the longer it lasts, under the cap."""
+    policy = Adaptive()
+    ages = (0.0, 60.0, 100.0, 150.0, 1e6)
+    for status in (Status.NOT_START, Status.SUBMITTED):
+        assert [policy(facts(status=status, age=age), 0.0) for age in ages] == [8, 8, 10, 15, 20]
+
+
+def test_cap_is_short_while_progress_foretells_nothing() -> None:
+    """While progress stays 0 or unknown, looks are at most five seconds apart, however old the task (trap 9)."""
+    policy = Adaptive()
+    for progress, age in itertools.product((0, None), (4.0, 19.0, 40.0, 100.0, 300.0, 1e6)):
+        assert 1.4 <= policy(facts(progress=progress, age=age, changed=age), 0.0) <= 5.0
+    assert policy(facts(progress=0, age=15.0), 0.0) == 5.0
+
+
+def test_aims_at_the_foretold_end_and_never_past_it() -> None:
+    """Looks come closer together towards the end that progress foretells, and none lies beyond it (trap 9)."""
+    policy = Adaptive(cap=1000)
+    for progress, elapsed in itertools.product((5, 20, 50, 80, 93), (10.0, 40.0, 300.0)):
+        end = elapsed * 100 / progress
+        now = elapsed
+        delays = []
+        while end - now > 1.4:
+            delays.append(policy(facts(progress=progress, age=now, changed=now - elapsed), 0.0))
+            now += delays[-1]
+            assert now <= end or delays[-1] == 1.4
+        assert delays == sorted(delays, reverse=True)
+
+
+def test_progress_is_stale() -> None:
+    """A step was reached when it was first seen, not now: time that passes without a new one moves no end away."""
+    policy = Adaptive()
+    assert policy(facts(progress=50, age=60.0, changed=40.0), 0.0) == 1.4  # reached at 20: the end was due at 40
+    assert policy(facts(progress=50, age=60.0, changed=0.0), 0.0) == 20.0
+
+
+def test_capped_whatever_is_foretold() -> None:
+    """An end foretold far away is not waited for blindly: the cap bounds every delay (trap 9)."""
+    assert Adaptive()(facts(progress=1, age=600.0), 0.0) == 20.0
+    assert Adaptive(cap=12)(facts(progress=1, age=600.0), 0.0) == 12
+
+
+def test_overdue_end_is_looked_for_with_patience() -> None:
+    """Past the foretold end looks are close at first and drift apart up to the cap when the task goes on and on."""
+    policy = Adaptive()
+    late = [policy(facts(progress=93, age=93.0 + over, changed=over), 0.0) for over in (7.0, 20.0, 100.0, 1e5)]
+    assert late == pytest.approx([1.4, 1.4, 4.65, 20.0])
+
+
+@pytest.mark.parametrize("status", ["PAUSED", Status.MODAL])
+def test_unknown_word_is_slow(status: str) -> None:
+    """An unknown status word goes on at a slow pace, and so does one that waits for its user (trap 1)."""
+    assert Adaptive()(facts(status=status, progress=99, age=3.0), 0.0) == 20.0
+
+
+@given(known=some_facts, roll=rolls)
+def test_adaptive_stays_in_bounds(known: Facts, roll: float) -> None:
+    """Whatever is known, rubbish too, the delay lies between `least` and `cap`, less the jitter."""
+    assert 1.4 * 0.9 <= Adaptive()(known, roll) <= 20.0
+
+
+def test_adaptive_jitter_is_small_and_downwards() -> None:
+    """At the cap too, looks at many tasks do not fall in step (trap 20)."""
+    delays = [Adaptive()(facts(status="PAUSED"), roll / 10) for roll in range(10)]
+    assert len(set(delays)) == 10
+    assert max(delays) == 20.0
+    assert min(delays) > 18.0
+
+
+# --- lives, seen through a policy ---
+
+Life = tuple[float, list[tuple[float, int | None]]]
+
+
+def look(policy: Policy, life: Life, rng: random.Random) -> tuple[int, float]:
+    """Look at one life until its end is seen; return the number of looks and the delay of the last."""
+    end, steps = life
+    now = seen_at = 0.0
+    seen: int | None = -1
+    for queries in itertools.count(1):
+        if now >= end:
+            return queries, now - end
+        progress = next(step for at, step in reversed(steps) if at <= now)
+        if progress != seen:
+            seen, seen_at = progress, now
+        delay = policy(facts(attempt=queries, age=now, progress=progress, changed=now - seen_at), rng.random())
+        assert delay is not None
+        now += delay
+    raise AssertionError
+
+
+def score(policy: Policy, lives: Sequence[Life]) -> tuple[float, float, float]:
+    """Return queries a task, mean delay and 95th percentile of the delay."""
+    rng = random.Random(7)
+    looks = [look(policy, life, rng) for life in lives]
+    delays = sorted(delay for _, delay in looks)
+    return sum(queries for queries, _ in looks) / len(looks), sum(delays) / len(looks), delays[len(looks) * 95 // 100]
+
+
+def draw(median: float, tail: float, *, reports: bool = True, count: int = 1000) -> list[Life]:
+    """Draw lives around `median` seconds, a share `tail` of them up to 10 minutes long, progress in noisy steps."""
+    rng = random.Random(11)
+    lives: list[Life] = []
+    for _ in range(count):
+        end = rng.lognormvariate(math.log(median), 0.4)
+        if rng.random() < tail:
+            end = rng.uniform(end, 600.0)
+        at = sorted(min(0.99, step / 100 + rng.gauss(0, 0.02)) * end for step in (15, 31, 46, 62, 78, 93))
+        told = [step + rng.randint(-2, 2) for step in (15, 31, 46, 62, 78, 93)]
+        steps: list[tuple[float, int | None]] = [(0.0, 0), *zip(at, told, strict=True)]
+        lives.append((end, steps if reports else [(0.0, None)]))
+    return lives
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_adaptive_asks_far_less_and_sees_the_end_as_soon(median: float, tail: float) -> None:
+    """With progress, one setting needs a third of a fixed two seconds' queries, for lives short and long."""
+    lives = draw(median, tail)
+    queries, mean, late = score(Adaptive(), lives)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.33 * fixed
+    assert mean <= 1.05
+    assert late <= 2 * fixed_late
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_adaptive_without_progress_is_no_worse(median: float, tail: float) -> None:
+    """Where no progress is reported at all, fewer queries than a fixed two seconds, seen nearly as soon."""
+    lives = draw(median, tail, reports=False)
+    queries, mean, _ = score(Adaptive(), lives)
+    fixed, _, _ = score(Fixed(2.0), lives)
+    assert queries < 0.9 * fixed
+    assert mean < 1.4
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(0.0, 0), (10.0, 46)],  # sticks
+        [(0.0, 0), (30.0, 50), (55.0, 93)],  # two jumps
+        [(0.0, 0), (30.0, 15), (50.0, 31)],  # foretells an end far too late
+        [(0.0, 0), (3.0, 62), (6.0, 99)],  # foretells an end far too early
+        [(0.0, 30), (20.0, 20), (40.0, 10)],  # goes backwards
+        [(0.0, 100)],  # done, and not done
+    ],
+)
+def test_wrong_progress_costs_at_most_a_cap(steps: list[tuple[float, int | None]]) -> None:
+    """However wrong the foretold end, the end is seen within the cap and without a storm of looks (trap 9)."""
+    lives: list[Life] = [(60.0 + shift / 10, steps) for shift in range(100)]
+    for life in lives:
+        queries, delay = look(Adaptive(), life, random.Random(3))
+        assert delay <= 20.0
+        assert queries <= 50

@@ -1,0 +1,128 @@
+"""`models`: the values that users hold, and the one table of statuses."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from omgmj.errors import DecodeError, TaskFailed, UsageError
+from omgmj.models import STATUS_ORDER, TERMINAL, Action, Secret, Status, Task
+
+SAMPLE = (Path(__file__).parent / "samples" / "query-response.json").read_bytes()
+NOW = datetime(2023, 8, 31, 14, 0, 14, tzinfo=UTC)
+U1 = Action("MJ::JOB::upsample::1::x", "", "U1")
+AGAIN = Action("MJ::JOB::reroll::0::x::SOLO", "🔄", "")
+
+
+def task(status: str = "SUCCESS", **fields: Any) -> Task:
+    """Make a task with some fields."""
+    return Task(id=20, status=status, **fields)
+
+
+def test_one_table_of_statuses() -> None:
+    """Every known word stands in the one table, and the terminal words are the last of it (trap 2)."""
+    assert set(STATUS_ORDER) == set(Status)
+    assert {word for word, order in STATUS_ORDER.items() if order == max(STATUS_ORDER.values())} == TERMINAL
+    assert all(status.value == status.name for status in Status)
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_known_words_decide_by_themselves(status: Status) -> None:
+    """A known word is terminal or not whatever finishTime says, as a member and as a plain string."""
+    for word in (status, status.value):
+        for finished in (None, NOW):
+            it = task(word, finished_at=finished)
+            assert it.is_terminal == (status in TERMINAL)
+            assert it.succeeded == (status is Status.SUCCESS)
+            assert it.failed == (status in {Status.FAILURE, Status.CANCEL})
+
+
+def test_an_unknown_word_ends_with_finish_time_only() -> None:
+    """An unknown word is neither an end nor a failure until finishTime is set (trap 1)."""
+    assert not task("FAILED").is_terminal
+    assert not task("FAILED").failed
+    ended = task("FAILED", finished_at=NOW)
+    assert (ended.is_terminal, ended.succeeded, ended.failed) == (True, False, True)
+
+
+def test_raise_for_failure() -> None:
+    """Only a task that ended badly raises, with its reason where it gave one."""
+    for status in (Status.SUCCESS, Status.IN_PROGRESS, Status.MODAL):
+        task(status).raise_for_failure()
+    with pytest.raises(TaskFailed, match="CANCEL: no reason given"):
+        task(Status.CANCEL).raise_for_failure()
+
+
+def test_values_are_values() -> None:
+    """Tasks and actions are immutable, hashable, comparable, and come through pickle and copy."""
+    one, two = task(actions=(U1,), source=b"{}"), task(actions=(U1,), source=b"[]")
+    assert one == two, "the source is no part of the comparison"
+    assert len({one, two}) == 1
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        one.status = "x"  # type: ignore[misc]
+    assert not hasattr(one, "__dict__")
+    assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one  # noqa: S301
+    assert "source" not in repr(one)
+
+
+def test_find_action() -> None:
+    """An action is found by its label, its emoji or its custom ID; an empty name finds none."""
+    it = task(actions=(U1, AGAIN))
+    assert it.find_action("U1") is it.find_action(U1.custom_id) is U1
+    assert it.find_action("🔄") is AGAIN
+    assert it.find_action("") is None
+    assert it.find_action("U5") is None
+
+
+def test_raw_is_the_record_bare_or_in_its_envelope() -> None:
+    """`raw` is the record as it came, alone or inside the service's envelope, decoded anew each time."""
+    record = json.loads(SAMPLE)["data"]
+    bare = {**record, "data": {"new": 1}, "statusCode": 5}
+    for source, raw in (
+        (SAMPLE, record),
+        (json.dumps(record).encode(), record),
+        (json.dumps({"data": record}).encode(), record),
+        (json.dumps(bare).encode(), bare),
+        (b"", {}),
+    ):
+        it = task(source=source)
+        assert it.raw == raw
+        it.raw.clear()
+        assert it.raw == raw
+
+
+@pytest.mark.parametrize("new", [b"9" * 5000, b"[" * 100_000 + b"]" * 100_000], ids=["long", "deep"])
+def test_raw_that_cannot_be_read_again(new: bytes) -> None:
+    """What only orjson reads is a DecodeError of ours when the record is asked for, never another error."""
+    with pytest.raises(DecodeError, match="task 20") as caught:
+        _ = task(source=b'{"status":"SUCCESS","new":' + new + b"}").raw
+    assert caught.value.body.startswith(b'{"status"')
+
+
+@pytest.mark.parametrize("value", ["", " ", "a b", "a\nb", "schlüssel", "a\x7f", "\ud83d", None, 5, b"x"])
+def test_what_is_no_token(value: object) -> None:
+    """A token that is missing or not one run of visible ASCII is refused, by a text that says where to put it."""
+    with pytest.raises(UsageError, match="OMGMJ_TOKEN") as caught:
+        Secret(value)  # type: ignore[arg-type]
+    assert "schlüssel" not in str(caught.value)
+
+
+def test_a_secret_shows_itself_to_nobody() -> None:
+    """A secret is in no repr, str, format or pickle; it is revealed by name only, and scrubs texts."""
+    secret = Secret("sk-xyz")
+    assert "sk-xyz" not in f"{secret} {secret!r} {[secret]} {secret!s:>20}"
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(secret, protocol)
+    assert secret.reveal() == "sk-xyz"
+    assert secret.scrub("no sk-xyz here") == "no *** here"
+    assert secret.scrub_bytes(b"no sk-xyz here") == b"no *** here"
+    assert (secret == Secret("sk-xyz"), secret == Secret("other"), secret == "sk-xyz") == (True, False, False)
+    assert hash(secret) == hash(Secret("sk-xyz"))

@@ -1,0 +1,465 @@
+"""`protocol`: what is sent, what each answer means, and what each error means to a wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import parse_qsl
+
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from omgmj import codec
+from omgmj.errors import (
+    AuthError,
+    DecodeError,
+    ExchangeTimeout,
+    GaveUp,
+    OmgmjError,
+    RateLimited,
+    ServiceError,
+    SessionClosed,
+    TaskNotFound,
+    TransportError,
+    UsageError,
+)
+from omgmj.models import Status, Task
+from omgmj.protocol import (
+    KEPT_HEADERS,
+    Answer,
+    Meaning,
+    age,
+    check_task_id,
+    meaning,
+    query_request,
+    read_query,
+    retry_after,
+    served_at,
+)
+
+SAMPLE = (Path(__file__).parent / "samples" / "query-response.json").read_bytes()
+RECORD: dict[str, Any] = json.loads(SAMPLE)["data"]
+DATE = "Thu, 31 Aug 2023 14:00:14 GMT"
+
+
+def answer(body: object = SAMPLE, status: int = 200, /, **headers: str) -> Answer:
+    """Make an answer; a body that is not bytes is written as JSON."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+
+
+def envelope(code: object, message: object = "", data: object = None) -> dict[str, object]:
+    """Make the service's envelope."""
+    return {"statusCode": code, "message": message, "data": data}
+
+
+def refusal(got: Answer, asked: int = 20) -> OmgmjError:
+    """Return the error that an answer means."""
+    with pytest.raises(OmgmjError) as caught:
+        read_query(got, asked)
+    return caught.value
+
+
+def service_error(got: Answer) -> ServiceError:
+    """Return the error of the service that an answer means."""
+    error = refusal(got)
+    assert isinstance(error, ServiceError)
+    return error
+
+
+def test_query_request() -> None:
+    """A look is a POST of a form in bytes, and may be sent again."""
+    request = query_request(3432)
+    assert request == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True)
+    assert dict(parse_qsl(request.body.decode())) == {"model": "midjourney", "taskId": "3432"}
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (1, 1),
+        (2**63 - 1, 2**63 - 1),
+        ("3432", 3432),
+        ("9223372036854775807", 2**63 - 1),
+        pytest.param("0" * 5000 + "5", 5, id="zeros"),
+    ],
+)
+def test_task_ids(value: object, number: int) -> None:
+    """A task's ID is an int or a string of ASCII digits, from 1 to 2**63 - 1."""
+    assert check_task_id(value) == number
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (True, "True"),
+        (0, "0"),
+        (-5, "-5"),
+        (2**63, "9223372036854775808"),
+        pytest.param(10**5000, "a number of 16610 bits", id="huge"),
+        (5.0, "5.0"),
+        (float("nan"), "nan"),
+        ("", "''"),
+        ("0", "'0'"),
+        (" 5", "' 5'"),
+        ("5\n", "'5\\n'"),
+        ("-5", "'-5'"),
+        ("1_0", "'1_0'"),
+        ("٣", "'\\u0663'"),
+        ("²", "'\\xb2'"),
+        ("9223372036854775808", "'9223372036854775808'"),
+        pytest.param("9" * 5000, "9999'… (5000 characters)", id="long"),
+        (None, "NoneType"),
+        (b"5", "bytes"),
+        ([5], "list"),
+    ],
+)
+def test_what_is_no_task_id(value: object, shown: str) -> None:
+    """What is no ID is refused before anything is sent, by a short message that says what was given."""
+    with pytest.raises(UsageError, match="task ID") as caught:
+        check_task_id(value)
+    assert str(caught.value).endswith(shown)
+    assert len(str(caught.value)) < 200
+
+
+def test_the_sample_is_a_task() -> None:
+    """The recorded answer gives its record; the task keeps the whole answer as its source."""
+    task = read_query(answer(), 20)
+    assert (task.id, task.status, task.source, task.raw) == (20, Status.SUCCESS, SAMPLE, RECORD)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": RECORD},
+        {"data": RECORD, "statusCode": None, "message": None},
+        {**envelope(200, ["odd"], RECORD), "new": 1},
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_success_may_lack_what_says_so(body: object, status: int) -> None:
+    """Where HTTP says success, a missing or null statusCode is no failure, and the message may be anything."""
+    task = read_query(answer(body, status), 20)
+    assert task.raw == RECORD
+
+
+HTML = b"<!DOCTYPE html>\n<html><title>502</title></html>"
+NOT_FOUND = "Task not found"
+# The table of answers: body, HTTP status, the error's exact class, its code, what it means to a wait.
+JUDGED: list[tuple[object, int, type[ServiceError], int | None, Meaning]] = [
+    # 401, as HTTP status or as code
+    (HTML, 401, AuthError, None, Meaning.ACCOUNT),
+    (b"", 401, AuthError, None, Meaning.ACCOUNT),
+    (envelope(401, "bad key"), 401, AuthError, 401, Meaning.ACCOUNT),
+    (envelope(401, "bad key"), 200, AuthError, 401, Meaning.ACCOUNT),
+    (envelope(400, "user not found"), 401, AuthError, 400, Meaning.ACCOUNT),
+    (envelope(401), 404, AuthError, 401, Meaning.ACCOUNT),
+    # 403: with the envelope it is the service, without something in front of it
+    (envelope(403, "no rights"), 403, AuthError, 403, Meaning.ACCOUNT),
+    (envelope(400, "not found"), 403, AuthError, 400, Meaning.ACCOUNT),
+    (envelope(403), 200, AuthError, 403, Meaning.ACCOUNT),
+    (HTML, 403, ServiceError, None, Meaning.TRANSIENT),
+    ({"message": "blocked"}, 403, ServiceError, None, Meaning.TRANSIENT),
+    # 429, as HTTP status or as code
+    (HTML, 429, RateLimited, None, Meaning.PACED),
+    (envelope(429), 200, RateLimited, 429, Meaning.PACED),
+    (envelope(400, "slow down"), 429, RateLimited, 400, Meaning.PACED),
+    # this ID
+    (envelope(200, "Success"), 200, TaskNotFound, 200, Meaning.TASK),
+    ({"data": None}, 200, TaskNotFound, 200, Meaning.TASK),
+    (envelope(400, NOT_FOUND), 200, TaskNotFound, 400, Meaning.TASK),
+    (envelope(400, NOT_FOUND), 400, TaskNotFound, 400, Meaning.TASK),
+    (envelope(400, "The task does NOT EXIST", {}), 200, TaskNotFound, 400, Meaning.TASK),
+    (envelope(400, "No such task"), 200, TaskNotFound, 400, Meaning.TASK),
+    (envelope(400, "任务不存在"), 200, TaskNotFound, 400, Meaning.TASK),
+    (envelope(400, "找不到任务"), 200, TaskNotFound, 400, Meaning.TASK),
+    (envelope(400, " "), 200, TaskNotFound, 400, Meaning.TASK),
+    (envelope(404), 404, TaskNotFound, 404, Meaning.TASK),
+    (envelope(404, "Not Found"), 404, TaskNotFound, 404, Meaning.TASK),
+    (envelope(200, "Success"), 404, TaskNotFound, 200, Meaning.TASK),
+    (envelope(404, "gone"), 200, ServiceError, 404, Meaning.TASK),
+    (envelope(404, "Cannot POST"), 404, ServiceError, 404, Meaning.TASK),
+    (envelope(400, "balance too low"), 200, ServiceError, 400, Meaning.TASK),
+    (envelope(400, "", {}), 200, ServiceError, 400, Meaning.TASK),
+    # the service, or the way to it
+    (HTML, 200, ServiceError, None, Meaning.TRANSIENT),
+    (HTML, 502, ServiceError, None, Meaning.TRANSIENT),
+    (HTML, 404, ServiceError, None, Meaning.TRANSIENT),
+    (b"", 200, ServiceError, None, Meaning.TRANSIENT),
+    (b"", 204, ServiceError, None, Meaning.TRANSIENT),
+    (b"", 520, ServiceError, None, Meaning.TRANSIENT),
+    (SAMPLE[:500], 200, ServiceError, None, Meaning.TRANSIENT),
+    (b"[]", 200, ServiceError, None, Meaning.TRANSIENT),
+    (b"null", 200, ServiceError, None, Meaning.TRANSIENT),
+    ({}, 200, ServiceError, None, Meaning.TRANSIENT),
+    ({"error": "x"}, 200, ServiceError, None, Meaning.TRANSIENT),
+    ({"data": RECORD}, 500, ServiceError, None, Meaning.TRANSIENT),
+    ({"statusCode": "500"}, 500, ServiceError, None, Meaning.TRANSIENT),
+    (envelope(200, "Success", RECORD), 500, ServiceError, 200, Meaning.TRANSIENT),
+    (envelope(200, "Success", RECORD), 400, ServiceError, 200, Meaning.TRANSIENT),
+    (envelope(400, NOT_FOUND), 500, ServiceError, 400, Meaning.TRANSIENT),
+    (envelope(500, "down"), 200, ServiceError, 500, Meaning.TRANSIENT),
+    (envelope(40001, "odd"), 200, ServiceError, 40001, Meaning.TRANSIENT),
+    (envelope(200, "Success", RECORD), 302, ServiceError, None, Meaning.TRANSIENT),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "kind", "code", "means"), JUDGED)
+def test_the_table_of_answers(
+    body: object, status: int, kind: type[ServiceError], code: int | None, means: Meaning
+) -> None:
+    """Each answer that is no success is one error of ours, and each error one meaning (the table of the design).
+
+    A task that is not known is this ID's own matter, for a wait to believe after three looks only (trap 21).
+    """
+    error = service_error(answer(body, status, retry_after="7"))
+    assert type(error) is kind
+    assert (error.status, error.code, error.retry_after) == (status, code, 7.0)
+    assert meaning(error) is means
+    assert meaning(error.about(20)) is means
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (envelope(200, "", {**RECORD, "status": 5}), "$.data.status"),
+        (envelope(200, "", {**RECORD, "taskId": 21}), "$.data.taskId"),
+        (envelope(200, "", {**RECORD, "progress": []}), "$.data.progress"),
+        (envelope(200, "", [RECORD]), "$.data"),
+        (envelope(200, "", ""), "$.data"),
+        (envelope("200", "", RECORD), "$.statusCode"),
+        (envelope(True, "", RECORD), "$.statusCode"),
+        (envelope(200.0, "", RECORD), "$.statusCode"),
+        (envelope(2**64, "", RECORD), "$.statusCode"),
+    ],
+)
+def test_a_field_of_a_wrong_type(body: object, field: str) -> None:
+    """A field of a wrong type is a DecodeError with its name and the body; it is asked for again before it counts."""
+    got = answer(body)
+    error = refusal(got)
+    assert isinstance(error, DecodeError)
+    assert (error.field, error.body) == (field, got.body)
+    assert meaning(error) is Meaning.GARBLED
+
+
+@pytest.mark.parametrize(
+    ("got", "text"),
+    [
+        (answer(HTML, 502), "HTTP 502, an HTML page and not the service's JSON"),
+        (answer(b" \r\n", 200), "HTTP 200, an empty body"),
+        (answer(HTML, 404), "is the base URL right?"),
+        (answer(b"", 301, location="https://example.com/x"), "redirects to https://example.com/x; is the base URL"),
+        (answer(b"", 304), "redirects to nowhere"),
+        (answer(b"OK \xff\x00"), "HTTP 200, 5 bytes that are not JSON: OK \ufffd?"),
+        (answer(b"[1]"), "JSON, but a list and not the service's object"),
+        (answer({"message": "who\nare you?"}), "without the service's statusCode: who are you?"),
+        (answer(envelope(401, "bad key")), "does not take the token (HTTP 200, code 401: bad key)"),
+        (answer(envelope(429), 429), "too many requests (HTTP 429, code 429: no message)"),
+        (answer(envelope(400, NOT_FOUND)), "knows no task 20 (HTTP 200, code 400: Task not found)"),
+        (answer(envelope(400, "too\tlow\u202e")), "the service refused (HTTP 200, code 400: too low?)"),
+    ],
+)
+def test_texts_help(got: Answer, text: str) -> None:
+    """The text of an error says what came, on one line of printable characters, and what to look at."""
+    said = str(refusal(got))
+    assert text in said
+    assert said.isprintable()
+
+
+def test_texts_are_short() -> None:
+    """The service's own words are cut in our texts, and kept whole beside them."""
+    message = "x\n\ud83d" * 1000
+    error = service_error(answer(envelope(400, message)))
+    assert (error.message, len(str(error)) < 300, str(error).isprintable()) == (message, True, True)
+    assert len(str(refusal(answer(b"", 302, location="x" * 5000)))) < 300
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 1.5 ", 1.5),
+        ("99999999999", 99_999_999_999.0),
+        ("Thu, 31 Aug 2023 14:00:44 GMT", 30.0),
+        ("Thursday, 31-Aug-23 14:00:44 GMT", 30.0),
+        ("Thu Aug 31 14:00:44 2023", 30.0),
+        ("Thu, 31 Aug 2023 13:00:00 GMT", 0.0),
+        *((rubbish, None) for rubbish in ("", "-5", "nan", "inf", "1e3", "1_0", "٣", "soon", "9" * 400, "+5")),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2300", None),
+    ],
+)
+def test_retry_after(header: str, seconds: float | None) -> None:
+    """The hint is seconds or a date against the answer's own Date, read anew each time; rubbish is none (trap 10)."""
+    assert retry_after(answer(b"", 429, retry_after=header, date=DATE)) == seconds
+    error = service_error(answer(b"", 503, retry_after=header, date=DATE))
+    assert error.retry_after == seconds
+
+
+def test_retry_after_needs_something_to_count_from() -> None:
+    """Without the answer's own Date a date says nothing: the clock of this machine may be off."""
+    assert retry_after(answer(b"", 429, retry_after=DATE)) is None
+    assert retry_after(answer(b"", 429, retry_after=DATE, date="soon")) is None
+    assert retry_after(answer(b"", 429)) is None
+
+
+def test_served_at() -> None:
+    """The service's own clock is read from the Date header, rubbish and a missing one say nothing."""
+    assert served_at(answer(date=DATE)) == datetime(2023, 8, 31, 14, 0, 14, tzinfo=UTC)
+    assert served_at(answer(date="yesterday")) is None
+    assert served_at(answer()) is None
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"), [(0, 0.0), (60, 60.0), (-5, 0.0), (86_400, 86_400.0), (86_401, None), (-90_000, None)]
+)
+def test_age(after: float, seconds: float | None) -> None:
+    """A task's age is counted by the service's clock alone, at least 0, and is unknown where a clock is off."""
+    now = datetime(2023, 8, 31, 14, 0, 14, tzinfo=UTC)
+    task = Task(id=20, status=Status.IN_PROGRESS, started_at=now - timedelta(seconds=after))
+    assert age(task, answer(date=DATE)) == seconds
+    assert age(task, answer()) is None
+    assert age(Task(id=20, status=Status.SUBMITTED), answer(date=DATE)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [
+        (UsageError("x"), Meaning.LOCAL),
+        (SessionClosed("x"), Meaning.LOCAL),
+        (TransportError("x"), Meaning.TRANSIENT),
+        (ExchangeTimeout("x"), Meaning.TRANSIENT),
+        (DecodeError("x"), Meaning.GARBLED),
+        (ServiceError("x"), Meaning.TRANSIENT),
+        (GaveUp("x"), Meaning.LOCAL),
+        (RuntimeError("x"), Meaning.LOCAL),
+        (asyncio.CancelledError(), Meaning.LOCAL),
+    ],
+)
+def test_meaning_of_what_is_no_refusal(error: BaseException, means: Meaning) -> None:
+    """A lost answer is transient; what is no answer of the service at all is raised as it is."""
+    assert meaning(error) is means
+
+
+def outcomes(got: Answer, asked: int = 20) -> list[Task | None]:
+    """Read an answer with orjson and with json alone: the task, or None where it is an error of ours."""
+    tasks: list[Task | None] = []
+    for quick in (orjson.loads, json.loads):
+        with patch.object(codec, "_quick_loads", quick):
+            try:
+                tasks.append(read_query(got, asked))
+            except OmgmjError as error:
+                assert str(error).isprintable(), repr(str(error))
+                assert isinstance(meaning(error), Meaning)
+                tasks.append(None)
+    return tasks
+
+
+def check(got: Answer, asked: int = 20) -> None:
+    """Any answer gives a task or an error of ours; where both readers give a task, it is the same one (trap 30)."""
+    quick, plain = outcomes(got, asked)
+    if plain is not None:
+        # What json reads, orjson reads, or json in its place; json alone may refuse nesting and numbers of thousands
+        # of digits that orjson takes.
+        assert quick == plain
+        assert json.loads(codec.dump_record(plain))["taskId"] is not None
+    age_or_none = None if quick is None else age(quick, got)
+    assert age_or_none is None or age_or_none >= 0
+    wait = retry_after(got)
+    assert wait is None or wait >= 0
+
+
+headers = st.dictionaries(
+    st.sampled_from(KEPT_HEADERS),
+    st.text(st.characters(exclude_categories=())) | st.sampled_from([DATE, "5", "-1", "nan", "Thu, 31 Aug 2023"]),
+)
+statuses = st.sampled_from([200, 201, 204, 301, 400, 401, 403, 404, 429, 500, 502, 520]) | st.integers(-1, 1000)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()))
+    | st.sampled_from(["", "SUCCESS", "50%", "2023-08-31T13:59:14.000Z", "2023-08-31"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.binary(max_size=60), statuses, headers)
+@example(b"[" * 100_000, 200, {})
+@example(b'{"statusCode":200,"data":' * 20_000, 200, {})
+@example(b'{"statusCode":200,"message":"","data":{"status":"SUCCESS","x":' + b"9" * 5000 + b"}}", 200, {})
+@example(b'{"statusCode":200,"message":"","data":{"status":"SUCCESS","x":1e999}}', 200, {})
+@example(b'{"statusCode":200,"message":"","data":{"status":"SUCCESS","x":NaN}}', 200, {})
+@example(b'{"statusCode":200,"message":"","data":{"status":"SUCCESS","prompt":"\\ud83d"}}', 200, {})
+@example(b"\xef\xbb\xbf" + SAMPLE, 200, {})
+@example(SAMPLE.decode().encode("utf-16"), 200, {})
+@example(b'{"statusCode":18446744073709551616,"data":{"status":"SUCCESS"}}', 403, {})
+def test_any_bytes(body: bytes, status: int, kept: dict[str, str]) -> None:
+    """Any bytes with any status and headers give a task or an error of ours, with json and orjson alike."""
+    check(Answer(status, kept, body))
+
+
+@pytest.mark.parametrize("depth", [900, 990, 1000, 1020, 1030, 2500, 5000, 9000, 20_000])
+@pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["lists", "objects"])
+def test_any_depth(depth: int, start: bytes, end: bytes) -> None:
+    """Nesting that one reader takes and the other does not gives a task or an error of ours, as does writing it."""
+    body = b'{"statusCode":200,"data":{"status":"SUCCESS","new":' + start * depth + b"1" + end * depth + b"}}"
+    for task in outcomes(Answer(200, {}, body)):
+        with contextlib.suppress(DecodeError):
+            assert task is None or json.loads(codec.dump_record(task))["taskId"] == 20
+
+
+@given(st.dictionaries(st.sampled_from(["statusCode", "message", "data"]) | st.text(max_size=3), values), statuses)
+def test_any_json(body: dict[str, Any], status: int) -> None:
+    """Any JSON object gives a task or an error of ours, with json and orjson alike."""
+    check(answer(body, status))
+
+
+@given(
+    st.dictionaries(st.sampled_from(list(RECORD)), values, max_size=3),
+    st.sets(st.sampled_from(list(RECORD)), max_size=3),
+    st.lists(st.dictionaries(st.sampled_from(["customId", "emoji", "label"]), values), max_size=2),
+    statuses,
+    st.sampled_from([200, 400, 404, 500, None]),
+)
+def test_any_mutation_of_the_sample(
+    changes: dict[str, Any], missing: set[str], actions: list[dict[str, Any]], status: int, code: int | None
+) -> None:
+    """The sample with any fields changed or taken out gives a task or an error of ours, with both alike."""
+    record = {**RECORD, "actions": RECORD["actions"] + actions, **changes}
+    check(answer(envelope(code, "m", {name: value for name, value in record.items() if name not in missing}), status))
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(SAMPLE) - 1), st.integers(0, 40), st.binary(max_size=6))
+def test_any_damage_to_the_sample(at: int, lost: int, put: bytes) -> None:
+    """The sample with bytes lost, changed or put in gives a task or an error of ours, with both alike."""
+    check(Answer(200, {"date": DATE}, SAMPLE[:at] + put + SAMPLE[at + lost :]))
+
+
+def test_a_look_decodes_nothing_it_throws_away() -> None:
+    """A look reads its body once; the raw record is decoded only when someone asks for it (trap 18)."""
+    with patch.object(codec, "_quick_loads", wraps=orjson.loads) as reader, patch("json.loads") as plain:
+        task = read_query(answer(), 20)
+        assert (reader.call_count, plain.call_count) == (1, 0)
+    assert task.raw == RECORD
+
+
+@pytest.mark.parametrize("word", ["REVIEWING", "FAILED", "success", "\ud83d"])
+def test_a_new_status_word_is_kept(word: str) -> None:
+    """An unknown status word is kept and is no end, unless finishTime is set (trap 1, and 2: one table in models)."""
+    running = read_query(answer(envelope(200, "", {**RECORD, "status": word, "finishTime": None})), 20)
+    assert (running.status, running.is_terminal, running.failed) == (word, False, False)
+    ended = read_query(answer(envelope(200, "", {**RECORD, "status": word})), 20)
+    assert (ended.is_terminal, ended.succeeded) == (True, False)

@@ -1,0 +1,765 @@
+"""The doors: query, wait, follow, notify, stats, and a session's life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+import omgmj
+from omgmj.backoff import Facts
+from omgmj.session import BASE_URL
+from omgmj.testing import FakeService, Fault, Life
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+# Query.
+
+
+async def test_query_looks_once() -> None:
+    """A query is one request, and its answer is the record."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(0.0))
+        task = await session.query(str(task_id))
+        assert (task.id, task.status, fake.requests) == (task_id, "SUCCESS", 1)
+        assert task.find_action("U1")
+
+
+async def test_query_repeats_what_is_transient() -> None:
+    """A query is repeated, although it is a POST, after a dropped connection, a 5xx, an HTML page and a 429."""
+    async with FakeService(tasks=1) as fake, fake.session(retry=omgmj.Retry(attempts=9)) as session:
+        for fault in ("drop_before_headers", "cut_short", "unavailable", "html_200", "rate_limited"):
+            fake.inject(fault)
+        await session.query(fake.task_ids[0])
+        assert fake.requests == 6
+        assert session.stats().retries == 5
+        assert session.stats().rate_limited == 1
+
+
+async def test_query_gives_up_within_its_bound() -> None:
+    """A direct call ends with the last error after `attempts` tries, and the error names the task."""
+    async with FakeService(tasks=1) as fake, fake.session(retry=omgmj.Retry(attempts=3)) as session:
+        fake.inject("html_502", times=None)
+        with pytest.raises(omgmj.ServiceError, match="502") as caught:
+            await session.query(fake.task_ids[0])
+        assert caught.value.task_id == fake.task_ids[0]
+        assert fake.requests == 3
+
+
+async def test_query_believes_the_first_no() -> None:
+    """`query` raises at the first word that there is no such task; it is the wait that asks again."""
+    async with FakeService() as fake, fake.session() as session:
+        with pytest.raises(omgmj.TaskNotFound):
+            await session.query(77)
+        assert fake.requests == 1
+
+
+async def test_query_feeds_the_poller() -> None:
+    """What a query saw counts for those who wait: its final record ends their wait without another look."""
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(500)) as session:
+        task_id = fake.add_task(Life.succeed(10))
+        waiting = asyncio.ensure_future(session.wait(task_id))
+        await asyncio.sleep(20)
+        assert fake.requests == 1
+        await session.query(task_id)
+        assert (await waiting).succeeded
+        assert now() == pytest.approx(20, abs=0.1)
+        assert fake.requests == 2
+
+
+# Wait.
+
+
+async def test_wait_returns_the_final_record() -> None:
+    """A wait polls to the end and returns success and failure alike; an exception is there on request."""
+    async with FakeService() as fake, fake.session() as session:
+        good, bad = fake.add_task(Life.succeed(30)), fake.add_task(Life.fail(20, reason="banned"))
+        task = await session.wait(good)
+        assert task.succeeded
+        assert len(task.actions) >= 8
+        task.raise_for_failure()
+        task = await session.wait(bad)
+        assert task.failed
+        with pytest.raises(omgmj.TaskFailed, match="banned"):
+            task.raise_for_failure()
+
+
+async def test_looks_follow_the_policy() -> None:
+    """The first look is at once, the next ones when the policy says, none after the end."""
+    async with FakeService() as fake, fake.session() as session:
+        await session.wait(fake.add_task(Life.succeed(9)), backoff=omgmj.Fixed(2))
+        assert fake.times == pytest.approx([0, 2, 4, 6, 8, 10], abs=0.02)
+
+
+async def test_wait_timeout_bounds_the_wait_and_tells_all() -> None:
+    """Trap 3: `timeout` bounds the wait, not a request; the error carries ID, last record, elapsed and queries."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(100))
+        with pytest.raises(omgmj.WaitTimeout, match=f"{task_id} was not done in time") as caught:
+            await session.wait(task_id, timeout=21, backoff=omgmj.Fixed(5))
+        error = caught.value
+        assert isinstance(error, TimeoutError)
+        assert (error.task_id, error.queries) == (task_id, 5)
+        assert error.elapsed == pytest.approx(21, abs=0.1)
+        assert error.last is not None
+        assert error.last.status == "IN_PROGRESS"
+        assert now() == pytest.approx(21, abs=0.1)
+        assert (await session.wait(task_id)).succeeded
+
+
+async def test_timeout_zero_is_one_look() -> None:
+    """A timeout of 0 makes one look: the record where it is final, `WaitTimeout` with the record where it is not."""
+    async with FakeService() as fake, fake.session() as session:
+        done, running = fake.add_task(Life.succeed(0.0)), fake.add_task(Life.succeed(50))
+        assert (await session.wait(done, timeout=0)).succeeded
+        with pytest.raises(omgmj.WaitTimeout) as caught:
+            await session.wait(running, timeout=0)
+        assert caught.value.last is not None
+        assert fake.requests == 2
+
+
+async def test_a_timeout_names_the_failed_look_before_it() -> None:
+    """Who times out while looks fail is told why they fail."""
+    async with FakeService(tasks=1) as fake, fake.session() as session:
+        fake.inject("html_502", times=None)
+        with pytest.raises(omgmj.WaitTimeout) as caught:
+            await session.wait(fake.task_ids[0], timeout=5)
+        assert isinstance(caught.value.__cause__, omgmj.ServiceError)
+        assert caught.value.last is None
+
+
+async def test_stall_is_apart_from_timeout() -> None:
+    """Trap 4: a stuck task ends with `Stalled`; a slow one that moves does not, however long it takes."""
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
+        stuck = fake.add_task(Life.steps([(0, "NOT_START", None), (5, "IN_PROGRESS", "46%"), (9999, "SUCCESS", "100%")]))
+        with pytest.raises(omgmj.Stalled) as caught:
+            await session.wait(stuck, stall=300)
+        assert now() == pytest.approx(310, abs=1)
+        assert caught.value.last is not None
+        assert caught.value.last.progress == 46
+        slow = fake.add_task(Life.steps([(250.0 * i, "IN_PROGRESS", f"{10 * i}%") for i in range(10)] + [(2500, "SUCCESS", "100%")]))
+        assert (await session.wait(slow, stall=300)).succeeded
+
+
+async def test_an_outage_is_no_stall() -> None:
+    """Trap 4: `stall` counts between successful looks only, so an outage longer than it ends no wait."""
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
+        task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "46%"), (700, "SUCCESS", "100%")]))
+        waiting = asyncio.ensure_future(session.wait(task_id, stall=200))
+        await asyncio.sleep(30)
+        fake.outage(fake.now + 600)
+        assert (await waiting).succeeded
+
+
+async def test_an_unknown_status_neither_hangs_nor_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """Trap 1: an unknown word is kept, logged once, goes on, ends by `stall`, or by a set finish time."""
+    async with FakeService() as fake, fake.session() as session:
+        odd = Life.steps([(0, "NOT_START", None), (5, "ENHANCING", "50%"), (1e6, "SUCCESS", "100%")])
+        for task_id in (fake.add_task(odd), fake.add_task(odd)):
+            with pytest.raises(omgmj.Stalled) as caught:
+                await session.wait(task_id, stall=600)
+            assert caught.value.last is not None
+            assert caught.value.last.status == "ENHANCING"
+        assert len([r for r in caplog.records if "ENHANCING" in r.getMessage()]) == 1
+        ended = Life.steps([(0, "NOT_START", None), (20, "EXPIRED", "50%", {"finishTime": "2026-01-01T00:00:00Z"})])
+        task = await session.wait(fake.add_task(ended))
+        assert (task.status, task.is_terminal, task.succeeded) == ("EXPIRED", True, False)
+
+
+async def test_a_new_task_is_not_found_for_a_moment() -> None:
+    """Trap 21: an ID that is unknown right after it was made is waited for; one that stays unknown is believed."""
+    async with FakeService() as fake, fake.session() as session:
+        assert (await session.wait(fake.add_task(Life.succeed(30), unknown_for=7))).succeeded
+        before = now()
+        with pytest.raises(omgmj.TaskNotFound) as caught:
+            await session.wait(99)
+        assert caught.value.task_id == 99
+        assert fake.asked[99] == 3
+        assert now() - before == pytest.approx(10, abs=0.1)
+
+
+async def test_one_blip_does_not_end_a_wait() -> None:
+    """Trap 14: whatever fails in passing, the wait goes on to the final record."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(60))
+        for fault in ("drop_before_headers", "drop_after_headers", "cut_short", "empty_body", "html_200", "html_520",
+                      "not_object", "wrong_type", "forbidden_html", "rate_limited", "rate_limited_zero", "server_error"):
+            fake.inject(fault)
+        assert (await session.wait(task_id)).succeeded
+        assert sum(fake.injected.values()) == 12
+
+
+async def test_a_garbled_record_is_asked_for_twice_more() -> None:
+    """A field of a wrong type ends only its own ID's wait, after three looks, and names the field."""
+    async with FakeService(tasks=2) as fake, fake.session() as session:
+        bad, good = fake.task_ids
+        fake.inject(Fault("wrong_type", field="actions", value=5), times=None, task_id=bad)
+        with pytest.raises(omgmj.DecodeError) as caught:
+            await session.wait(bad)
+        assert (caught.value.field, caught.value.task_id, fake.asked[bad]) == ("$.data.actions", bad, 3)
+        assert (await session.wait(good)).succeeded
+
+
+async def test_a_rotated_token_is_not_fatal() -> None:
+    """Trap 14: a token callable is asked once more after a 401, and the waits go on."""
+    tokens = ["old"]
+    async with FakeService(tasks=20, token="old") as fake, fake.session(lambda: tokens[-1]) as session:
+        waiting = [asyncio.ensure_future(session.wait(task_id)) for task_id in fake.task_ids]
+        await asyncio.sleep(5)
+        fake.tokens.clear()
+        fake.tokens.add("new")
+        asyncio.get_running_loop().call_later(8, tokens.append, "new")
+        assert all(task.succeeded for task in await asyncio.gather(*waiting))
+
+
+async def test_an_account_error_reaches_everyone() -> None:
+    """A token that is refused for good ends all waits at once, each with an error of its own."""
+    async with FakeService(tasks=3) as fake, fake.session() as session:
+        waiting = [asyncio.ensure_future(session.wait(task_id)) for task_id in fake.task_ids]
+        await asyncio.sleep(1)
+        fake.tokens.clear()
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in errors] == [omgmj.AuthError] * 3
+        assert len({id(error) for error in errors}) == 3
+        fake.tokens.add("t")
+        assert (await session.wait(fake.task_ids[0])).succeeded
+
+
+# One stream an ID.
+
+
+async def test_a_thousand_waits_are_one_stream() -> None:
+    """`wait` of one task from 1,000 coroutines makes one stream of looks."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(20))
+        tasks = await asyncio.gather(*(session.wait(task_id, backoff=omgmj.Fixed(2)) for _ in range(1000)))
+        assert len(tasks) == 1000
+        assert fake.requests == 11
+
+
+async def test_the_earliest_policy_counts() -> None:
+    """Waiters of one ID with different policies share looks; the earliest due counts, and leaves with its waiter."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(100))
+        slow = asyncio.ensure_future(session.wait(task_id, backoff=omgmj.Fixed(20)))
+        await asyncio.sleep(5)
+        with pytest.raises(omgmj.WaitTimeout):
+            await session.wait(task_id, backoff=omgmj.Fixed(3), timeout=10)
+        assert fake.times == pytest.approx([0, 5, 8, 11, 14], abs=0.1)
+        assert (await slow).succeeded
+        assert len(fake.times) < 12
+
+
+@pytest.mark.parametrize("answer", [float("nan"), -1.0, float("inf"), "soon", True])
+async def test_a_policy_that_makes_no_sense_ends_its_own_wait(answer: object) -> None:
+    """A policy that returns what is no delay gives a clear error to its wait; others of the same ID go on."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(20))
+        other = asyncio.ensure_future(session.wait(task_id))
+        with pytest.raises(omgmj.UsageError, match="backoff policy") as caught:
+            await session.wait(task_id, backoff=lambda facts, roll: answer)  # type: ignore[arg-type, return-value]
+        assert caught.value.task_id == task_id
+        assert (await other).succeeded
+
+
+async def test_a_policy_may_say_stop_or_raise() -> None:
+    """None from a policy is `GaveUp`; what it raises is the cause of its wait's error."""
+
+    def stops(facts: Facts, roll: float) -> float | None:
+        return None if facts.attempt == 3 else roll + 1
+
+    def raises(facts: Facts, roll: float) -> float:
+        return facts.attempt / 0 + roll
+
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(50))
+        with pytest.raises(omgmj.GaveUp) as gave_up:
+            await session.wait(task_id, backoff=stops)
+        assert gave_up.value.queries == 3
+        with pytest.raises(omgmj.UsageError, match="ZeroDivisionError") as caught:
+            await session.wait(task_id, backoff=raises)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+# Leaving.
+
+
+async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
+    """Trap 11: cancellation passes through untouched; no new look starts, and no task of ours is left."""
+    async with FakeService(latency=1.0) as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(500))
+        waiting = asyncio.ensure_future(session.wait(task_id))
+        await asyncio.sleep(3.5)
+        waiting.cancel("mine")
+        with pytest.raises(asyncio.CancelledError, match="mine"):
+            await waiting
+        asked = fake.requests
+        await asyncio.sleep(100)
+        assert fake.requests == asked
+        assert [task for task in asyncio.all_tasks() if "omgmj" in task.get_name()] == []
+
+
+@pytest.mark.parametrize("bound", ["asyncio", "anyio"])
+async def test_foreign_timeouts_end_a_wait(bound: str) -> None:
+    """`asyncio.timeout` and anyio's `move_on_after` round a wait end it on time, and only it."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(50))
+        if bound == "asyncio":
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(5):
+                    await session.wait(task_id)
+        else:
+            with anyio.move_on_after(5) as scope:
+                await session.wait(task_id)
+            assert scope.cancelled_caught
+        assert now() == pytest.approx(5)
+        assert (await session.wait(task_id)).succeeded
+
+
+async def test_a_look_that_is_out_outlives_interest() -> None:
+    """A new watch joins the look that the last waiter left out, and starts no second one beside it."""
+    async with FakeService(latency=4.0) as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(1))
+        with pytest.raises(omgmj.WaitTimeout):
+            await session.wait(task_id, timeout=1)
+        assert (await session.wait(task_id)).succeeded
+        assert (fake.requests, fake.in_flight_peak) == (1, 1)
+
+
+# Follow.
+
+
+async def test_follow_yields_changes_only_and_the_end() -> None:
+    """Each change comes once, none goes back, the final record is the last."""
+    life = Life.steps([(0, "NOT_START", None), (10, "IN_PROGRESS", "0%"), (20, "IN_PROGRESS", "31%"),
+                       (40, "IN_PROGRESS", "78%"), (50, "SUCCESS", "100%")])
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(1)) as session:
+        fake.inject("backwards", times=3)
+        seen = [(task.status, task.progress) async for task in session.follow(fake.add_task(life))]
+        assert seen == [("NOT_START", None), ("IN_PROGRESS", 0), ("IN_PROGRESS", 31), ("IN_PROGRESS", 78), ("SUCCESS", 100)]
+        assert fake.injected["backwards"] == 3
+
+
+async def test_a_slow_reader_gets_the_latest_and_the_end() -> None:
+    """Who reads seldom misses states in between, never the final record."""
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(1)) as session:
+        seen = []
+        async for task in session.follow(fake.add_task(Life.succeed(60))):
+            seen.append(task.status)
+            await asyncio.sleep(25)
+        assert len(seen) <= 4
+        assert seen[-1] == "SUCCESS"
+
+
+async def test_a_late_follower_gets_the_last_record_at_once() -> None:
+    """Who comes late to an ID sees its last record without a request."""
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(30)) as session:
+        task_id = fake.add_task(Life.succeed(50))
+        waiting = asyncio.ensure_future(session.wait(task_id))
+        await asyncio.sleep(10)
+        async with session.follow(task_id) as changes:
+            assert (await anext(changes)).status == "NOT_START"
+            assert (now(), fake.requests) == (10, 1)
+        assert (await waiting).succeeded
+
+
+async def test_follow_raises_what_a_wait_raises() -> None:
+    """A follow that comes to no end raises after what it has seen."""
+    async with FakeService() as fake, fake.session() as session:
+        seen = []
+        with pytest.raises(omgmj.WaitTimeout):  # noqa: PT012 (the loop is what raises)
+            async for task in session.follow(fake.add_task(Life.succeed(500)), timeout=30):
+                seen.append(task.status)
+        assert seen[0] == "NOT_START"
+
+
+async def test_leaving_a_follow_early() -> None:
+    """`break` ends a follow at once; so does `aclose`, for whoever reads as well."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(500))
+        async for _ in session.follow(task_id):
+            break
+        assert session.stats().watched == 0
+        changes = session.follow(task_id)
+        assert await anext(changes)
+        reading = asyncio.ensure_future(anext(changes, None))
+        await settled()
+        await changes.aclose()
+        assert await reading is None
+        assert session.stats().watched == 0
+
+
+# Notify.
+
+
+async def test_notify_makes_exactly_one_more_look() -> None:
+    """A push is one more look, a burst of pushes two at most, and IDs that nobody watches are ignored."""
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(500)) as session:
+        task_id = fake.add_task(Life.succeed(100))
+        waiting = asyncio.ensure_future(session.wait(task_id))
+        await asyncio.sleep(50)
+        session.notify({"taskId": task_id, "status": "SUCCESS"})
+        await asyncio.sleep(10)
+        assert fake.requests == 2
+        for _ in range(50):
+            session.notify(f'{{"taskId": {task_id}}}'.encode())
+        session.notify({"taskId": 5})
+        await asyncio.sleep(10)
+        assert fake.requests == 4
+        assert not waiting.done()
+        await asyncio.sleep(40)
+        session.notify({"taskId": task_id})
+        assert (await waiting).succeeded
+        assert now() == pytest.approx(110, abs=0.1)
+
+
+async def test_a_push_during_a_look_makes_one_more_after_it() -> None:
+    """The look that is out may be older than the push, so another follows it; never two at once."""
+    async with FakeService(latency=4) as fake, fake.session(backoff=omgmj.Fixed(500)) as session:
+        task_id = fake.add_task(Life.succeed(3))
+        waiting = asyncio.ensure_future(session.wait(task_id))
+        await asyncio.sleep(3.5)
+        session.notify({"taskId": task_id})
+        session.notify({"taskId": task_id})
+        assert (await waiting).succeeded
+        assert (fake.requests, fake.in_flight_peak) == (2, 1)
+
+
+@pytest.mark.parametrize("payload", [{}, [], b"", b"[1]", "{", {"taskId": "x"}, {"taskId": True}, {"taskId": -1}, 5, b"\xff"])
+async def test_a_webhook_body_that_is_rubbish(payload: object) -> None:
+    """What names no task is a `UsageError`, whatever it is."""
+    async with FakeService() as fake, fake.session() as session:
+        with pytest.raises(omgmj.UsageError):
+            session.notify(payload)  # type: ignore[arg-type]
+
+
+# Outage.
+
+
+async def test_an_outage_in_the_middle_of_2000_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """Trap 26: ten minutes without an answer: one line in the log, nobody given up, under 100 requests, all resume."""
+    caplog.set_level(logging.INFO, "omgmj")
+    async with FakeService(tasks=2000, lives="mix", seed=3) as fake, fake.session(rate=200.0) as session:
+        watching = asyncio.ensure_future(drained(session.watch(fake.task_ids)))
+        await asyncio.sleep(40)
+        before = fake.requests
+        fake.outage(fake.now + 600)
+        await asyncio.sleep(599)
+        assert fake.requests - before < 100
+        assert session.stats().watched > 1000
+        done = await watching
+        assert sorted(done) == fake.task_ids
+        assert len(caplog.records) == 1
+
+
+async def test_an_outage_of_silence_is_found_out_too(caplog: pytest.LogCaptureFixture) -> None:
+    """A service that takes connections and never answers is an outage as well."""
+    async with FakeService(tasks=500, lives="mix") as fake, fake.session() as session:
+        watching = asyncio.ensure_future(drained(session.watch(fake.task_ids)))
+        await asyncio.sleep(40)
+        before = fake.requests
+        fake.inject("silence", times=None)
+        await asyncio.sleep(600)
+        assert fake.requests - before < 100
+        fake.heal()
+        assert sorted(await watching) == fake.task_ids
+        assert len(caplog.records) == 1
+
+
+async def drained(watch: omgmj.Watch) -> list[int]:
+    return [task.id async for task in watch]
+
+
+async def test_one_id_alone_is_given_up_after_ten_minutes() -> None:
+    """An ID is given up only when it fails on and on, at least 8 times and 10 minutes, while others succeed."""
+    async with FakeService() as fake, fake.session() as session:
+        bad, good = fake.add_task(Life.succeed(5)), fake.add_task(Life.succeed(2000))
+        fake.inject("server_error", times=None, task_id=bad)
+        other = asyncio.ensure_future(session.wait(good))
+        with pytest.raises(omgmj.ServiceError) as caught:
+            await session.wait(bad)
+        assert caught.value.task_id == bad
+        assert 600 <= now() <= 640
+        assert fake.asked[bad] >= 8
+        assert (await other).succeeded
+
+
+# Budget.
+
+
+async def test_one_budget_for_everything() -> None:
+    """Trap 8: all that a session does stays in any window under rate times its length and a burst, whatever waits."""
+    async with FakeService(tasks=300) as fake, fake.session(rate=50.0, backoff=omgmj.Fixed(1)) as session:
+        queries = [asyncio.ensure_future(session.query(task_id)) for task_id in fake.task_ids]
+        await drained(session.watch(fake.task_ids))
+        await asyncio.gather(*queries)
+        for window in (0.1, 1.0, 10.0):
+            for start in fake.times:
+                assert sum(start <= time < start + window for time in fake.times) <= 50 * window + 1 + 1
+
+
+async def test_a_query_gets_through_a_crowd() -> None:
+    """With thousands of IDs overdue a direct query answers within a second, and polls still get their share."""
+    async with FakeService(tasks=5000, lives="mix") as fake, fake.session(rate=10.0, backoff=omgmj.Fixed(1)) as session:
+        watching = asyncio.ensure_future(drained(session.watch(fake.task_ids)))
+        await asyncio.sleep(600)
+        for _ in range(20):
+            before = now()
+            await session.query(fake.task_ids[0])
+            assert now() - before < 1
+        before = fake.requests
+        queries = [asyncio.ensure_future(session.query(fake.task_ids[1])) for _ in range(400)]
+        await asyncio.sleep(20)
+        direct = sum(query.done() for query in queries)
+        assert 0.2 <= 1 - direct / (fake.requests - before) <= 0.8
+        watching.cancel()
+        for query in queries:
+            query.cancel()
+        await asyncio.gather(watching, *queries, return_exceptions=True)
+
+
+async def test_too_many_ids_for_the_pace_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """When the pace is too low, one warning says so, and `stats` shows how many are overdue."""
+    async with FakeService(tasks=2000, lives="mix") as fake, fake.session(rate=10.0) as session:
+        watching = asyncio.ensure_future(drained(session.watch(fake.task_ids)))
+        await asyncio.sleep(120)
+        stats = session.stats()
+        assert (stats.watched, stats.pace) == (2000, 10.0)
+        assert stats.overdue > 500
+        assert [record.getMessage() for record in caplog.records if "late" in record.getMessage()] == [
+            "looks are 10 s late: 2000 watched tasks are too many for 10 requests a second"
+        ]
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+# Life.
+
+
+async def test_looks_run_in_an_empty_context() -> None:
+    """Trap 31: polls do not run in the first caller's contextvars."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
+    seen = set()
+
+    async def token() -> str:
+        seen.add(variable.get())
+        return "t"
+
+    async with FakeService(tasks=3) as fake, fake.session(token) as session:
+        variable.set("a request of the app")
+        await session.wait(fake.task_ids[0])
+        seen.discard("a request of the app")
+        await asyncio.gather(*(session.wait(task_id) for task_id in fake.task_ids))
+        assert seen == {"none"}
+
+
+async def test_use_after_close() -> None:
+    """A closed session refuses every call; closing twice is fine."""
+    async with FakeService(tasks=1) as fake:
+        session = fake.session()
+        await session.aclose()
+        await session.aclose()
+        calls: list[Callable[[], object]] = [
+            lambda: session.watch([1]),
+            lambda: session.follow(1),
+            lambda: session.notify({"taskId": 1}),
+        ]
+        for call in calls:
+            with pytest.raises(omgmj.SessionClosed, match="closed"):
+                call()
+        for waits in (session.query(1), session.wait(1)):
+            with pytest.raises(omgmj.UsageError):
+                await waits
+
+
+async def test_closing_from_another_task_reaches_everyone() -> None:
+    """`aclose` from another task cancels what is out at once and gives every waiter `SessionClosed`."""
+    async with FakeService(tasks=4) as fake:
+        session = fake.session(rate=0.5)
+        fake.inject("silence", times=None)
+        watch = session.watch(fake.task_ids[:2])
+        out = [
+            asyncio.ensure_future(call)
+            for call in (
+                session.query(fake.task_ids[0]),
+                session.query(fake.task_ids[1]),
+                session.wait(fake.task_ids[2]),
+                anext(session.follow(fake.task_ids[3])),
+                anext(watch),
+            )
+        ]
+        await asyncio.sleep(1)
+        before = now()
+        await asyncio.ensure_future(session.aclose())
+        assert [type(error) for error in await asyncio.gather(*out, return_exceptions=True)] == [omgmj.SessionClosed] * 5
+        assert now() == before
+
+
+async def test_open_and_close_in_different_tasks() -> None:
+    """A bot may open a session in one task and close it in another: no cancel scope of ours spans user code."""
+    async with FakeService(tasks=3) as fake:
+        session = await asyncio.ensure_future(fake.session().__aenter__())
+        assert (await asyncio.ensure_future(session.wait(fake.task_ids[0]))).succeeded
+        await asyncio.ensure_future(session.aclose())
+
+
+async def test_a_crash_of_the_driver_reaches_every_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own is no silence: every waiter gets it as the cause, and new waits are refused with it."""
+    async with FakeService(tasks=2) as fake, fake.session() as session:
+        waiting = [asyncio.ensure_future(session.wait(task_id)) for task_id in fake.task_ids]
+        await asyncio.sleep(1)
+        monkeypatch.setattr("omgmj.planner.Planner.saw", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("omgmj.planner.Planner.unchanged", lambda *_, **__: 1 / 0)
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, omgmj.SessionClosed)
+            assert "ZeroDivisionError" in repr(error.__cause__)
+        with pytest.raises(omgmj.SessionClosed, match="crashed"):
+            await session.wait(fake.task_ids[0])
+
+
+def test_a_second_loop_is_refused() -> None:
+    """A session belongs to the loop of its first use; before that it touches none."""
+    with pytest.raises(omgmj.UsageError, match="event loop"):
+        omgmj.Session("t").watch([1])
+    session = omgmj.Session("t")
+
+    async def use() -> None:
+        with pytest.raises(omgmj.WaitTimeout):
+            await session.wait(1, timeout=0.001)
+
+    async def use_again() -> None:
+        with pytest.raises(omgmj.UsageError, match="belongs to the event loop"):
+            await session.query(1)
+
+    session._http = None
+    session._base_url = "http://127.0.0.1:9"
+
+    async def both() -> None:
+        await use()
+        await session.aclose()
+
+    asyncio.run(both())
+    session._closed = False
+    asyncio.run(use_again())
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token and base URL come from the environment where none is given."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "sk-from-the-environment")
+    monkeypatch.setenv("OMGMJ_BASE_URL", "https://mirror.example/")
+    assert repr(omgmj.Session()) == "<omgmj.Session https://mirror.example>"
+    monkeypatch.delenv("OMGMJ_BASE_URL")
+    assert BASE_URL in repr(omgmj.Session())
+    monkeypatch.delenv("OMGMJ_TOKEN")
+    with pytest.raises(omgmj.UsageError, match="OMGMJ_TOKEN"):
+        omgmj.Session()
+
+
+@pytest.mark.parametrize("token", ["", " ", "sk-a\nb", "sk-ä", "sk-a\r\nX: y", "sk a", 5, b"sk"])
+def test_a_token_that_cannot_be_sent(token: object) -> None:
+    """A missing, empty or unsendable token is a `UsageError` that says where to put it, and does not show it."""
+    with pytest.raises(omgmj.UsageError, match="OMGMJ_TOKEN") as caught:
+        omgmj.Session(token)  # type: ignore[arg-type]
+    assert "sk" not in str(caught.value).replace("Session(token)", "")
+
+
+BAD_NUMBERS = [float("nan"), float("inf"), -1, "5", True]
+
+
+@pytest.mark.parametrize("value", [*BAD_NUMBERS, 0])
+@pytest.mark.parametrize("name", ["request_timeout", "rate", "max_in_flight"])
+def test_bad_session_numbers(name: str, value: object) -> None:
+    """NaN, infinite, negative and zero settings are refused by name."""
+    with pytest.raises(omgmj.UsageError, match=name):
+        omgmj.Session("t", **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", BAD_NUMBERS)
+@pytest.mark.parametrize("name", ["timeout", "stall"])
+async def test_bad_wait_numbers(name: str, value: object) -> None:
+    """NaN, infinite and negative bounds are refused by name, before anything is sent."""
+    async with FakeService(tasks=1) as fake, fake.session() as session:
+        for call in (session.wait, session.watch, session.follow):
+            with pytest.raises(omgmj.UsageError, match=name):
+                result = call(fake.task_ids if call == session.watch else fake.task_ids[0], **{name: value})  # type: ignore[operator]
+                await result
+        assert fake.requests == 0
+
+
+@pytest.mark.parametrize("task_id", [True, 0, -1, 1.0, "", " 5", "5x", "٣", 2**63, None, b"5", "9" * 5000])
+async def test_bad_task_ids(task_id: object) -> None:
+    """What is no task ID is a `UsageError` at every door, before anything is sent."""
+    async with FakeService() as fake, fake.session() as session:
+        with pytest.raises(omgmj.UsageError, match="task ID"):
+            await session.query(task_id)  # type: ignore[arg-type]
+        with pytest.raises(omgmj.UsageError, match="task ID"):
+            await session.wait(task_id)  # type: ignore[arg-type]
+        with pytest.raises(omgmj.UsageError, match="task ID"):
+            session.watch([5, task_id])  # type: ignore[list-item]
+        with pytest.raises(omgmj.UsageError, match="task ID"):
+            session.follow(task_id)  # type: ignore[arg-type]
+        assert fake.requests == 0
+
+
+def test_bad_policies_and_transports() -> None:
+    """A class instead of a policy, a number instead of a retry, http and transport together: refused."""
+    with pytest.raises(omgmj.UsageError, match="policy"):
+        omgmj.Session("t", backoff=omgmj.Adaptive)  # type: ignore[arg-type]
+    with pytest.raises(omgmj.UsageError, match="policy"):
+        omgmj.Session("t", backoff=3)  # type: ignore[arg-type]
+    with pytest.raises(omgmj.UsageError, match="Retry"):
+        omgmj.Session("t", retry=3)  # type: ignore[arg-type]
+    with pytest.raises(omgmj.UsageError, match="exclude"):
+        omgmj.Session("t", http=lambda: None, transport=object())  # type: ignore[arg-type, return-value]
+
+
+def test_import_is_light() -> None:
+    """`import omgmj` loads neither aiohttp nor what the command line needs; `Session` alone does not either."""
+    code = (
+        "import sys, omgmj; heavy = {'aiohttp', 'rich', 'cyclopts', 'sqlite3', 'omgmj.testing', 'omgmj.cli'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); omgmj.Session('t');"
+        "assert 'rich' not in sys.modules and dir(omgmj) and omgmj.Task"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONWARNINGS": "error"})
+
+
+def test_everything_public_is_exported() -> None:
+    """All of our errors, and every name of `__all__`, can be had from `omgmj`."""
+    names = {name for name, value in vars(omgmj.errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert names - {"OmgmjError"} <= set(omgmj.__all__)
+    for name in omgmj.__all__:
+        assert getattr(omgmj, name).__module__.startswith("omgmj.")
+    with pytest.raises(AttributeError, match="nonsense"):
+        omgmj.nonsense  # noqa: B018 (the access is the test)
+
+
+async def test_the_token_is_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    """The token appears in no repr, log line, error, cause or context."""
+    caplog.set_level(logging.DEBUG)
+    secret = "sk-very-secret-0123456789"
+    async with FakeService(tasks=1, token="other") as fake:
+        session = fake.session(secret)
+        shown = [repr(session), repr(vars(session)), repr(vars(session._open()))]
+        with pytest.raises(omgmj.AuthError) as caught:
+            await session.wait(fake.task_ids[0])
+        await session.aclose()
+    error: BaseException | None = caught.value
+    while error is not None:
+        shown += [str(error), repr(error), repr(vars(error))]
+        error = error.__cause__ or error.__context__
+    assert not any(secret in text for text in [*shown, caplog.text])
