@@ -19,11 +19,20 @@ from urllib.parse import urlsplit
 import anyio
 
 from omgmj.backoff import Retry
-from omgmj.errors import AuthError, ExchangeTimeout, OmgmjError, RateLimited, ServiceError, SessionClosed, UsageError
+from omgmj.errors import (
+    AuthError,
+    DecodeError,
+    ExchangeTimeout,
+    OmgmjError,
+    RateLimited,
+    ServiceError,
+    SessionClosed,
+    UsageError,
+)
 from omgmj.gate import Gate
 from omgmj.models import Secret
 from omgmj.protocol import Answer, Meaning, Request, meaning
-from omgmj.transport import Transport
+from omgmj.transport import Transport, is_maskable
 
 T = TypeVar("T")
 Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
@@ -45,6 +54,8 @@ def check_base_url(url: object) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
         raise UsageError(f"base_url {url!r} is no URL: {error}") from None
+    if "\\" in url or not url.isprintable() or any(character.isspace() for character in url):
+        raise UsageError(f"base_url must hold no space, line break, backslash or control character; got {url!r}")
     if parts.scheme not in ("http", "https") or not host:
         raise UsageError(f"base_url must begin with https:// and name a host; got {url!r}")
     if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
@@ -86,24 +97,45 @@ class Credentials:
     async def renew(self, used: Secret, sent_at: float) -> bool:
         """After a 401 to a request sent at `sent_at`: whether there is another token now.
 
-        The callable is asked once for all requests that are out, and for some seconds while it returns the old one.
+        The callable is asked once for all requests that are out, and for some seconds while it returns the old one or
+        fails; `AuthError` where it fails to the end.
         """
         if self._ask is None:
             return False
         async with self._lock:
             if self._secret != used:
                 return True
-            if sent_at <= self._refused_at or self._renewals >= MAX_RENEWALS:
+            if sent_at <= self._refused_at:
                 return False
-            for _ in range(int(GRACE / GRACE_STEP) + 1):
+            if self._renewals >= MAX_RENEWALS:
+                # Said once to all that are out; who comes later finds the callable asked again.
+                self._renewals, self._refused_at = 0, asyncio.get_running_loop().time()
+                return False
+            secret = await self._fetch_another(used)
+            if secret is None:
+                return False
+            self._secret = secret
+            self._renewals += 1
+            return True
+
+    async def _fetch_another(self, used: Secret) -> Secret | None:
+        """Ask for a token other than `used` while the grace lasts; None where there is none by then."""
+        now = asyncio.get_running_loop().time
+        until = now() + GRACE
+        while True:
+            failure: AuthError | None = None
+            try:
                 secret = await self._fetch()
                 if secret != used:
-                    self._secret = secret
-                    self._renewals += 1
-                    return True
-                await asyncio.sleep(GRACE_STEP)
-            self._refused_at = asyncio.get_running_loop().time()
-            return False
+                    return secret
+            except AuthError as error:
+                failure = error
+            if now() >= until:
+                self._refused_at = now()
+                if failure is not None:
+                    raise failure
+                return None
+            await asyncio.sleep(GRACE_STEP)
 
     async def _fetch(self) -> Secret:
         if self._ask is None:
@@ -170,9 +202,10 @@ class Exchange:
                     await asyncio.sleep(delay)
                     self.retries += 1
             except asyncio.CancelledError:
-                if (closed := bound.fired()) is not None:
-                    raise closed from None
-                raise
+                closed = bound.fired()
+                if closed is None:
+                    raise
+            raise closed
 
     async def once(self, request: Request, read: Callable[[Answer], T]) -> T | None:
         """Make one exchange, within `request_timeout`, for whoever holds a slot; `read` never returns None.
@@ -190,18 +223,24 @@ class Exchange:
             self._timer.cancel()
 
     async def _once(self, request: Request, read: Callable[[Answer], T], bound: _Bound) -> T | None:
-        sent_at = self._loop.time()
-        self._expire_at(bound, sent_at + self._timeout)
         try:
-            token = await self._credentials.current()
-            self.queries += 1
-            answer = await self._transport.send(self._base_url, request, token)
+            return await self._exchange(request, read, bound)
         except asyncio.CancelledError:
-            if (error := bound.fired()) is not None:
-                raise error from None
-            raise
+            error = bound.fired()
+            if error is None:
+                raise
         finally:
             bound.expires = math.inf
+        # Raised out here, so that nothing of what was cut off hangs on it as its context.
+        raise error
+
+    async def _exchange(self, request: Request, read: Callable[[Answer], T], bound: _Bound) -> T | None:
+        sent_at = self._loop.time()
+        self._expire_at(bound, sent_at + self._timeout)
+        token = await self._credentials.current()
+        self.queries += 1
+        answer = await self._transport.send(self._base_url, request, token)
+        bound.expires = math.inf
         refused: OmgmjError | None = None
         try:
             value = read(answer)
@@ -212,27 +251,26 @@ class Exchange:
             self._credentials.proved()
             self._gate.pace.saw_success(now)
             return value
-        clean = answer._replace(body=token.scrub_bytes(answer.body))
-        if clean != answer:
-            # The service tells the token back; what is raised must not.
-            try:
-                read(clean)
-            except OmgmjError as error:
-                refused = error
+        refused = _masked(refused, read, answer, token)
         if isinstance(refused, RateLimited):
             self.rate_limited += 1
             self._gate.pace.saw_429(sent_at, now, refused.retry_after)
         elif isinstance(refused, AuthError) and UNAUTHORIZED in (refused.status, refused.code):
+            # A token callable may hang too.
+            self._expire_at(bound, now + GRACE + self._timeout)
             if await self._credentials.renew(token, sent_at):
                 return None
         elif not isinstance(refused, ServiceError) or refused.code is not None:
             self._gate.pace.saw_success(now)
-        raise refused from None
+        raise refused
 
     # One timer for all exchanges: a timer each costs CPU, and those that are cancelled pile up in the loop.
 
     def _expire_at(self, bound: _Bound, when: float) -> None:
         bound.expires = when
+        if self._timer is not None and self._timer.when() > when:
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None:
             self._timer = self._loop.call_at(when, self._sweep, context=contextvars.Context())
 
@@ -245,6 +283,28 @@ class Exchange:
         wake = min((bound.expires for bound in self._out), default=math.inf)
         if wake < math.inf:
             self._timer = self._loop.call_at(wake, self._sweep, context=contextvars.Context())
+
+
+def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answer, token: Secret) -> OmgmjError:
+    """Return what the answer says, without the token, should the service tell it back."""
+    if not is_maskable(token):
+        return refused
+    headers = {name: token.scrub(value) for name, value in answer.headers.items()}
+    clean = answer._replace(headers=headers, body=token.scrub_bytes(answer.body))
+    if clean != answer:
+        # Masked before it is read: what is made of it may be cut in the middle of the token.
+        try:
+            read(clean)
+        except OmgmjError as error:
+            if type(error) is type(refused) and meaning(error) is meaning(refused):
+                refused = error
+    # JSON may spell a character in more ways than one, so what was read is looked through too.
+    refused.args = tuple(token.scrub(arg) if isinstance(arg, str) else arg for arg in refused.args)
+    if isinstance(refused, ServiceError):
+        refused.message = token.scrub(refused.message)
+    elif isinstance(refused, DecodeError):
+        refused.body = token.scrub_bytes(refused.body)
+    return refused
 
 
 class _Bound:

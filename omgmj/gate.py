@@ -80,7 +80,8 @@ class Gate:
         if self.source is not None:
             self.source.tick(now)
         wake = math.inf
-        while True:
+        # With all places taken no time matters: who leaves comes back here.
+        while self.in_flight < self.places:
             due = self._due(now)
             soonest = min(due)
             if soonest == math.inf:
@@ -88,8 +89,6 @@ class Gate:
             ready = self.pace.ready_at(now)
             if max(soonest, ready) > now + EPSILON:
                 wake = max(soonest, ready)
-                break
-            if self.in_flight >= self.places:
                 break
             self.pace.take(now)
             self.in_flight += 1

@@ -109,13 +109,13 @@ class Life:
             raise UsageError("each moment must be (seconds, status, progress) and optionally extra fields") from None
 
     @classmethod
-    def succeed(cls, after: float = 40.0, *, queue: float = 3.0, steps: Sequence[int] = STEPS) -> Life:
-        """Script a task that is done `after` seconds; it waits `queue` seconds, then tells `steps` percent evenly."""
+    def succeed(cls, after: float = 40.0, *, queue: float | None = None, steps: Sequence[int] = STEPS) -> Life:
+        """Script a task that is done `after` seconds; it waits `queue` (3), then tells `steps` percent evenly."""
         return cls((*_running(after, queue, steps), Moment(after, "SUCCESS", "100%")))
 
     @classmethod
     def fail(
-        cls, after: float = 20.0, *, reason: str = REASONS[0], queue: float = 3.0, steps: Sequence[int] = (0, 15, 31)
+        cls, after: float = 20.0, *, reason: str = REASONS[0], queue: float | None = None, steps: Sequence[int] = (0, 15, 31)
     ) -> Life:
         """Script a task that fails `after` seconds with `reason`, having told `steps` percent until then."""
         running = _running(after, queue, steps, whole=max((*steps, 0)) + 1)
@@ -126,10 +126,10 @@ class Life:
         return max(bisect.bisect_right(self.moments, age, key=lambda moment: moment.at) - 1, 0)
 
 
-def _running(after: float, queue: float, steps: Sequence[int], whole: int = 100) -> tuple[Moment, ...]:
+def _running(after: float, queue: float | None, steps: Sequence[int], whole: int = 100) -> tuple[Moment, ...]:
     """Return the moments before an end: a queue, then each step when its share of `whole` has passed."""
     check_number("after", after)
-    check_number("queue", queue, most=after)
+    queue = min(3.0, after) if queue is None else check_number("queue", queue, most=after)
     for percent in steps:
         check_number("a step", percent, most=100)
     queued = (Moment(0.0, "NOT_START", None),) if queue > 0 else ()

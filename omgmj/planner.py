@@ -29,7 +29,7 @@ from omgmj.wheel import Wheel
 MIN_DELAY = 0.05
 """Seconds between two looks at one ID at least, whatever the policy says."""
 PUSH_SPACING = 1.0
-"""Seconds between two looks that pushes brought about at one ID, at least."""
+"""Seconds between two looks for pushes at one ID, at least."""
 BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
 """What is believed of one ID, and when."""
 
@@ -102,8 +102,7 @@ class Planner:
                 self._schedule(task_id, row, min(now, roster.due[row]), fresh=True)
             elif not math.isnan(roster.seen[row]):
                 due = roster.seen[row] + self._ask(task_id, row, interest, now, None, roll, ended)
-                if due < roster.due[row]:
-                    self._schedule(task_id, row, due, fresh=False)
+                self._hasten(task_id, row, max(now, due))
         roster.start_clock(interest)
         return ended
 
@@ -125,13 +124,13 @@ class Planner:
         return row is not None and any(interest.sink is sink for interest in self._roster.waiting(row))
 
     def push(self, task_id: int, now: float) -> None:
-        """Look at the ID once more, at most once a second; an ID that nobody waits for is ignored."""
+        """Look at the ID once more, for pushes at most once a second; an ID that nobody waits for is ignored."""
         row = self._roster.rows.get(task_id)
         if row is None or self._roster.who[row] is None:
             return
         if self._roster.flags[row] & IN_FLIGHT:
             self._roster.flags[row] |= PUSHED
-        else:
+        elif not self._roster.flags[row] & PUSHED:
             self._schedule_push(task_id, row, now)
 
     # Looks: what is due, and what came of it.
@@ -150,6 +149,8 @@ class Planner:
         roster = self._roster
         row = roster.rows[task_id]
         due = roster.due[row]
+        if roster.flags[row] & PUSHED:
+            self._pushed[task_id] = due
         roster.due[row] = NEVER
         roster.flags[row] = IN_FLIGHT
         roster.looks[row] += 1
@@ -190,6 +191,10 @@ class Planner:
         if row is None:
             return []
         self._last_success = now
+        if self._roster.last[row] is None:
+            # Those who knew that record left while the look was out; who came since has to see it.
+            self._land(task_id, row, now, now)
+            return []
         return self._answered(task_id, row, now, roll, hint, moved=False)
 
     def failed(
@@ -277,23 +282,36 @@ class Planner:
         return True
 
     def _land(self, task_id: int, row: int, now: float, due: float) -> None:
-        """Give a row that came home its next due time, unless nobody waits any more or a look is out again."""
-        if self._settle(task_id, row) or self._roster.flags[row] & IN_FLIGHT:
+        """Give a row its next due time after an answer, unless nobody waits any more or a look is out again."""
+        flags = self._roster.flags
+        if self._settle(task_id, row) or flags[row] & IN_FLIGHT:
             return
-        pushed = self._roster.flags[row] & PUSHED
-        self._schedule(task_id, row, due, fresh=False)
-        if pushed:
+        if not flags[row] & PUSHED:
+            self._schedule(task_id, row, due, fresh=False)
+        elif self._roster.due[row] < NEVER:
+            # The answer came from elsewhere, maybe from before the push: the look that the push wants stays.
+            self._hasten(task_id, row, due)
+        else:
+            flags[row] &= ~PUSHED
+            self._schedule(task_id, row, due, fresh=False)
             self._schedule_push(task_id, row, now)
 
+    def _hasten(self, task_id: int, row: int, due: float) -> None:
+        """Make the next look due sooner, where `due` is sooner."""
+        if due < self._roster.due[row]:
+            self._schedule(task_id, row, due, fresh=False)
+
     def _schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
-        self._roster.flags[row] = FRESH if fresh else 0
+        pushed = self._roster.flags[row] & PUSHED
+        self._roster.flags[row] = FRESH | pushed if fresh else pushed
         self._roster.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
 
     def _schedule_push(self, task_id: int, row: int, now: float) -> None:
+        """Make a look due for a push; a look that is due sooner anyway will do."""
         at = max(now, self._pushed.get(task_id, -NEVER) + PUSH_SPACING)
         if at <= self._roster.due[row]:
             self._schedule(task_id, row, at, fresh=True)
-            self._pushed[task_id] = at
+        self._roster.flags[row] |= PUSHED
 
     def _head(self, wheel: Wheel, fresh: int) -> float:
         """When the wheel's next key is due, with those thrown out that are not meant any more."""
@@ -412,11 +430,11 @@ class Planner:
             return self._retry.delay(1, roll, hint)
         trouble = self._trouble.get(task_id)
         if trouble is None:
-            trouble = self._trouble[task_id] = _Trouble(now)
+            trouble = self._trouble[task_id] = Trouble(now)
         trouble.add(error, meaning, now)
-        if trouble.hopeless(now, self._last_success):
+        if trouble.is_hopeless(now, self._last_success, BELIEVED.get(meaning)):
             return NEVER
-        return BELIEVE_SPACING if meaning is Meaning.TASK else self._retry.delay(trouble.count, roll, hint)
+        return UNKNOWN.spacing if meaning is Meaning.TASK else self._retry.delay(trouble.count, roll, hint)
 
     def _end(
         self, task_id: int, row: int, interest: Interest, why: Why, error: OmgmjError | None, ended: list[Ended]

@@ -21,17 +21,17 @@ from omgmj import protocol
 from omgmj.backoff import Policy, Retry
 from omgmj.breaker import Breaker
 from omgmj.errors import GaveUp, OmgmjError, SessionClosed, Stalled, WaitError, WaitTimeout
-from omgmj.gate import FIRST, Gate
+from omgmj.gate import FIRST, POLL, Gate
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.planner import Ended, Planner, Why
 from omgmj.protocol import Answer, Meaning
-from omgmj.roster import Interest
+from omgmj.roster import NEVER, Interest
 
 if TYPE_CHECKING:
     from omgmj.exchange import Exchange
 
-LATE = 10.0
-"""Seconds between due and asked from which on the pace is too low for what is watched."""
+LATE, LATE_FOR = 10.0, 60.0
+"""Polls that start so many seconds after they were due, for so many seconds: the pace is too low for what is watched."""
 
 HTTP_OK = 200
 
@@ -69,7 +69,7 @@ class Poller:
         self._closed: SessionClosed | None = None
         self._unknown_words: set[str] = set()
         self._answering_since = loop.time()
-        self._late = False
+        self._late_since: float | None = None
 
     # What a session asks for.
 
@@ -174,8 +174,8 @@ class Poller:
         probe = self._breaker.is_open
         if probe:
             self._breaker.probing()
-        else:
-            self._mind_lateness(now - max(due, self._answering_since))
+        elif kind == POLL:
+            self._mind_lateness(now - max(due, self._answering_since), now)
         if self._parked:
             self._parked.pop().set_result((task_id, probe))
         elif self._group is not None:
@@ -328,19 +328,20 @@ class Poller:
                 task.status,
             )
 
-    def _mind_lateness(self, late: float) -> None:
-        """Warn once when looks come late, and again only after they were in time in between."""
-        held = self._gate.pace.held_until
-        if late > LATE and not self._late and held < self._loop.time() - late:
-            self._late = True
+    def _mind_lateness(self, late: float, now: float) -> None:
+        """Warn once when polls stay late, and again only after they were in time in between."""
+        if late <= LATE:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = now
+        elif now - self._late_since >= LATE_FOR:
+            self._late_since = NEVER
             log.warning(
                 "looks are %.0f s late: %d watched tasks are too many for %.3g requests a second",
                 late,
                 self._planner.watched,
                 self._gate.pace.limit,
             )
-        elif late < 1:
-            self._late = False
 
 
 _ENDINGS: dict[Why, tuple[type[WaitError], str]] = {

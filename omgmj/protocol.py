@@ -149,6 +149,22 @@ def read_query(answer: Answer, asked: int) -> Task:
     raise error
 
 
+def read_hint(payload: Mapping[str, Any] | bytes | str) -> int:
+    """Return the ID of the task that a webhook's body is about; `UsageError` where it names none.
+
+    The service posts the bare record. Nothing signs it, so nothing else of it is believed.
+    """
+    value: Any = payload
+    if isinstance(payload, str | bytes):
+        try:
+            value = loads(payload.encode() if isinstance(payload, str) else payload)
+        except (DecodeError, UnicodeEncodeError):
+            value = None
+    if not isinstance(value, Mapping) or "taskId" not in value:
+        raise UsageError("a webhook's body is a JSON object with a taskId; this is none")
+    return check_task_id(value["taskId"])
+
+
 def retry_after(answer: Answer) -> float | None:
     """Return the seconds for which the service asks to be left alone, None where it does not say.
 

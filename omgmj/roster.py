@@ -34,7 +34,7 @@ class Interest:
         self, sink: object, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
     ) -> None:
         self.sink = sink
-        self.ids = array("q", ids)
+        self.ids = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
         self.policy = policy
         self.since = now
         self.once = timeout == 0

@@ -7,7 +7,8 @@ carry the request's headers, and so the token.
 
 from __future__ import annotations
 
-import asyncio
+import inspect
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, Protocol
@@ -74,10 +75,10 @@ class HttpTransport:
     async def send(self, base_url: str, request: Request, token: Secret) -> Answer:
         """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`."""
         client = self._open()
-        url = self._urls.get((base_url, request.path))
-        if url is None:
-            url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
         try:
+            url = self._urls.get((base_url, request.path))
+            if url is None:
+                url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
             async with client.request(
                 request.method,
                 url,
@@ -94,18 +95,23 @@ class HttpTransport:
                 body = await _read(response)
                 return Answer(response.status, _headers(response), body)
         except Exception as error:  # noqa: BLE001 (whatever aiohttp raises must not leave with the token in it)
-            raise _ours(error, token) from None
+            ours = _ours(error, token)
+        # Raised out here: inside the block aiohttp's exception, headers and all, would hang on it as its context.
+        raise ours
 
     @asynccontextmanager
     async def stream(self, url: str) -> AsyncIterator[Stream]:
         """GET an https URL without the token and without following redirects."""
-        target = yarl.URL(url)
-        if target.scheme != "https":
-            raise UsageError(f"only https is fetched, not {url!r}")
+        response: aiohttp.ClientResponse | None = None
         try:
+            target = yarl.URL(url)
+            if target.scheme != "https" or not target.host:
+                raise UsageError(f"only https is fetched, not {url!r}")
             response = await self._open().request("GET", target, **_SETTINGS)
         except Exception as error:  # noqa: BLE001 (as in send)
-            raise _ours(error) from None
+            ours = _ours(error)
+        if response is None:
+            raise ours
         async with response:
             yield Stream(response.status, _headers(response), _chunks(response))
 
@@ -118,7 +124,7 @@ class HttpTransport:
         if self._client is None:
             self._client = self._make()
         if self._client.closed:
-            raise UsageError("the aiohttp session that omgmj was given is closed")
+            raise UsageError("the aiohttp session that omgmj was to use is closed")
         return self._client
 
     def _make(self) -> aiohttp.ClientSession:
@@ -126,13 +132,20 @@ class HttpTransport:
             return aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._max_in_flight), cookie_jar=aiohttp.DummyCookieJar()
             )
-        client = self._http if isinstance(self._http, aiohttp.ClientSession) else self._http()
+        client: object = self._http() if callable(self._http) else self._http
         if not isinstance(client, aiohttp.ClientSession):
+            if inspect.iscoroutine(client):
+                client.close()  # Nobody is going to await it.
             raise UsageError(
                 f"http must be an aiohttp.ClientSession or a callable that makes one, not {type(client).__name__}"
             )
-        if client.auth is not None:
-            raise UsageError("the aiohttp session has an auth of its own, which clashes with the bearer token")
+        if client.auth is not None or "Authorization" in client.headers:
+            if client is not self._http:
+                client.detach()  # It has no connection yet, and nobody is going to close it.
+            raise UsageError(
+                "the aiohttp session has an auth or an Authorization header of its own: it clashes with the bearer"
+                " token, and would go with downloads"
+            )
         return client
 
 
@@ -163,11 +176,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    ours: OmgmjError | None = None
     try:
         async for part in response.content.iter_chunked(CHUNK):
             yield part
     except Exception as error:  # noqa: BLE001 (as in send)
-        raise _ours(error) from None
+        ours = _ours(error)
+    if ours is not None:
+        raise ours
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
@@ -175,17 +191,30 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name: got[name] for name in KEPT_HEADERS if name in got}
 
 
+_SHORTEST = 8
+# Where a message of aiohttp's begins to quote what the service sent. A quotation may be cut, in the middle of a token
+# that the service tells back, where no masking finds it.
+_QUOTATION = re.compile(r"""(?<!\w)b?['"]""")
+
+
 def _ours(error: Exception, token: Secret | None = None) -> OmgmjError:
     if isinstance(error, OmgmjError):
         return error
+    kind: type[OmgmjError] = ExchangeTimeout if isinstance(error, TimeoutError) else TransportError
     if isinstance(error, aiohttp.ClientResponseError):
-        text = f"the answer is no HTTP that can be read: {error.message or type(error).__name__}"
+        said = _QUOTATION.split(error.message, maxsplit=1)[0].rstrip(": \n")
+        text = f"the answer is no HTTP that can be read: {said or type(error).__name__}"
     elif isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
         # aiohttp refuses the request itself, such as a netrc entry beside the bearer token.
-        text = f"aiohttp refused the request: {error}"
-        return UsageError(token.scrub(text) if token else text)
+        kind, text = UsageError, f"aiohttp refused the request: {error}"
+    elif isinstance(error, aiohttp.ServerDisconnectedError) and error.args and not isinstance(error.args[0], str):
+        text = "ServerDisconnectedError: Server disconnected in the middle of the headers"  # Here it quotes them all.
     else:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if token:
-        text = token.scrub(text)
-    return ExchangeTimeout(text) if isinstance(error, asyncio.TimeoutError) else TransportError(text)
+    text = " ".join(text.split())
+    return kind(token.scrub(text) if token and is_maskable(token) else text)
+
+
+def is_maskable(token: Secret) -> bool:
+    """Whether `token` can be looked for in a text: one of a few letters is no real one, and stands in every word."""
+    return len(token.reveal()) >= _SHORTEST

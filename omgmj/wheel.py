@@ -13,6 +13,8 @@ from collections import deque
 
 TICKS = 64
 """Ticks a second. A power of two, so that whole and half seconds are met exactly; a key is up to 16 ms late."""
+FAR = 2.0**40
+"""Seconds beyond which all times are one: later ones could not be told apart, and the largest are no number of ticks."""
 
 
 class Wheel:
@@ -26,7 +28,7 @@ class Wheel:
 
     def add(self, key: int, due: float) -> float:
         """Put `key` in to come out at `due` or just after it; return that time, rounded up to the tick."""
-        tick = math.ceil(due * TICKS)
+        tick = math.ceil(min(due, FAR) * TICKS)
         bucket = self._buckets.get(tick)
         if bucket is None:
             bucket = self._buckets[tick] = deque()

@@ -39,6 +39,7 @@ from omgmj.protocol import (
     check_task_id,
     meaning,
     query_request,
+    read_hint,
     read_query,
     retry_after,
     served_at,
@@ -463,3 +464,18 @@ def test_a_new_status_word_is_kept(word: str) -> None:
     assert (running.status, running.is_terminal, running.failed) == (word, False, False)
     ended = read_query(answer(envelope(200, "", {**RECORD, "status": word})), 20)
     assert (ended.is_terminal, ended.succeeded) == (True, False)
+
+
+@pytest.mark.parametrize("payload", [{"taskId": 5}, b'{"taskId": 5, "status": "SUCCESS"}', '{"taskId":"5"}'])
+def test_a_webhook_body_names_its_task(payload: dict[str, Any] | bytes | str) -> None:
+    """A webhook's body is taken as a mapping, as bytes and as text."""
+    assert read_hint(payload) == 5
+
+
+@pytest.mark.parametrize(
+    "payload", [{}, [], None, b"", "", b"[1]", "{", "\ud800", {"taskId": "x"}, {"taskId": True}, b'{"taskId": -1}', 5]
+)
+def test_a_webhook_body_without_a_task(payload: Any) -> None:
+    """What names no task is a `UsageError`, whatever it is."""
+    with pytest.raises(UsageError):
+        read_hint(payload)

@@ -1,0 +1,25 @@
+"""The way in from the command line; it says what to install where the extra `cli` is missing."""
+
+from __future__ import annotations
+
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        from omgmj import cli  # noqa: PLC0415 (what it needs may not be there)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:
+            raise
+        print("omgmj: the command line needs more than the library does: pip install 'omgmj[cli]'", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,619 @@
+"""The command line, run in this process where that shows as much as a process of its own does.
+
+The service is a `FakeService` in a thread. Its tasks are at their ends from the beginning, or never, so that nothing
+waits in real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import os
+import pty
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import omgmj
+from omgmj import cli
+from omgmj.models import Action
+from omgmj.session import BASE_URL, STALL
+from omgmj.testing import FakeService, Life
+
+OMGMJ = [sys.executable, "-m", "omgmj"]
+DONE = Life.steps([(0, "SUCCESS", "100%")])
+FAILED = Life.steps([(0, "FAILURE", "31%", {"failReason": "no luck"})])
+ENDLESS = Life.steps([(0, "IN_PROGRESS", "31%")])
+FOREIGN = ("OMGMJ_TOKEN", "OMGMJ_BASE_URL", "SSL_CERT_FILE", "XDG_CONFIG_HOME", "NETRC", "FORCE_COLOR")
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Give each test an environment without settings and an empty home."""
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@contextmanager
+def in_thread(
+    fake: FakeService, beside: AbstractAsyncContextManager[object] | None = None, **serving: Any
+) -> Iterator[None]:
+    """Serve `fake` in a thread, and hold `beside` open in its event loop, until the block is left."""
+    ready = threading.Event()
+    doors: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def run() -> None:
+        over = asyncio.Event()
+        async with fake, beside or nullcontext():
+            await fake.serve(**serving)
+            doors.append((asyncio.get_running_loop(), over))
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield
+    finally:
+        loop, over = doors[0]
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
+    """Serve tasks 1 and 2, done, 3, failed, and 4, which never ends; the environment leads there."""
+    service = FakeService()
+    for task_id, life in enumerate((DONE, DONE, FAILED, ENDLESS), 1):
+        service.add_task(life, task_id=task_id)
+    with in_thread(service):
+        monkeypatch.setenv("OMGMJ_TOKEN", "t")
+        monkeypatch.setenv("OMGMJ_BASE_URL", service.url)
+        yield service
+
+
+class Terminal(io.StringIO):
+    """A standard stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def plain(screen: str) -> str:
+    """Return what was written to a terminal without its control sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# Watching and looking.
+
+
+@pytest.mark.usefixtures("fake")
+def test_watch_prints_records(capsys: pytest.CaptureFixture[str]) -> None:
+    """When all succeed there is a JSON line for each, with the wire's names, nothing else, and the code is 0."""
+    assert cli.main(["watch", "1", "2", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert {record["taskId"] for record in records(out)} == {1, 2}
+    assert all(record["status"] == "SUCCESS" and record["actions"][0]["customId"] for record in records(out))
+    assert (len(records(out)), err) == (2, "")
+
+
+@pytest.mark.usefixtures("fake")
+def test_watch_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A task that failed is a record like any other, and makes the code 1."""
+    assert cli.main(["watch", "1", "3"]) == 1
+    out, err = capsys.readouterr()
+    assert {(record["taskId"], record["status"]) for record in records(out)} == {(1, "SUCCESS"), (3, "FAILURE")}
+    assert err == ""
+
+
+@pytest.mark.usefixtures("fake")
+def test_watch_unresolved(capsys: pytest.CaptureFixture[str]) -> None:
+    """An ID that comes to no end is one line on stderr with its error; the others are shown; the code is 1."""
+    assert cli.main(["watch", "4", "1", "--timeout", "0"]) == 1
+    out, err = capsys.readouterr()
+    assert [record["taskId"] for record in records(out)] == [1]
+    assert err.startswith("omgmj: 4: WaitTimeout: task 4 was not done in time")
+    assert err.count("\n") == 1
+
+
+def test_query_looks_once(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    """`query` shows the records in the order asked for, running tasks too, and asks once for each."""
+    assert cli.main(["query", "4", "2", "1"]) == 0
+    assert [record["taskId"] for record in records(capsys.readouterr().out)] == [4, 2, 1]
+    assert fake.requests == 3
+
+
+@pytest.mark.usefixtures("fake")
+def test_query_unresolved(capsys: pytest.CaptureFixture[str]) -> None:
+    """`query` names an ID that the service does not know, shows the rest, and the code is 1."""
+    assert cli.main(["query", "99", "2"]) == 1
+    out, err = capsys.readouterr()
+    assert [record["taskId"] for record in records(out)] == [2]
+    assert err.startswith("omgmj: 99: TaskNotFound: ")
+    assert err.count("\n") == 1
+
+
+def test_query_many(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    """More IDs than are asked at once are all shown, in order."""
+    for task_id in range(100, 200):
+        fake.add_task(DONE, task_id=task_id)
+    ids = [str(task_id) for task_id in range(100, 200)]
+    assert cli.main(["query", *ids, "--rate", "1000"]) == 0
+    assert [str(record["taskId"]) for record in records(capsys.readouterr().out)] == ids
+
+
+def test_log_lines(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning of the library is one line on stderr, and the handler is gone afterwards."""
+    life = Life.steps([(0, "PONDERING", "9%", {"finishTime": "2026-01-01T00:00:00.000Z"})])
+    task_id = fake.add_task(life)
+    handlers = list(logging.getLogger("omgmj").handlers)
+    assert cli.main(["watch", str(task_id)]) == 1
+    assert f"omgmj: task {task_id} has the status 'PONDERING'" in capsys.readouterr().err
+    assert logging.getLogger("omgmj").handlers == handlers
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("command", ["query", "watch"])
+def test_refused_token(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """A token that is refused is one line that says whence it came and where to put another, without the token."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "sk-wrong")
+    assert cli.main([command, "1", "2"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("omgmj: AuthError: the service does not take the token")
+    assert "came from OMGMJ_TOKEN" in err
+    assert "config.toml" in err
+    assert "sk-wrong" not in err
+    assert err.count("\n") == 1
+
+
+# A terminal.
+
+
+@pytest.mark.usefixtures("fake")
+def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal there is a table with ID, status, reason, actions and the whole image URL; figures on stderr."""
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert cli.main(["query", "1", "3", "4"]) == 1
+    lines = plain(out.getvalue()).splitlines()
+    assert lines[0].split() == ["ID", "STATUS", "SECONDS", "ACTIONS,", "IMAGE"]
+    assert any(" ".join(line.split()).endswith("U1 U2 U3 U4 🔄 V1 V2 V3 V4") for line in lines)
+    assert any("https://cdn.discordapp.com/" in line and line.endswith(".png") for line in lines)
+    assert any(line.split()[:2] == ["3", "FAILURE"] and line.rstrip().endswith("no luck") for line in lines)
+    assert any(line.split() == ["4", "IN_PROGRESS", "31", "%"] for line in lines)
+    assert re.search(r"omgmj: 3 of 3 done, 1 failed, [0-9.]+ s$", plain(err.getvalue()).rstrip())
+
+
+def test_table_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a record says cannot steer the terminal, and a lone surrogate prints."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("NO_COLOR", "1")
+    odd = Action("x", emoji="\ud83d", label="a\x1b[2Jb\nc")
+    view = cli._View([5])
+    view.record(omgmj.Task(5, omgmj.Status.SUCCESS, image_url="https://x/\x1b]0;boo\x07", actions=(odd,)))
+    assert "\x1b[2J" not in out.getvalue()
+    assert "\x1b]0" not in out.getvalue()
+    assert "\ud83d" not in out.getvalue()
+
+
+def test_lone_surrogate_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record with half an emoji is printed as ASCII."""
+    cli._View([5]).record(omgmj.Task(5, omgmj.Status.SUCCESS, prompt="\ud83d"))
+    assert '"prompt": "\\ud83d"' in capsys.readouterr().out
+
+
+def test_record_that_cannot_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that cannot be read again counts as unresolved, under its ID."""
+    view = cli._View([5])
+    view.record(omgmj.Task(5, omgmj.Status.SUCCESS, source=b"rubbish"))
+    assert capsys.readouterr().err.startswith("omgmj: 5: DecodeError: ")
+    assert (view.lost, list(view.left)) == (1, [])
+
+
+def on_screen(*arguments: str, stdout: int | None = None) -> tuple[int, str]:
+    """Run a command on a terminal, its standard output elsewhere if given; return its code and what it wrote there."""
+    ours, theirs = pty.openpty()
+    out = theirs if stdout is None else stdout
+    with subprocess.Popen([*OMGMJ, *arguments], stdin=theirs, stdout=out, stderr=theirs) as process:
+        os.close(theirs)
+        screen = b""
+        try:
+            while part := os.read(ours, 4096):
+                screen += part
+        except OSError:  # Linux says so that the other end is gone.
+            pass
+    os.close(ours)
+    return process.returncode, plain(screen.decode())
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("columns", [60, 140])
+def test_pty(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """On a real terminal, wide or narrow, the table stands there whole, and there is a bar."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, text = on_screen("watch", "1", "2", "3")
+    assert code == 1
+    assert "ID  STATUS" in text
+    assert text.count("SUCCESS") == 2
+    assert sum(line.rstrip().endswith(".png") for line in text.splitlines()) == 2
+    assert "0 of 3 done, 0 failed 0:00:00" in text
+    assert "omgmj: 3 of 3 done, 1 failed" in text
+
+
+@pytest.mark.usefixtures("fake")
+def test_bar_beside_a_pipe(tmp_path: Path) -> None:
+    """With output to a file there is a bar; with output to a pipe there is none, as its reader may use the screen."""
+    with (tmp_path / "out").open("wb") as file:
+        code, text = on_screen("watch", "1", "2", stdout=file.fileno())
+    assert (code, len(records((tmp_path / "out").read_text()))) == (0, 2)
+    assert "0 of 2 done, 0 failed 0:00:00" in text
+    theirs, ours = os.pipe()
+    code, text = on_screen("watch", "1", "2", stdout=ours)
+    os.close(ours)
+    with open(theirs) as pipe:
+        assert (code, len(records(pipe.read()))) == (0, 2)
+    assert re.fullmatch(r"omgmj: 2 of 2 done, 0 failed, [0-9.]+ s\r\n", text)
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["watch"], "no task IDs were given"),
+        (["query"], "no task IDs were given"),
+        (["watch", "abc"], "not 'abc'"),
+        (["watch", "-5"], "not '-5'"),
+        (["watch", "0"], "not '0'"),
+        (["query", "1.5"], "not '1.5'"),
+        (["watch", "1", "--timeout", "soon"], "--timeout"),
+        (["watch", "1", "--timeout", "nan"], "timeout must be"),
+        (["watch", "1", "--stall", "-1"], "stall must be"),
+        (["watch", "1", "--rate", "0"], "rate must be"),
+        (["watch", "1", "--nope"], "--nope"),
+        (["paint"], "paint"),
+        (["demo", "--tasks", "-1"], "the number of tasks must be"),
+        (["demo", "--tasks", "3", "--failing", "4"], "failing must be"),
+        (["watch", "--from", "nowhere.txt"], "cannot read nowhere.txt: No such file"),
+        (["watch", "--from", "."], "cannot read .: Is a directory"),
+    ],
+)
+def test_wrong_usage(fake: FakeService, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    """What is misused is one line on stderr and the code 2, and nothing is sent."""
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("omgmj: ")
+    assert said in err
+    assert fake.requests == 0
+
+
+@pytest.mark.usefixtures("fake")
+def test_ids_from_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """IDs come from a file too: blank lines and comments are skipped, Windows' line ends and its mark are taken."""
+    file = tmp_path / "ids.txt"
+    file.write_bytes("\ufeff1\r\n\r\n# two\r\n  2  # more\r\n1\r\n".encode())
+    assert cli.main(["query", "4", "--from", str(file)]) == 0
+    assert [record["taskId"] for record in records(capsys.readouterr().out)] == [4, 1, 2]
+
+
+@pytest.mark.parametrize("rubbish", [b"12x", b"3432 3433", b"\xff\xfe", b"-1"])
+def test_rubbish_in_file(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path, rubbish: bytes) -> None:
+    """Rubbish on line 7 is named with the file and the line, and nothing has been sent."""
+    file = tmp_path / "ids.txt"
+    file.write_bytes(b"1\n2\n\n# c\n3\n4\n" + rubbish + b"\n1\n")
+    assert cli.main(["watch", "--from", str(file)]) == 2
+    assert f"{file}, line 7: " in capsys.readouterr().err
+    assert fake.requests == 0
+
+
+@pytest.mark.usefixtures("fake")
+def test_ids_from_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`--from -` reads standard input, and names it where it holds rubbish; an empty one is nothing to do."""
+    file = tmp_path / "ids.txt"
+    for content, code, said in (("2\n1\n", 0, ""), ("1\nx\n", 2, "standard input, line 2: "), ("", 0, "")):
+        file.write_text(content)
+        with file.open() as stream:
+            monkeypatch.setattr(sys, "stdin", stream)
+            assert cli.main(["query", "--from", "-"]) == code
+        assert said in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli.main(["query", "--from", "-"]) == 2
+    assert "cannot read standard input: it is closed" in capsys.readouterr().err
+
+
+def test_help_tells_the_library_s_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help's figure for `--stall` is the library's own, and each command is in the help."""
+    assert cli.main(["watch", "--help"]) == 0
+    assert f"{STALL:.0f} if not given" in " ".join(capsys.readouterr().out.split())
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("query", "watch", "demo", "--version"))
+
+
+# Settings.
+
+
+def test_no_token(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a token one line names the variable and the file, and the code is 2."""
+    assert cli.main(["watch", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "there is no token: put it into OMGMJ_TOKEN" in err
+    assert "~/.config/omgmj/config.toml" in err
+    assert err.count("\n") == 1
+
+
+def write_config(text: str, home: Path, folder: str = ".config") -> Path:
+    path = home / folder / "omgmj" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+def test_config_file(
+    fake: FakeService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Token, base URL and rate come from the config file, in `XDG_CONFIG_HOME` where that is absolute."""
+    monkeypatch.delenv("OMGMJ_TOKEN")
+    monkeypatch.delenv("OMGMJ_BASE_URL")
+    write_config(f'token = "t"\nbase_url = "{fake.url}"\nrate = 7\n', tmp_path, "xdg")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    assert cli.main(["query", "1"]) == 0
+    assert len(records(capsys.readouterr().out)) == 1
+    assert cli._settings().session(None).stats().pace == 7
+    assert cli._settings().session(3.5).stats().pace == 3.5
+    monkeypatch.setenv("XDG_CONFIG_HOME", "xdg")
+    assert cli.main(["query", "1"]) == 2
+
+
+def test_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment's token and base URL win over the config file's; the host is the public one if none is named."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "from-environment")
+    assert repr(cli._settings().session(None)) == f"<omgmj.Session {BASE_URL}>"
+    write_config('token = "from-file"\nbase_url = "https://file.example"\n', tmp_path)
+    assert (cli._settings().token, cli._settings().base_url) == ("from-environment", "https://file.example")
+    monkeypatch.setenv("OMGMJ_BASE_URL", "https://environment.example")
+    assert repr(cli._settings().session(None)) == "<omgmj.Session https://environment.example>"
+    assert "from-" not in repr(cli._settings()).replace("OMGMJ_TOKEN", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("token = ", "is not TOML: "),
+        ("tokens = 'secret'", "has the unknown key 'tokens'; known are token, base_url, rate"),
+        ("token = 5", "token must be a string"),
+        ("rate = true", "rate must be a number"),
+        ("token = 'sec ret'", "must be one run of visible ASCII characters"),
+        ("token = ''", "there is no token"),
+    ],
+)
+def test_broken_config(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, said: str) -> None:
+    """A broken config file is one line with its name and what is wrong, never the token."""
+    path = write_config(text, tmp_path)
+    assert cli.main(["query", "1"]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert str(path) in err.replace("~", str(tmp_path))
+    assert "sec" not in err
+    assert err.count("\n") == 1
+
+
+def test_config_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A config file that is a folder is named."""
+    (tmp_path / ".config/omgmj/config.toml").mkdir(parents=True)
+    assert cli.main(["query", "1"]) == 2
+    assert "cannot read ~/.config/omgmj/config.toml: Is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:secret@h:1", "http://", "http://[x"])
+def test_wrong_proxy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """A proxy that cannot be used is wrong usage, and its password is not shown."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "t")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert cli.main(["query", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "HTTPS_PROXY must be" in err
+    assert "secret" not in err
+
+
+class Proxy:
+    """A proxy that takes CONNECT and keeps the heads of what it was asked."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.port = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            yield
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        host, _, port = head.split()[1].decode().partition(":")
+        there, thither = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(_pump(reader, thither), _pump(there, writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while part := await reader.read(65536):
+        writer.write(part)
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_proxy_and_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` are honoured, and a netrc entry does no harm."""
+    ca, service, proxy = trustme.CA(), FakeService(), Proxy()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password pass\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    service.add_task(DONE, task_id=1)
+    with in_thread(service, proxy.running(), ssl=context):
+        monkeypatch.setenv("OMGMJ_TOKEN", "sk-token")
+        service.tokens.add("sk-token")
+        monkeypatch.setenv("OMGMJ_BASE_URL", service.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("HTTPS_PROXY", f"me:pass@127.0.0.1:{proxy.port}")
+        assert run("query", "1") == (0, 1, "")
+        assert len(proxy.heads) == 1
+        assert proxy.heads[0].startswith(b"CONNECT 127.0.0.1:")
+        assert b"Proxy-Authorization: Basic bWU6cGFzcw==" in proxy.heads[0]
+        assert b"sk-token" not in proxy.heads[0]
+        monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
+        assert run("query", "1") == (0, 1, "")
+        assert len(proxy.heads) == 1
+
+
+# Processes of their own.
+
+
+def run(*arguments: str) -> tuple[int, int, str]:
+    """Run a command; return its code, how many lines of JSON it printed, and what it wrote to stderr."""
+    done = subprocess.run([*OMGMJ, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, len(records(done.stdout)), done.stderr
+
+
+@pytest.mark.slow
+def test_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`omgmj demo --tasks 20 | cat` prints 20 final records and exits 0, whatever the environment holds."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "not a token")
+    monkeypatch.setenv("OMGMJ_BASE_URL", "https://nowhere.invalid")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    command = f"set -o pipefail; {sys.executable} -m omgmj demo --tasks 20 | cat"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)  # noqa: S607
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = records(done.stdout)
+    assert len({line["taskId"] for line in lines}) == len(lines) == 20
+    assert all(line["status"] == "SUCCESS" and len(line["actions"]) == 9 for line in lines)
+
+
+@pytest.mark.slow
+def test_failing_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--failing` as many tasks fail, and the code is 1."""
+    assert cli.main(["demo", "--tasks", "3", "--failing", "2"]) == 1
+    out, _ = capsys.readouterr()
+    assert sorted(record["status"] for record in records(out)) == ["FAILURE", "FAILURE", "SUCCESS"]
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(number: signal.Signals, code: int) -> None:
+    """An interrupt ends a watch with the usual code and one line that names what is left."""
+    arguments = [*OMGMJ, "watch", "4", "1", "2"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        seen = {json.loads(process.stdout.readline())["taskId"] for _ in range(2)}
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == code
+        assert time.monotonic() - began < 5
+        assert process.stderr.read() == "omgmj: interrupted; 1 of 3 tasks left. To go on: omgmj watch 4\n"
+    assert seen == {1, 2}
+
+
+@pytest.mark.usefixtures("fake")
+def test_interrupted_before_anything(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    """An interrupt while the arguments are being read is one line too."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_gather_ids", interrupt)
+    assert cli.main(["watch", "--from", "-"]) == 130
+    assert capsys.readouterr().err == "omgmj: interrupted\n"
+
+
+def test_way_on() -> None:
+    """What is said at an interrupt names what is left, unless it is too much, nothing, or gone."""
+    assert cli._way_on([], 3, "omgmj watch") == "interrupted, with no task left"
+    assert cli._way_on([1, 2], 3, None) == "interrupted; 2 of 3 tasks left, which are gone with the demo"
+    assert cli._way_on([1, 2], 3, "omgmj query").endswith("To go on: omgmj query 1 2")
+    many = cli._way_on(list(range(1, 2001)), 2000, "omgmj watch")
+    assert "2000 of 2000 tasks left" in many
+    assert "use the same command again" in many
+
+
+@pytest.mark.usefixtures("fake")
+def test_closed_pipe() -> None:
+    """A reader that has gone ends a command quietly."""
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    done = subprocess.run([*OMGMJ, "watch", "1"], stdout=ours, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")  # noqa: PTH110
+def test_full_disk() -> None:
+    """Output that cannot be written is one line and the code 1."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([*OMGMJ, "watch", "1"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"omgmj: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["cyclopts", "rich"])
+def test_without_the_extra(missing: str) -> None:
+    """Without the extra one line says how to get it, and the code is 2."""
+    code = f"import sys; sys.modules[{missing!r}] = None; from omgmj.__main__ import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'omgmj[cli]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_quick_start(argument: str) -> None:
+    """The help and the version import no aiohttp."""
+    code = (
+        "import sys; from omgmj.__main__ import main; code = main();"
+        "sys.exit(code or sorted({'aiohttp', 'yarl'} & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, argument], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "omgmj" in done.stdout or "." in done.stdout

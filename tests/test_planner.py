@@ -1,0 +1,1108 @@
+"""The planner: its invariants as a state machine over everything that can happen to it, then the traps one by one."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
+from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, RateLimited, ServiceError, TaskNotFound, UsageError
+from omgmj.models import STATUS_ORDER, Status, Task
+from omgmj.planner import MIN_DELAY, PUSH_SPACING, Ended, Planner, Seen, Why
+from omgmj.protocol import Meaning
+from omgmj.roster import Interest
+from omgmj.wheel import TICKS
+
+NEVER = math.inf
+TICK = 1 / TICKS
+DONE = datetime(2026, 1, 1, tzinfo=UTC)
+RETRY = Retry(jitter=0.0)
+
+
+def record(
+    task_id: int, status: str = "IN_PROGRESS", progress: int | None = None, *, finished: bool = False, nonce: int = 0
+) -> Task:
+    """Return a task's record; its source tells status and progress, for the model to read."""
+    known: Status | str = Status(status) if status in STATUS_ORDER else status
+    shown = -1 if progress is None else progress
+    source = f"{task_id} {STATUS_ORDER.get(status, -1)} {shown} {nonce}".encode()
+    done = DONE if finished or status == "SUCCESS" else None
+    return Task(task_id, known, progress=progress, finished_at=done, source=source)
+
+
+class Sink:
+    """Somebody who waits."""
+
+
+class View(NamedTuple):
+    """How far a waiter has seen a task come."""
+
+    rank: int = -1
+    progress: int = -1
+
+    def after(self, task: Task) -> View:
+        """Return what is seen after one more record; assert that it does not go back (invariant 4)."""
+        rank = STATUS_ORDER.get(task.status, self.rank)
+        progress = -1 if task.progress is None else task.progress
+        assert rank >= self.rank
+        if rank > self.rank:
+            return View(rank, progress)
+        assert progress < 0 or progress >= self.progress
+        return View(rank, max(progress, self.progress))
+
+    def is_behind(self, task: Task) -> bool:
+        """Whether the record is surely further than what was seen."""
+        rank = STATUS_ORDER.get(task.status, self.rank)
+        return rank > self.rank or (rank == self.rank and (task.progress or -1) > self.progress)
+
+
+class Flight(NamedTuple):
+    """A look that is out: the last record that its driver knew when it left."""
+
+    last: bytes | None
+
+
+class Wanted:
+    """What the model knows of a watched ID beside its waiters."""
+
+    def __init__(self, *, fresh: bool) -> None:
+        self.fresh = fresh  # a first look is to come, or the one of a wait that wants one look only
+        self.seen = View()
+        self.pushed_at: float | None = None  # a push that no look has followed yet
+        self.last_push_due = -NEVER
+
+
+IDS = st.integers(1, 4)
+SINKS = [Sink(), Sink(), Sink()]
+ROLLS = st.floats(0, 1, exclude_max=True)
+AGES = st.none() | st.floats(0, 100)
+HINTS = st.none() | st.floats(0, 5)
+STATUSES = st.sampled_from(
+    ["NOT_START", "SUBMITTED", "IN_PROGRESS", "IN_PROGRESS", "MODAL", "UPSCALING", "UPSCALING-2", "SUCCESS", "CANCEL"]
+)
+PROGRESS = st.none() | st.sampled_from([0, 15, 31, 62, 100])
+ERRORS: dict[Meaning, OmgmjError] = {
+    Meaning.TRANSIENT: ServiceError("busy", status=503, retry_after=2.0),
+    Meaning.PACED: RateLimited("slowly", status=429),
+    Meaning.TASK: TaskNotFound("no such task"),
+    Meaning.GARBLED: DecodeError("rubbish"),
+}
+
+
+class PlannerMachine(RuleBasedStateMachine):
+    """A model beside the planner: who waits for what, what is out, what each has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.planner = Planner(RETRY)
+        self.now = 0.0
+        self.waiters: dict[int, dict[Interest, View]] = {}
+        self.wanted: dict[int, Wanted] = {}
+        self.out: dict[int, Flight] = {}
+        self.interests: list[Interest] = []
+        self.senseless: list[Facts] = []
+        self.nonce = 0
+        self.policies: list[Policy] = [
+            Fixed(2.0),
+            Fixed(0.5),
+            Exponential(jitter=0.5),
+            Adaptive(),
+            lambda _facts, roll: 0.01 * roll,
+            lambda _facts, _roll: 1e308,
+            lambda facts, _roll: None if facts.attempt > 2 else 1.0,
+            lambda facts, _roll: math.nan if facts.attempt > 1 else 1.0,
+            lambda facts, _roll: 1 / (facts.attempt - 3),
+            lambda facts, roll: self.inspect(facts, roll),  # a plain function, as a bound method is deep-copied
+        ]
+
+    def inspect(self, facts: Facts, _roll: float) -> float:
+        """Look at the facts as a policy does; an assertion here would be taken for a bad policy."""
+        sane = (
+            facts.attempt >= 1
+            and facts.status
+            and facts.age >= 0
+            and 0 <= facts.changed <= self.now
+            and (facts.progress is None or 0 <= facts.progress <= 100)
+        )
+        if not sane:
+            self.senseless.append(facts)
+        return 1.5
+
+    # What happens.
+
+    @rule(
+        sink=st.sampled_from(SINKS),
+        ids=st.lists(IDS, max_size=5),
+        which=st.integers(0, 9),
+        timeout=st.sampled_from([0, None, None, 3.0, 40.0]),
+        stall=st.sampled_from([None, None, 4.0, 30.0]),
+        roll=ROLLS,
+    )
+    def watch(  # noqa: PLR0913 (what a wait is made of)
+        self, sink: Sink, ids: list[int], which: int, timeout: float | None, stall: float | None, roll: float
+    ) -> None:
+        one = Interest(sink, ids, self.policies[which], self.now, timeout, stall)
+        joined = [i for i in dict.fromkeys(ids) if all(w.sink is not sink for w in self.waiters.get(i, ()))]
+        for task_id in joined:
+            last = self.planner.last(task_id)
+            seen = View(*map(int, last.split()[1:3])) if last else View()
+            self.waiters.setdefault(task_id, {})[one] = seen
+            wanted = self.wanted.setdefault(task_id, Wanted(fresh=task_id not in self.out))
+            wanted.fresh = wanted.fresh or (one.once and task_id not in self.out)
+        if joined:
+            self.interests.append(one)
+        self.end(self.planner.watch(one, self.now, roll))
+        assert all(self.planner.waits(task_id, sink) for task_id in joined if one in self.waiters.get(task_id, ()))
+
+    @precondition(lambda self: self.interests)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from(self.interests))
+        self.planner.leave(one)
+        for task_id in list(self.waiters):
+            if one in self.waiters[task_id]:
+                self.part(task_id, one)
+
+    @rule(task_id=IDS, sink=st.sampled_from(SINKS))
+    def drop(self, task_id: int, sink: Sink) -> None:
+        mine = [one for one in self.waiters.get(task_id, ()) if one.sink is sink]
+        assert self.planner.drop(task_id, sink) is bool(mine)
+        for one in mine:
+            self.part(task_id, one)
+        assert not self.planner.waits(task_id, sink)
+
+    @rule(task_id=IDS)
+    def push(self, task_id: int) -> None:
+        self.planner.push(task_id, self.now)
+        if task_id in self.wanted:
+            self.wanted[task_id].pushed_at = self.now
+
+    @rule(most=st.integers(1, 4))
+    def take(self, most: int) -> None:
+        for _ in range(most):
+            fresh, poll = self.planner.due_fresh(), self.planner.due_poll()
+            if min(fresh, poll) > self.now:
+                return
+            self.take_one(fresh=fresh <= self.now)
+
+    def take_one(self, *, fresh: bool) -> None:
+        head = self.planner.due_fresh() if fresh else self.planner.due_poll()
+        task_id, due = self.planner.take(fresh=fresh)
+        assert due == head
+        assert task_id not in self.out  # invariant 2
+        assert task_id in self.waiters  # no look starts for an ID that nobody waits for
+        wanted = self.wanted[task_id]
+        if fresh and not wanted.fresh:
+            # Invariant 3: a look for a push has a push, and such looks are a second apart.
+            assert wanted.pushed_at is not None
+            assert due >= wanted.last_push_due + PUSH_SPACING
+        if wanted.pushed_at is not None:
+            wanted.last_push_due = due
+        wanted.fresh, wanted.pushed_at = False, None
+        self.out[task_id] = Flight(self.planner.last(task_id))
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), status=STATUSES, progress=PROGRESS, finished=st.booleans(), roll=ROLLS, age=AGES, hint=HINTS)
+    def answer(  # noqa: PLR0913 (what an answer is made of)
+        self,
+        data: st.DataObject,
+        status: str,
+        progress: int | None,
+        finished: bool,  # noqa: FBT001 (drawn)
+        roll: float,
+        age: float | None,
+        hint: float | None,
+    ) -> None:
+        task_id = self.land(data)
+        self.nonce += 1
+        task = record(task_id, status, progress, finished=finished, nonce=self.nonce)
+        self.see(task, self.planner.saw(task, self.now, roll, age=age, hint=hint, look=True))
+
+    @rule(task_id=IDS, status=STATUSES, progress=PROGRESS, roll=ROLLS, age=AGES)
+    def feed(self, task_id: int, status: str, progress: int | None, roll: float, age: float | None) -> None:
+        self.nonce += 1
+        task = record(task_id, status, progress, nonce=self.nonce)
+        self.see(task, self.planner.saw(task, self.now, roll, age=age, look=False))
+
+    @precondition(lambda self: any(flight.last is not None for flight in self.out.values()))
+    @rule(data=st.data(), roll=ROLLS, hint=HINTS)
+    def unchanged(self, data: st.DataObject, roll: float, hint: float | None) -> None:
+        known = sorted(task_id for task_id, flight in self.out.items() if flight.last is not None)
+        task_id = data.draw(st.sampled_from(known))
+        del self.out[task_id]
+        self.end(self.planner.unchanged(task_id, self.now, roll, hint=hint))
+        self.landed(task_id)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), meaning=st.sampled_from(list(ERRORS)), outage=st.booleans(), roll=ROLLS)
+    def fail(self, data: st.DataObject, meaning: Meaning, outage: bool, roll: float) -> None:  # noqa: FBT001 (drawn)
+        task_id = self.land(data)
+        outage = outage and meaning is Meaning.TRANSIENT
+        if outage:
+            self.planner.forgive()
+        self.end(self.planner.failed(task_id, ERRORS[meaning], meaning, self.now, roll, outage=outage))
+        if outage:
+            assert not any(one.once for ones in self.waiters.values() for one in ones)
+        self.landed(task_id)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def again(self, data: st.DataObject) -> None:
+        task_id = self.land(data)
+        self.planner.again(task_id, self.now)
+        self.landed(task_id)
+
+    @rule()
+    def expire(self) -> None:
+        over = [one for one in self.interests if one.deadline <= self.now]
+        ended = self.planner.expire(self.now)
+        assert all(one.interest in over and one.why is Why.TIMEOUT for one in ended)
+        self.end(ended, expired=True)
+        assert not any(one in ones for one in over for ones in self.waiters.values())
+        assert self.planner.next_deadline() > self.now
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.3, 1.0, 2.5, 10.0, 100.0, 700.0]))
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def skip_to_what_is_due(self) -> None:
+        due = min(self.planner.due_fresh(), self.planner.due_poll())
+        if due < 1e9:
+            self.now = max(self.now, due)
+
+    @rule()
+    def clear(self) -> None:
+        self.planner.clear()
+        self.waiters.clear()
+        self.wanted.clear()
+        self.interests.clear()
+
+    # What the model makes of it.
+
+    def land(self, data: st.DataObject) -> int:
+        task_id: int = data.draw(st.sampled_from(sorted(self.out)))
+        del self.out[task_id]
+        return task_id
+
+    def landed(self, task_id: int) -> None:
+        """After an answer the policy decides: what looks come in the fresh class are for pushes."""
+        if task_id in self.wanted:
+            self.wanted[task_id].fresh = False
+
+    def part(self, task_id: int, one: Interest) -> None:
+        del self.waiters[task_id][one]
+        if not self.waiters[task_id]:
+            del self.waiters[task_id], self.wanted[task_id]
+        if not any(one in ones for ones in self.waiters.values()):
+            self.interests.remove(one)
+
+    def end(self, ended: list[Ended], *, expired: bool = False) -> None:
+        """Each wait that ends does so once, for a reason that its terms give (invariant 5)."""
+        for one in ended:
+            assert one.interest in self.waiters[one.task_id]
+            self.part(one.task_id, one.interest)
+            if one.why is Why.STALLED:
+                assert self.now - one.interest.since >= one.interest.stall
+            elif one.why is Why.TIMEOUT:
+                assert one.interest.once or expired
+            else:
+                assert (one.why is Why.GAVE_UP) is (one.error is None)
+
+    def see(self, task: Task, seen: Seen) -> None:
+        waiting = self.waiters.get(task.id, {})
+        if task.is_terminal:
+            assert seen.moved is bool(waiting)
+            assert seen.waiting == tuple(waiting)
+            assert seen.ended == []
+            for one in seen.waiting:
+                self.part(task.id, one)
+            return
+        if waiting:
+            wanted = self.wanted[task.id]
+            assert seen.moved or not wanted.seen.is_behind(task)
+            if seen.moved:
+                wanted.seen = wanted.seen.after(task)
+        self.end(seen.ended)
+        waiting = self.waiters.get(task.id, {})
+        assert seen.waiting == tuple(waiting)
+        if seen.moved:
+            for one in seen.waiting:
+                waiting[one] = waiting[one].after(task)
+        if task.id not in self.out:
+            self.landed(task.id)
+
+    # What always holds.
+
+    @invariant()
+    def nobody_is_forgotten(self) -> None:
+        """Every watched ID is in flight or comes out of the wheels once, and a pushed one soon (invariants 1 to 3)."""
+        twin = copy.deepcopy(self.planner)
+        reached: dict[int, float] = {}
+        while (due := min(twin.due_fresh(), twin.due_poll())) < NEVER:
+            task_id, when = twin.take(fresh=twin.due_fresh() == due)
+            assert task_id not in reached
+            assert when == due
+            reached[task_id] = when
+        assert set(reached) == set(self.waiters) - set(self.out)
+        assert self.planner.overdue(self.now) == sum(when <= self.now for when in reached.values())
+        for task_id, wanted in self.wanted.items():
+            if wanted.pushed_at is not None and task_id in reached:
+                assert reached[task_id] <= self.now + PUSH_SPACING + TICK
+
+    @invariant()
+    def counts_agree(self) -> None:
+        """No row, no deadline and no interest outlives those who wait and what is out."""
+        planner, roster = self.planner, self.planner._roster
+        assert planner.in_flight == len(self.out)
+        assert planner.watched == len(self.waiters)
+        assert set(roster.rows) == set(self.waiters) | set(self.out)
+        assert len(roster.who) == len(roster.rows) + len(roster._free)
+        assert set(planner._trouble) | set(planner._pushed) <= set(self.waiters)
+        assert roster.once == {one for one in self.interests if one.once}
+        for one in self.interests:
+            assert one.pending == sum(one in ones for ones in self.waiters.values())
+        assert planner.next_deadline() <= min((one.deadline for one in self.interests), default=NEVER)
+        assert self.senseless == []
+
+    def teardown(self) -> None:
+        """When all have left and all looks are home, nothing is left."""
+        for one in list(self.interests):
+            self.planner.leave(one)
+        for task_id in self.out:
+            self.planner.again(task_id, self.now)
+        assert self.planner.watched == self.planner.in_flight == 0
+        assert self.planner.due_fresh() == self.planner.due_poll() == NEVER
+        assert not self.planner._roster.rows
+        assert not self.planner._polls._buckets
+        assert not self.planner._fresh._buckets
+
+
+PlannerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestPlanner = PlannerMachine.TestCase
+
+
+# The traps, one by one. `Bench` drives a planner by hand, with one clock.
+
+
+class Bench:
+    """A planner with its clock, and whoever is told."""
+
+    def __init__(self) -> None:
+        self.planner = Planner(RETRY)
+        self.now = 0.0
+
+    def watch(
+        self,
+        *ids: int,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        stall: float | None = None,
+        sink: Sink | None = None,
+    ) -> Interest:
+        """Wait for IDs; nothing ends at once."""
+        one, ended = self.join(*ids, policy=policy, timeout=timeout, stall=stall, sink=sink)
+        assert ended == []
+        return one
+
+    def join(
+        self,
+        *ids: int,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        stall: float | None = None,
+        sink: Sink | None = None,
+    ) -> tuple[Interest, list[Ended]]:
+        """Wait for IDs; return what ended at once too."""
+        one = Interest(sink or Sink(), ids, policy or Fixed(2.0), self.now, timeout, stall)
+        return one, self.planner.watch(one, self.now, 0.0)
+
+    @property
+    def due(self) -> float:
+        """When the next look is due."""
+        return min(self.planner.due_fresh(), self.planner.due_poll())
+
+    def look(self) -> int:
+        """Go to when the next look is due, and take it."""
+        due = self.due
+        self.now = max(self.now, due)
+        return self.planner.take(fresh=self.planner.due_fresh() == due)[0]
+
+    def saw(self, task: Task, *, look: bool = True, age: float | None = None, hint: float | None = None) -> Seen:
+        """Take in a record now."""
+        return self.planner.saw(task, self.now, 0.0, look=look, age=age, hint=hint)
+
+    def found(self, status: str, progress: int | None = None, *, finished: bool = False) -> Seen:
+        """Make the next look, which finds this."""
+        return self.saw(record(self.look(), status, progress, finished=finished))
+
+    def found_at_home(self, status: str, progress: int | None = None) -> Seen:
+        """Bring the look at ID 1 home that is out."""
+        return self.saw(record(1, status, progress))
+
+    def fail(self, error: OmgmjError, meaning: Meaning, *, outage: bool = False) -> list[Ended]:
+        """Make the next look, which fails."""
+        task_id = self.look()
+        return self.planner.failed(task_id, error, meaning, self.now, 0.0, outage=outage)
+
+
+BLIP = ExchangeTimeout("no answer")
+MISSING = TaskNotFound("no such task")
+
+
+def whys(ended: Iterable[Ended]) -> list[Why]:
+    """Return why each wait ended."""
+    return [one.why for one in ended]
+
+
+def test_an_unknown_word_goes_on_and_the_stall_limit_ends_it() -> None:
+    """An unknown status word is no end and no failure: it is asked on, and `stall` ends the wait (trap 1)."""
+    bench = Bench()
+    one = bench.watch(1, stall=60.0)
+    assert bench.found("UPSCALING").moved
+    while not (seen := bench.found("UPSCALING")).ended:
+        assert not seen.moved
+        assert seen.waiting == (one,)
+    assert whys(seen.ended) == [Why.STALLED]
+    assert 60 <= bench.now < 62.1
+    assert bench.planner.watched == 0
+
+
+def test_an_unknown_word_with_a_finish_time_ends_the_wait() -> None:
+    """A finish time set ends an unknown word (trap 1)."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.found("UPSCALING", 50)
+    seen = bench.found("UPSCALED", finished=True)
+    assert seen == (True, (one,), [])
+    assert bench.due == NEVER
+
+
+def test_an_unknown_word_can_be_followed_by_known_ones() -> None:
+    """An unknown word has no place in the order: what was known before still does not come back (trap 1)."""
+    bench = Bench()
+    bench.watch(1)
+    assert bench.found("IN_PROGRESS", 50).moved
+    assert bench.found("UPSCALING", 60).moved
+    assert not bench.found("SUBMITTED", 0).moved
+    assert not bench.found("IN_PROGRESS", 50).moved
+    assert bench.found("IN_PROGRESS", 70).moved
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "CANCEL"])
+def test_every_terminal_word_ends_the_wait(status: str) -> None:
+    """The terminal words are those of the one table, success and failure alike (trap 2)."""
+    bench = Bench()
+    one = bench.watch(1)
+    assert bench.found(status) == (True, (one,), [])
+    assert bench.planner.watched == 0
+
+
+def test_a_timeout_bounds_the_wait_and_tells_what_was_seen() -> None:
+    """`timeout` bounds the whole wait, and its end carries the ID, the last record and the number of looks (trap 3)."""
+    bench = Bench()
+    one = bench.watch(7, timeout=9.0)
+    while bench.due < bench.planner.next_deadline():
+        bench.found("IN_PROGRESS", 15)
+    assert bench.planner.expire(8.9) == []
+    (ended,) = bench.planner.expire(bench.planner.next_deadline())
+    assert ended == (one, 7, Why.TIMEOUT, None, 5, record(7, "IN_PROGRESS", 15).source)
+    assert bench.planner.next_deadline() == bench.due == NEVER
+
+
+def test_a_timeout_during_a_look_lets_it_come_home() -> None:
+    """When time is over while a look is out, the wait ends at once and the look comes home to nobody (invariant 3)."""
+    bench = Bench()
+    bench.watch(7, timeout=1.0)
+    bench.look()
+    assert whys(bench.planner.expire(1.0)) == [Why.TIMEOUT]
+    assert bench.planner.in_flight == 1
+    assert bench.saw(record(7)) == (False, (), [])
+    assert bench.planner.in_flight == 0
+
+
+def test_a_timeout_tells_of_the_failed_look_before_it() -> None:
+    """A wait whose looks failed says so when its time is over (trap 3)."""
+    bench = Bench()
+    bench.watch(7, timeout=9.0)
+    bench.fail(BLIP, Meaning.TRANSIENT)
+    (ended,) = bench.planner.expire(9.0)
+    assert (ended.why, ended.error, ended.looks, ended.last) == (Why.TIMEOUT, BLIP, 1, None)
+
+
+def test_a_timeout_of_zero_is_one_look() -> None:
+    """A timeout of 0 is one look: whatever it finds, the wait is over after it (trap 3)."""
+    bench = Bench()
+    for status in ("IN_PROGRESS", "SUCCESS"):
+        one = bench.watch(1, timeout=0)
+        assert bench.planner.next_deadline() == NEVER
+        seen = bench.found(status)
+        assert whys(seen.ended) == ([Why.TIMEOUT] if status == "IN_PROGRESS" else [])
+        assert seen.waiting == (() if status == "IN_PROGRESS" else (one,))
+        assert bench.due == NEVER
+    bench.watch(1, timeout=0)
+    (ended,) = bench.fail(MISSING, Meaning.TASK)
+    assert (ended.why, ended.error) == (Why.TIMEOUT, MISSING)
+
+
+def test_a_429_is_no_look_for_a_wait_of_one_look() -> None:
+    """A look that the service only puts off has not been made yet: the wait of one look goes on."""
+    bench = Bench()
+    bench.watch(1, timeout=0)
+    assert bench.fail(RateLimited("slowly"), Meaning.PACED) == []
+    assert bench.due == bench.now
+    assert whys(bench.found("IN_PROGRESS").ended) == [Why.TIMEOUT]
+
+
+def test_a_wait_of_one_look_does_not_wait_for_the_schedule_of_another() -> None:
+    """Who wants one look at an ID that another waits for gets it now; the other goes on."""
+    bench = Bench()
+    slow = bench.watch(1, policy=Fixed(500.0))
+    bench.found("IN_PROGRESS", 15)
+    bench.now = 3.0
+    quick = bench.watch(1, timeout=0)
+    assert bench.planner.due_fresh() == 3.0
+    seen = bench.found("IN_PROGRESS", 31)
+    assert [ended.interest for ended in seen.ended] == [quick]
+    assert seen.waiting == (slow,)
+    assert bench.due == 503.0
+
+
+def test_a_live_job_is_not_stalled() -> None:
+    """`stall` is apart from `timeout`: a job that moves, however slowly, is not cut off (trap 4)."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(50.0), stall=60.0)
+    for progress in range(100):
+        seen = bench.found("IN_PROGRESS", progress)
+        assert seen.moved
+        assert not seen.ended
+    assert bench.now > 4900
+
+
+def test_an_outage_is_no_stall() -> None:
+    """`stall` counts between successful looks only, so that an hour without answers does not end a wait (trap 4)."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(10.0), stall=60.0)
+    bench.found("IN_PROGRESS", 15)
+    bench.found("IN_PROGRESS", 15)
+    bench.fail(BLIP, Meaning.TRANSIENT)
+    bench.now += 3600
+    assert not bench.found("IN_PROGRESS", 15).ended
+    while not (seen := bench.found("IN_PROGRESS", 15)).ended:
+        pass
+    assert 3660 < bench.now < 3700
+    assert whys(seen.ended) == [Why.STALLED]
+
+
+def test_who_comes_late_to_a_quiet_task_gets_the_whole_stall() -> None:
+    """`stall` counts per waiter from when it came, so a late one is not ended for what was before it (trap 4)."""
+    bench = Bench()
+    early = bench.watch(1, policy=Fixed(10.0), stall=60.0)
+    bench.found("MODAL")
+    while bench.now < 50:
+        bench.found("MODAL")
+    late = bench.watch(1, policy=Fixed(10.0), stall=60.0)
+    ends = {}
+    while bench.planner.watched:
+        ends.update({ended.interest: bench.now for ended in bench.found("MODAL").ended})
+    assert ends == {early: 60.0, late: 110.0}
+
+
+def test_the_same_answer_again_counts_as_a_look_that_found_no_change() -> None:
+    """An answer that is the last one to the letter moves nothing, counts for the policy and for `stall` (trap 18)."""
+    bench = Bench()
+    seen: list[Facts] = []
+
+    def policy(facts: Facts, _roll: float) -> float:
+        seen.append(facts)
+        return 10.0
+
+    bench.watch(1, policy=policy, stall=30.0)
+    bench.found("IN_PROGRESS", 15)
+    ended: list[Ended] = []
+    while not ended:
+        ended = bench.planner.unchanged(bench.look(), bench.now, 0.0, hint=1.0)
+    assert whys(ended) == [Why.STALLED]
+    assert [(facts.attempt, facts.changed, facts.hint) for facts in seen] == [(1, 0, None), (2, 10, 1), (3, 20, 1)]
+    assert bench.planner.unchanged(7, 0.0, 0.0) == []
+
+
+def test_the_same_answer_again_is_news_to_who_came_meanwhile() -> None:
+    """Who left and came back while a look was out is shown the record, though it is what the one before had seen."""
+    bench = Bench()
+    first = bench.watch(1)
+    bench.found("IN_PROGRESS", 15)
+    bench.look()
+    bench.planner.leave(first)
+    second = bench.watch(1)
+    assert bench.planner.unchanged(1, bench.now, 0.0) == []
+    assert bench.due == bench.now
+    assert bench.found("IN_PROGRESS", 15) == (True, (second,), [])
+
+
+def test_nothing_goes_past_the_policy() -> None:
+    """The schedule adds nothing to what the policy says, be the task nearly done or far from it (trap 9)."""
+    bench = Bench()
+    bench.watch(1, policy=Adaptive(cap=20.0))
+    bench.found("IN_PROGRESS", 0)
+    for progress in (0, 0, 1, 1, 50, 99, 99):
+        before = bench.now
+        bench.found("IN_PROGRESS", progress)
+        assert bench.now - before <= 20.0 + TICK
+
+
+def test_the_policy_hears_what_is_known() -> None:
+    """Facts are what was accepted: status, pool, kind, progress; age as the service tells it, else since first seen."""
+    bench = Bench()
+    heard: list[Facts] = []
+
+    def policy(facts: Facts, _roll: float) -> float:
+        heard.append(facts)
+        return 4.0
+
+    bench.watch(1, policy=policy)
+    bench.look()
+    bench.now = 1.0
+    bench.saw(Task(1, Status.SUBMITTED, pool="FAST", kind="IMAGINE", source=b"a"))
+    bench.look()
+    bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=15, source=b"b"), age=1.5, hint=9.0)
+    bench.look()
+    bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=0, source=b"c"))
+    assert heard == [
+        Facts(1, 1, 1.0, "FAST", "IMAGINE", Status.SUBMITTED, None, 0.0, None),
+        Facts(1, 2, 1.5, "FAST", "IMAGINE", Status.IN_PROGRESS, 15, 0.0, 9.0),
+        Facts(1, 3, 5.5, "FAST", "IMAGINE", Status.IN_PROGRESS, 15, 4.0, None),
+    ]
+    assert bench.planner.last(1) == b"b"
+    assert bench.planner.last(2) is None
+
+
+def test_one_bad_id_fails_alone() -> None:
+    """One ID that the service does not know does not end the others of its batch (trap 12)."""
+    bench = Bench()
+    bench.watch(1, 2, 3)
+    ended: list[Ended] = []
+    while not ended:
+        task_id = bench.look()
+        if task_id == 2:
+            ended = bench.planner.failed(2, MISSING, Meaning.TASK, bench.now, 0.0)
+        else:
+            bench.saw(record(task_id))
+    assert [(one.task_id, one.why) for one in ended] == [(2, Why.FAILED)]
+    assert bench.planner.watched == 2
+
+
+def fail_alone(bench: Bench, *, until: Callable[[], bool]) -> list[Ended]:
+    """Let ID 1 fail and all others succeed until ID 1 is given up, or it is enough."""
+    while not until():
+        task_id = bench.look()
+        if task_id != 1:
+            bench.saw(record(task_id))
+        elif ended := bench.planner.failed(1, BLIP, Meaning.TRANSIENT, bench.now, 0.0):
+            return ended
+    return []
+
+
+def test_an_id_is_given_up_only_when_it_alone_fails_on_and_on() -> None:
+    """An ID is given up after 8 failed looks in a row and 10 minutes while others succeed, no sooner (trap 14)."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.watch(2, policy=Fixed(5.0))
+    (ended,) = fail_alone(bench, until=lambda: bench.now > 1000)
+    assert (ended.interest, ended.task_id, ended.why, ended.error) == (one, 1, Why.FAILED, BLIP)
+    assert ended.looks >= 8
+    assert 600 <= bench.now < 625
+    assert bench.planner.watched == 1
+
+
+def test_one_success_forgives_what_failed_before() -> None:
+    """A failed look is due again later, and one good look makes the count begin anew (trap 14)."""
+    bench = Bench()
+    bench.watch(1)
+    bench.watch(2, policy=Fixed(5.0))
+    assert fail_alone(bench, until=lambda: bench.now > 590) == []
+    while (task_id := bench.look()) != 1:
+        bench.saw(record(task_id))
+    bench.saw(record(1))
+    assert fail_alone(bench, until=lambda: bench.now > 1180) == []
+
+
+def test_when_nobody_succeeds_nobody_is_given_up() -> None:
+    """An outage uses up no ID's count of failures, be it as long as it will (traps 14 and 26)."""
+    bench = Bench()
+    bench.watch(*range(1, 6))
+    for _ in range(8):
+        assert bench.fail(BLIP, Meaning.TRANSIENT) == []
+    bench.planner.forgive()
+    assert not bench.planner._trouble
+    for _ in range(200):
+        before = bench.now
+        assert bench.fail(BLIP, Meaning.TRANSIENT, outage=True) == []
+        assert bench.now - before <= RETRY.cap
+        bench.now += 30
+    assert bench.now > 6000
+    assert bench.planner.watched == 5
+    for _ in range(5):
+        assert bench.found("SUCCESS").moved
+    assert bench.planner.watched == 0
+
+
+def test_forgiving_an_outage_forgives_no_refusal() -> None:
+    """What the service said about one ID stands, though other IDs failed for no fault of theirs."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.fail(MISSING, Meaning.TASK)
+    bench.fail(BLIP, Meaning.TRANSIENT)
+    bench.planner.forgive()
+    assert set(bench.planner._trouble) == {1}
+
+
+def test_an_outage_ends_waits_of_one_look() -> None:
+    """In an outage the probe stands for all that wanted one look only; the others go on (trap 26)."""
+    bench = Bench()
+    bench.watch(1)
+    quick = bench.watch(2, 3, timeout=0)
+    bench.look()
+    ended = bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0, outage=True)
+    assert [(one.interest, one.task_id, one.why, one.error) for one in ended] == [
+        (quick, 2, Why.TIMEOUT, BLIP),
+        (quick, 3, Why.TIMEOUT, BLIP),
+    ]
+    assert bench.planner.watched == 1
+
+
+def test_a_probe_for_nobody_still_ends_waits_of_one_look() -> None:
+    """A probe whose own waiter has left says as much about the service as any other (trap 26)."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.look()
+    bench.planner.leave(one)
+    bench.watch(2, timeout=0)
+    assert whys(bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0, outage=True)) == [Why.TIMEOUT]
+
+
+def test_failed_looks_are_due_again_later_each_time() -> None:
+    """The retry policy spaces failed looks, and a single blip costs its first delay (trap 14)."""
+    bench = Bench()
+    bench.watch(1)
+    times = []
+    for _ in range(7):
+        bench.fail(BLIP, Meaning.TRANSIENT)
+        times.append(bench.due - bench.now)
+    assert times == [1, 2, 4, 8, 16, 20, 20]
+
+
+def test_an_error_that_asks_for_time_gets_it() -> None:
+    """The Retry-After of a failed look is respected, floored and capped (trap 10)."""
+    bench = Bench()
+    bench.watch(1)
+    for hint, delay in ((7.0, 7.0), (0.0, 2.0), (1e9, 60.0)):
+        bench.fail(ServiceError("busy", status=503, retry_after=hint), Meaning.TRANSIENT)
+        assert bench.due - bench.now == delay
+
+
+def test_ten_thousand_ids_are_no_objects() -> None:
+    """No object, task or timer an ID: what the garbage collector walks does not grow with the IDs (trap 19)."""
+    bench = Bench()
+    gc.collect()
+    before = len(gc.get_objects())
+    one = bench.watch(*range(1, 10_001))
+    for _ in range(10_000):
+        bench.found("IN_PROGRESS", 15)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+    assert one.pending == bench.planner.watched == 10_000
+    assert bench.planner.overdue(bench.now) == 0
+    assert bench.planner.overdue(bench.now + 2) == 10_000
+
+
+def test_ids_that_start_in_step_fall_out_of_step() -> None:
+    """IDs taken in at one moment are not asked in step for ever: each look has a chance of its own (trap 20)."""
+    planner = Planner(RETRY)
+    planner.watch(Interest(Sink(), range(1, 101), Exponential(initial=30.0, jitter=0.5), 0.0, None, None), 0.0, 0.0)
+    for i in range(100):
+        assert planner.due_fresh() == 0.0
+        task_id, _ = planner.take(fresh=True)
+        planner.saw(record(task_id), 0.0, i / 100, look=True)
+    dues = set()
+    while (due := planner.due_poll()) < NEVER:
+        dues.add(due)
+        planner.take(fresh=False)
+    assert len(dues) == 100
+    assert 15 < min(dues) < max(dues) == 30
+
+
+def test_not_found_is_believed_after_three_looks_over_ten_seconds() -> None:
+    """`TaskNotFound` is believed after three looks over 10 s of nothing else, and each waiter gets it (trap 21)."""
+    bench = Bench()
+    first, second = bench.watch(1), bench.watch(1)
+    assert bench.fail(MISSING, Meaning.TASK) == []
+    assert bench.fail(MISSING, Meaning.TASK) == []
+    assert bench.now == 5.0
+    ended = bench.fail(MISSING, Meaning.TASK)
+    assert bench.now == 10.0
+    assert [(one.interest, one.why, one.error, one.looks) for one in ended] == [
+        (first, Why.FAILED, MISSING, 3),
+        (second, Why.FAILED, MISSING, 3),
+    ]
+    assert bench.due == NEVER
+
+
+def test_a_task_that_is_found_late_is_waited_for() -> None:
+    """An ID asked for right after it was made, and not found for a moment, is waited for all the same (trap 21)."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.fail(MISSING, Meaning.TASK)
+    bench.fail(MISSING, Meaning.TASK)
+    assert bench.found("NOT_START") == (True, (one,), [])
+    assert bench.fail(MISSING, Meaning.TASK) == []
+    assert bench.found("SUCCESS").waiting == (one,)
+
+
+def test_what_cannot_be_read_is_asked_again_twice() -> None:
+    """A garbled answer is asked for again twice; the third time the ID ends with its `DecodeError`."""
+    bench = Bench()
+    bench.watch(1)
+    error = DecodeError("rubbish")
+    assert [whys(bench.fail(error, Meaning.GARBLED)) for _ in range(3)] == [[], [], [Why.FAILED]]
+
+
+def test_a_late_joiner_shares_the_looks_and_hastens_them() -> None:
+    """Waiters of one ID share its looks; with different policies the earliest due counts, from the last look on."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(60.0))
+    bench.found("IN_PROGRESS", 15)
+    assert bench.due == 60.0
+    bench.now = 1.0
+    bench.watch(1, policy=Fixed(500.0))
+    assert bench.due == 60.0
+    bench.watch(1, policy=Fixed(5.0))
+    assert bench.due == 5.0
+    bench.now = 4.0
+    bench.watch(1, policy=Fixed(2.0))
+    assert bench.due == 4.0  # not in the past: nobody was late with this look
+    bench.found("IN_PROGRESS", 31)
+    assert bench.due == 6.0
+
+
+def test_a_late_joiner_is_not_asked_while_a_look_is_to_come_anyway() -> None:
+    """Before the first look, after a failed one and while one is out, who joins waits for what comes."""
+    bench = Bench()
+    asked: list[Facts] = []
+
+    def policy(facts: Facts, _roll: float) -> None:
+        asked.append(facts)
+
+    bench.watch(1)
+    bench.watch(1, policy=policy)
+    bench.fail(BLIP, Meaning.TRANSIENT)
+    bench.watch(1, policy=policy)
+    bench.look()
+    bench.watch(1, policy=policy, timeout=0)
+    assert asked == []
+    assert bench.due == NEVER
+
+
+def fails(_facts: Facts, _roll: float) -> float:
+    """Raise, as a policy with a mistake in it does."""
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("policy", "why", "cause"),
+    [
+        (lambda _facts, _roll: None, Why.GAVE_UP, None),
+        (lambda _facts, _roll: math.nan, Why.FAILED, UsageError),
+        (lambda _facts, _roll: "2", Why.FAILED, UsageError),
+        (fails, Why.FAILED, ZeroDivisionError),
+    ],
+)
+def test_a_policy_that_stops_ends_its_own_wait_only(policy: Policy, why: Why, cause: type[Exception] | None) -> None:
+    """A policy that says stop, says nonsense or raises ends that wait, at a look or at intake; others go on."""
+    bench = Bench()
+    steady = bench.watch(1, policy=Fixed(3.0))
+    strange = bench.watch(1, policy=policy)
+    seen = bench.found("IN_PROGRESS", 15)
+    late, at_once = bench.join(1, policy=policy)
+    for ended, one in zip((*seen.ended, *at_once), (strange, late), strict=True):
+        assert (ended.interest, ended.why, ended.looks) == (one, why, 1)
+        assert type(ended.error.__cause__ if ended.error else None) is (cause or type(None))
+        assert ended.error is None or isinstance(ended.error, UsageError)
+    assert seen.waiting == (steady,)
+    assert bench.due == 3.0
+
+
+def test_an_id_given_twice_ends_once() -> None:
+    """An ID that stands twice in what is watched is one wait with one end, also where that comes at intake."""
+    bench = Bench()
+    bench.watch(1)
+    bench.found("IN_PROGRESS")
+    _, ended = bench.join(1, 1, policy=lambda _facts, _roll: None)
+    assert whys(ended) == [Why.GAVE_UP]
+
+
+def test_no_policy_can_spin() -> None:
+    """A policy that says 0 does not make a loop without delay: there is a least delay (traps 2 and 8)."""
+    bench = Bench()
+    bench.watch(1, policy=lambda _facts, _roll: 0.0)
+    for _ in range(10):
+        before = bench.now
+        bench.found("IN_PROGRESS", 15)
+        assert bench.due - bench.now >= MIN_DELAY
+        assert bench.now >= before
+    assert bench.now < 1.0
+
+
+def test_a_delay_beyond_all_measure_is_far_away() -> None:
+    """The largest delays that are numbers at all are taken, and the ID can still be pushed."""
+    bench = Bench()
+    bench.watch(1, policy=lambda _facts, _roll: 1.7e308)
+    bench.found("IN_PROGRESS", 15)
+    assert 1e9 < bench.due < NEVER
+    bench.planner.push(1, bench.now)
+    assert bench.due == bench.now
+
+
+def test_two_waiters_for_one_id_cause_one_request() -> None:
+    """However many wait for one ID, one look is out, and its final record goes to each of them."""
+    bench = Bench()
+    waiters = tuple(bench.watch(1) for _ in range(5))
+    bench.look()
+    assert bench.due == NEVER
+    late = bench.watch(1)
+    assert bench.due == NEVER
+    assert bench.saw(record(1, "SUCCESS")).waiting == (*waiters, late)
+    assert bench.planner.in_flight == 0
+
+
+def test_flight_outlives_interest() -> None:
+    """The last one leaves while a look is out, a new one comes: no second look beside it (invariant 3)."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.planner.push(1, 0.0)
+    bench.look()
+    bench.planner.push(1, 0.0)
+    bench.planner.leave(one)
+    assert bench.planner.watched == 0
+    two = bench.watch(1)
+    assert bench.due == NEVER
+    assert bench.found_at_home("IN_PROGRESS") == (True, (two,), [])
+    assert bench.due == 2.0  # the push was for whoever waited then
+
+
+def test_a_push_during_a_look_makes_exactly_one_more() -> None:
+    """Pushes while a look is out make one look after it, at once, and then the policy goes on (trap 16)."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(60.0))
+    bench.look()
+    bench.now = 0.5
+    for _ in range(3):
+        bench.planner.push(1, bench.now)
+    bench.found_at_home("IN_PROGRESS")
+    assert bench.planner.due_fresh() == 0.5
+    bench.found("IN_PROGRESS")
+    assert bench.planner.due_fresh() == NEVER
+    assert bench.due == 60.5
+
+
+def test_pushes_make_one_look_a_second() -> None:
+    """However often one ID is pushed, it is looked at once a second for that (trap 16)."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(600.0))
+    bench.found("IN_PROGRESS")
+    looks = 0
+    for step in range(1000):
+        bench.now = step / 100
+        bench.planner.push(1, bench.now)
+        if bench.due <= bench.now:
+            bench.found("IN_PROGRESS")
+            looks += 1
+    assert looks == 10
+    assert len(bench.planner._fresh._buckets) <= 1
+
+
+def test_a_push_puts_nothing_off() -> None:
+    """A look that is due sooner than the push's own serves the push."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(0.25))
+    bench.found("IN_PROGRESS")
+    bench.planner.push(1, 0.0)
+    bench.found("IN_PROGRESS")
+    assert bench.due == 0.25
+    bench.planner.push(1, 0.0)
+    assert bench.due == 0.25
+    assert bench.planner.due_fresh() == NEVER
+
+
+def test_a_record_from_elsewhere_does_not_replace_a_pushed_look() -> None:
+    """A record that came by another way may be older than the push: the look that the push wants is still made."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(600.0))
+    bench.found("IN_PROGRESS", 15)
+    bench.planner.push(1, 0.0)
+    bench.saw(record(1, "IN_PROGRESS", 31), look=False)
+    assert bench.planner.due_fresh() == 0.0
+
+
+def test_a_push_for_an_id_that_nobody_waits_for_is_ignored() -> None:
+    """A push proves nothing and starts nothing: neither for a strange ID nor for one whose last waiter left."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.look()
+    bench.planner.leave(one)
+    bench.planner.push(1, 0.0)
+    bench.planner.push(2, 0.0)
+    bench.planner.again(1, 0.0)
+    assert bench.due == NEVER
+    assert bench.planner.in_flight == 0
+
+
+def test_a_record_from_elsewhere_counts_while_a_look_is_out() -> None:
+    """A final record that comes by another way ends the wait at once, and the look that is out comes home to nobody."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.look()
+    assert bench.saw(record(1, "IN_PROGRESS", 62), look=False) == (True, (one,), [])
+    assert bench.due == NEVER
+    assert bench.saw(record(1, "SUCCESS"), look=False).waiting == (one,)
+    assert bench.planner.in_flight == 1
+    assert bench.found_at_home("IN_PROGRESS", 31) == (False, (), [])
+    assert bench.saw(record(9, "SUCCESS"), look=False) == (False, (), [])
+
+
+def test_an_id_can_be_left_alone_of_many() -> None:
+    """One ID of an interest can be dropped by its sink; no look starts for it, and dropping it again does nothing."""
+    bench = Bench()
+    sink = Sink()
+    one = bench.watch(1, 2, sink=sink)
+    assert bench.planner.drop(1, sink)
+    assert not bench.planner.drop(1, sink)
+    assert not bench.planner.waits(1, sink)
+    assert bench.planner.waits(2, sink)
+    assert not bench.planner.drop(2, Sink())
+    assert bench.look() == 2
+    assert bench.due == NEVER
+    bench.planner.leave(one)
+    bench.planner.leave(one)
+    assert bench.planner.watched == 0
+
+
+def test_clear_ends_all_waits() -> None:
+    """After `clear` nobody waits, nothing is due, and looks that are out come home to nobody."""
+    bench = Bench()
+    bench.watch(1, 2, 3, timeout=5.0)
+    bench.look()
+    bench.planner.clear()
+    assert (bench.planner.watched, bench.due) == (0, NEVER)
+    assert bench.planner.expire(5.0) == []
+    bench.planner.again(1, 0.0)
+    assert bench.planner.in_flight == 0
