@@ -408,7 +408,6 @@ class _View(logging.Handler):
         self._err = Console(stderr=True, highlight=False)
         self._out = Console(highlight=False) if _is_terminal(sys.stdout) else None
         self._headed = False
-        self._figures = _is_terminal(sys.stderr) and self._err.is_interactive
         # Standard output and standard error are not redirected through the bar: each goes where it should.
         bar = Progress(
             BarColumn(20),
@@ -422,7 +421,8 @@ class _View(logging.Handler):
         )
         self._line_of_bar = bar.add_task(self._tally(), total=self._total)
         # What reads from a pipe may write to the same screen, and would tear the bar.
-        self._bar = bar if self._figures and not _is_pipe(sys.stdout) else None
+        shown = _is_terminal(sys.stderr) and self._err.is_interactive and not _is_pipe(sys.stdout)
+        self._bar = bar if shown else None
 
     def __enter__(self) -> Self:
         logging.getLogger("omgmj").addHandler(self)
@@ -432,7 +432,7 @@ class _View(logging.Handler):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
-        if self._figures and kind is None:
+        if self._bar and kind is None:
             self._note(f"{self._tally()}, {time.monotonic() - self._began:.1f} s")
 
     def close(self) -> None:

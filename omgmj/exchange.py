@@ -304,6 +304,7 @@ def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answe
         refused.message = token.scrub(refused.message)
     elif isinstance(refused, DecodeError):
         refused.body = token.scrub_bytes(refused.body)
+    refused.__cause__ = refused.__context__ = None  # What it was made from is not looked through.
     return refused
 
 

@@ -102,23 +102,23 @@ class HttpTransport:
     @asynccontextmanager
     async def stream(self, url: str) -> AsyncIterator[Stream]:
         """GET an https URL without the token and without following redirects."""
-        response: aiohttp.ClientResponse | None = None
-        try:
-            target = yarl.URL(url)
-            if target.scheme != "https" or not target.host:
-                raise UsageError(f"only https is fetched, not {url!r}")
-            response = await self._open().request("GET", target, **_SETTINGS)
-        except Exception as error:  # noqa: BLE001 (as in send)
-            ours = _ours(error)
-        if response is None:
-            raise ours
-        async with response:
+        async with await self._get(url) as response:
             yield Stream(response.status, _headers(response), _chunks(response))
 
     async def aclose(self) -> None:
         """Close the session, unless it is borrowed."""
         if self._client is not None and self._client is not self._http:
             await self._client.close()
+
+    async def _get(self, url: str) -> aiohttp.ClientResponse:
+        try:
+            target = yarl.URL(url)
+            if target.scheme != "https" or not target.host:
+                raise UsageError(f"only https is fetched, not {url!r}")
+            return await self._open().request("GET", target, **_SETTINGS)
+        except Exception as error:  # noqa: BLE001 (as in send)
+            ours = _ours(error)
+        raise ours
 
     def _open(self) -> aiohttp.ClientSession:
         if self._client is None:

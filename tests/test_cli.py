@@ -279,9 +279,9 @@ def test_bar_beside_a_pipe(tmp_path: Path) -> None:
     theirs, ours = os.pipe()
     code, text = on_screen("watch", "1", "2", stdout=ours)
     os.close(ours)
-    with open(theirs) as pipe:
+    with os.fdopen(theirs) as pipe:
         assert (code, len(records(pipe.read()))) == (0, 2)
-    assert re.fullmatch(r"omgmj: 2 of 2 done, 0 failed, [0-9.]+ s\r\n", text)
+    assert text == ""
 
 
 # Arguments.

@@ -643,10 +643,13 @@ async def test_a_stream_is_not_redirected_and_does_not_raise_for_a_status(status
         paths.append(request.raw_path)
         return web.Response(status=status, headers={"Location": "https://127.0.0.1:1/elsewhere"})
 
-    async with serving(handler, secured.server) as url, transporting(secured.session) as transport:
-        async with transport.stream(url + "/image") as stream:
-            assert stream.status == status
-            assert [part async for part in stream.chunks] == []
+    async with (
+        serving(handler, secured.server) as url,
+        transporting(secured.session) as transport,
+        transport.stream(url + "/image") as stream,
+    ):
+        assert stream.status == status
+        assert [part async for part in stream.chunks] == []
     assert paths == ["/image"]
 
 
