@@ -292,7 +292,6 @@ class Planner:
             # The answer came from elsewhere, maybe from before the push: the look that the push wants stays.
             self._hasten(task_id, row, due)
         else:
-            flags[row] &= ~PUSHED
             self._schedule(task_id, row, due, fresh=False)
             self._schedule_push(task_id, row, now)
 
@@ -402,7 +401,8 @@ class Planner:
             delay = check_delay(interest.policy(facts, roll))
         except Exception as cause:  # noqa: BLE001 (a policy is the user's code: what it raises ends its own wait only)
             why, delay = Why.FAILED, None
-            error = UsageError(f"the backoff policy {interest.policy!r} cannot be used: {type(cause).__name__}: {cause}")
+            said = f"{type(cause).__name__}: {cause}"
+            error = UsageError(f"the backoff policy {interest.policy!r} cannot be used: {said}")
             error.__cause__ = cause
         if delay is None:
             self._end(task_id, row, interest, why, error, ended)

@@ -1,4 +1,7 @@
-"""When failed looks in a row at one ID mean that the ID is to be given up. What each error means stands in `protocol`."""
+"""When failed looks in a row at one ID mean that the ID is to be given up.
+
+What each error means stands in `protocol`; when the next look is due is `planner`'s business.
+"""
 
 from __future__ import annotations
 

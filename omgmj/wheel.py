@@ -14,7 +14,7 @@ from collections import deque
 TICKS = 64
 """Ticks a second. A power of two, so that whole and half seconds are met exactly; a key is up to 16 ms late."""
 FAR = 2.0**40
-"""Seconds beyond which all times are one: later ones could not be told apart, and the largest are no number of ticks."""
+"""Seconds beyond which all times are one: no number of ticks could tell the largest."""
 
 
 class Wheel:

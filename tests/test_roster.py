@@ -29,14 +29,16 @@ def enter(roster: Roster, one: Interest) -> None:
     ("timeout", "stall", "deadline", "once"),
     [(None, None, NEVER, False), (0, 3.0, NEVER, True), (0.0, 3.0, NEVER, True), (7.0, 3.0, 7.0, False)],
 )
-def test_an_interest_reads_its_terms(timeout: float | None, stall: float | None, deadline: float, *, once: bool) -> None:
+def test_an_interest_reads_its_terms(
+    timeout: float | None, stall: float | None, deadline: float, *, once: bool
+) -> None:
     """None is for ever, and a timeout of 0 is one look and not a deadline (trap 3)."""
     one = interest(1, timeout=timeout, stall=stall)
     assert (one.deadline, one.once, one.stall) == (deadline, once, NEVER if stall is None else stall)
 
 
 def test_a_sink_joins_an_id_once() -> None:
-    """A sink that waits for an ID already does not wait for it twice, whether it is alone, one of two, or the second."""
+    """A sink that waits for an ID already does not wait for it twice, alone or among others."""
     roster, sink = Roster(), object()
     row = roster.open(7, 0.0)
     first, second, third = interest(7, sink=sink), interest(7), interest(7)
@@ -148,7 +150,7 @@ def test_an_interest_in_nothing_has_no_deadline() -> None:
 
 
 def test_rows_are_no_objects() -> None:
-    """Ten thousand IDs in one interest are columns of numbers: the garbage collector finds nothing to walk (trap 19)."""
+    """Ten thousand IDs are columns of numbers: the garbage collector finds nothing to walk (trap 19)."""
     roster = Roster()
     one = interest(*range(1, 10_001))
     gc.collect()

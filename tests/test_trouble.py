@@ -41,6 +41,13 @@ def test_another_failure_in_between_starts_the_count_of_a_kind_anew() -> None:
     assert made.is_hopeless(20, -math.inf, UNKNOWN)
 
 
+def test_seconds_of_a_kind_count_from_its_first_look() -> None:
+    """The 10 s are those of the kind that came last; what failed otherwise before does not lengthen them (trap 21)."""
+    made = trouble((0, Meaning.TRANSIENT), (8, Meaning.TASK), (9, Meaning.TASK), (10, Meaning.TASK))
+    assert not made.is_hopeless(10, -math.inf, UNKNOWN)
+    assert made.is_hopeless(18, -math.inf, UNKNOWN)
+
+
 def test_what_cannot_be_read_is_asked_again_twice() -> None:
     """A garbled answer is believed at the third time, however quickly they came."""
     made = trouble((0, Meaning.GARBLED), (0, Meaning.GARBLED), error=DecodeError("?"))
