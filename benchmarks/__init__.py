@@ -1,0 +1,1 @@
+"""What omgmj costs, as ratios measured side by side in one run. `python -m benchmarks --help` says how."""
