@@ -21,7 +21,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(ALL):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
+    )
     for name in arguments.names or ALL:
         print(f"\n{name}\n\n{ALL[name](short=arguments.short, check=arguments.check)}")
 

@@ -40,7 +40,11 @@ async def measure(url: str, context: object, queries: int, rounds: int) -> list[
         aiohttp.ClientSession(connector=connector[0], timeout=aiohttp.ClientTimeout(total=None)) as tuned,
         aiohttp.ClientSession(connector=connector[1], headers={"Authorization": "Bearer t"}) as plain,
         omgmj.Session(
-            "t", base_url=url, rate=1e6, max_in_flight=IN_FLIGHT, http=lambda: aiohttp.ClientSession(connector=connector[2])
+            "t",
+            base_url=url,
+            rate=1e6,
+            max_in_flight=IN_FLIGHT,
+            http=lambda: aiohttp.ClientSession(connector=connector[2]),
         ) as session,
     ):
 

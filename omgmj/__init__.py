@@ -41,7 +41,7 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        from importlib import import_module
+        from importlib import import_module  # noqa: PLC0415 (not among the names of the package)
 
         if name not in _LAZY:
             raise AttributeError(f"module 'omgmj' has no attribute {name!r}")

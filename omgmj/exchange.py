@@ -13,7 +13,7 @@ import ipaddress
 import math
 import random
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -323,7 +323,7 @@ class _Bound:
         self._cancelling = task.cancelling()
         self._error: OmgmjError | None = None
 
-    def __enter__(self) -> _Bound:
+    def __enter__(self) -> Self:
         self._out.add(self)
         return self
 

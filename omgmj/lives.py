@@ -115,7 +115,12 @@ class Life:
 
     @classmethod
     def fail(
-        cls, after: float = 20.0, *, reason: str = REASONS[0], queue: float | None = None, steps: Sequence[int] = (0, 15, 31)
+        cls,
+        after: float = 20.0,
+        *,
+        reason: str = REASONS[0],
+        queue: float | None = None,
+        steps: Sequence[int] = (0, 15, 31),
     ) -> Life:
         """Script a task that fails `after` seconds with `reason`, having told `steps` percent until then."""
         running = _running(after, queue, steps, whole=max((*steps, 0)) + 1)

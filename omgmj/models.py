@@ -54,9 +54,7 @@ class Secret:
         if not value.strip():
             raise UsageError(f"the token is missing or empty; {_WHERE}")
         if not all("!" <= character <= "~" for character in value):
-            raise UsageError(
-                f"the token holds a space, a line break or a character beyond printable ASCII; {_WHERE}"
-            )
+            raise UsageError(f"the token holds a space, a line break or a character beyond printable ASCII; {_WHERE}")
         self.__value = value
 
     def reveal(self) -> str:

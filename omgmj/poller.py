@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from omgmj.exchange import Exchange
 
 LATE, LATE_FOR = 10.0, 60.0
-"""Polls that start so many seconds after they were due, for so many seconds: the pace is too low for what is watched."""
+"""Polls that start so many seconds late, for so many seconds: the pace is too low for what is watched."""
 
 HTTP_OK = 200
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from omgmj import protocol
@@ -217,7 +217,9 @@ class Session:
         except RuntimeError:
             here = None
         if engine.loop is not here:
-            raise UsageError("this session belongs to the event loop in which it was first used; make one for each loop")
+            raise UsageError(
+                "this session belongs to the event loop in which it was first used; make one for each loop"
+            )
 
     def _build(self, loop: asyncio.AbstractEventLoop) -> _Engine:
         transport = self._given_transport

@@ -170,7 +170,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         parts.append(part)
         size += len(part)
         if size > MAX_ANSWER:
-            response.close()
             raise DecodeError(f"the answer is larger than {MAX_ANSWER} bytes; it was not read to its end")
     return b"".join(parts)
 

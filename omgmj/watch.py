@@ -231,7 +231,7 @@ class Watch:
         """Wait no longer for these; IDs that are not waited for are ignored."""
         self._inbox.discard([check_task_id(task_id) for task_id in task_ids])
 
-    def context(self, task: Task | int) -> Any:  # noqa: ANN401 (what the user gave)
+    def context(self, task: Task | int) -> Any:
         """Return what the mapping of IDs gave for this task; None where it was no mapping."""
         return self._context.get(task if isinstance(task, int) else task.id)
 

@@ -86,7 +86,7 @@ def test_old_failures_do_not_count_as_the_probes() -> None:
 
 
 @pytest.mark.parametrize("probe_out", [False, True])
-def test_any_success_closes(probe_out: bool) -> None:  # noqa: FBT001 - a row of a table
+def test_any_success_closes(probe_out: bool) -> None:
     """The probe's success closes it, and so does that of a request from before; the count starts anew."""
     breaker = opened()
     if probe_out:

@@ -599,6 +599,7 @@ async def test_the_token_is_masked_where_the_service_tells_it_back(token: str) -
         Answer(200, {}, json.dumps({"statusCode": token}).encode()),
         Answer(502, {}, f"no JSON: {token}".encode()),
         Answer(302, {"location": f"https://elsewhere.invalid/login?token={token}"}, b""),
+        Answer(302, {"location": cut}, b""),
         Answer(429, {"retry-after": token}, b"{}"),
         Answer(200, {}, json.dumps({"statusCode": 400, token: 1}).encode() + b"\xff"),
     ]

@@ -304,7 +304,7 @@ class Loop:
     ],
 )
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_settles_below_what_the_service_allows(  # noqa: PLR0913, PLR0917 - one row of a table
+def test_settles_below_what_the_service_allows(
     rate: float, capacity: float, depth: float, most_refused: float, least_used: float, seed: int
 ) -> None:
     """After ten seconds nearly nothing is refused and nearly all that the service allows is used."""

@@ -217,7 +217,7 @@ class PlannerMachine(RuleBasedStateMachine):
         data: st.DataObject,
         status: str,
         progress: int | None,
-        finished: bool,  # noqa: FBT001 (drawn)
+        finished: bool,
         roll: float,
         age: float | None,
         hint: float | None,
@@ -244,7 +244,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), meaning=st.sampled_from(list(ERRORS)), outage=st.booleans(), roll=ROLLS)
-    def fail(self, data: st.DataObject, meaning: Meaning, outage: bool, roll: float) -> None:  # noqa: FBT001 (drawn)
+    def fail(self, data: st.DataObject, meaning: Meaning, outage: bool, roll: float) -> None:
         task_id = self.land(data)
         outage = outage and meaning is Meaning.TRANSIENT
         if outage:
@@ -1117,6 +1117,15 @@ def test_a_push_puts_nothing_off() -> None:
     bench.planner.push(1, 0.0)
     assert bench.due == 0.25
     assert bench.planner.due_fresh() == NEVER
+
+
+def test_a_pushed_id_stands_in_one_class() -> None:
+    """An ID that is pushed at the very moment when its poll is due is due as a pushed one, and as nothing else."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(2.0))
+    bench.found("IN_PROGRESS")
+    bench.planner.push(1, 2.0)
+    assert (bench.planner.due_fresh(), bench.planner.due_poll()) == (2.0, NEVER)
 
 
 def test_a_record_from_elsewhere_does_not_replace_a_pushed_look() -> None:

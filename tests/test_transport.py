@@ -267,6 +267,7 @@ async def test_broken_http_is_a_transport_error_that_tells_no_token(name: str) -
     assert text
     assert len(text) < 250
     assert "\n" not in text
+    assert not text.endswith((":", " "))
     assert "sk-4" not in text
 
 

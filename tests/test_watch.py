@@ -34,14 +34,20 @@ async def drained(watch: omgmj.Watch) -> list[int]:
 async def test_records_come_in_the_order_they_finish() -> None:
     """Each final record comes once, as soon as it is there, success and failure alike."""
     async with FakeService() as fake, fake.session() as session:
-        late, early, failing = fake.add_task(Life.succeed(60)), fake.add_task(Life.succeed(20)), fake.add_task(Life.fail(40))
+        late, early, failing = (
+            fake.add_task(Life.succeed(60)),
+            fake.add_task(Life.succeed(20)),
+            fake.add_task(Life.fail(40)),
+        )
         seen = [(task.id, task.status) async for task in session.watch([late, early, failing])]
         assert seen == [(early, "SUCCESS"), (failing, "FAILURE"), (late, "SUCCESS")]
         await settled()
         assert (session.stats().watched, ours()) == (0, [])
 
 
-@pytest.mark.parametrize("shape", [list, tuple, set, iter, lambda ids: (str(i) for i in ids), lambda ids: range(ids[0], ids[-1] + 1)])
+@pytest.mark.parametrize(
+    "shape", [list, tuple, set, iter, lambda ids: (str(i) for i in ids), lambda ids: range(ids[0], ids[-1] + 1)]
+)
 async def test_any_iterable_will_do(shape: Callable[[list[int]], Any]) -> None:
     """IDs come as any iterable of ints or strings of digits, and an empty one ends at once."""
     async with FakeService(tasks=5) as fake, fake.session() as session:
@@ -79,7 +85,7 @@ async def test_one_bad_id_does_not_kill_the_batch() -> None:
     async with FakeService(tasks=8) as fake, fake.session() as session:
         stuck = fake.add_task(Life.succeed(5000))
         seen = []
-        with pytest.raises(omgmj.WatchErrors) as caught:  # noqa: PT012 (the loop is what raises)
+        with pytest.raises(omgmj.WatchErrors) as caught:
             async for task in session.watch([111, *fake.task_ids[:8], stuck], timeout=300):
                 seen.append(task.id)
         assert sorted(seen) == fake.task_ids[:8]
@@ -87,23 +93,23 @@ async def test_one_bad_id_does_not_kill_the_batch() -> None:
         not_found, rest = caught.value.split(omgmj.TaskNotFound)
         assert not_found is not None
         assert rest is not None
-        assert not_found.exceptions[0].task_id == 111
+        assert [error.task_id for error in not_found.exceptions if isinstance(error, omgmj.TaskNotFound)] == [111]
         assert isinstance(rest.exceptions[0], omgmj.WaitTimeout)
 
 
 async def test_on_error_gets_each_at_once() -> None:
     """With `on_error` each error goes there as it comes, in the consumer's task, and nothing is raised at the end."""
     async with FakeService(tasks=3) as fake, fake.session() as session:
-        errors: list[tuple[int | None, float]] = []
+        errors: list[tuple[int | None, int]] = []
         me = asyncio.current_task()
 
         def on_error(error: omgmj.OmgmjError) -> None:
             assert asyncio.current_task() is me
-            errors.append((error.task_id, now()))
+            errors.append((error.task_id, round(now())))
 
         seen = [task.id async for task in session.watch([111, *fake.task_ids], on_error=on_error)]
         assert sorted(seen) == fake.task_ids
-        assert errors == [(111, pytest.approx(10, abs=0.5))]
+        assert errors == [(111, 10)]
 
 
 async def test_what_on_error_raises_ends_the_watch() -> None:
@@ -129,7 +135,7 @@ async def test_an_account_error_comes_after_the_records_in_hand() -> None:
         fake.tokens.clear()
         await asyncio.sleep(100)
         seen = []
-        with pytest.raises(omgmj.AuthError):  # noqa: PT012 (the loop is what raises)
+        with pytest.raises(omgmj.AuthError):
             async for task in watch:
                 seen.append(task.id)
         assert sorted(seen) == ids[:2]
@@ -173,7 +179,7 @@ async def leave_by_break(session: omgmj.Session, ids: list[int]) -> None:
 
 
 async def leave_by_exception(session: omgmj.Session, ids: list[int]) -> None:
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012 (the loop's body is what raises)
+    with pytest.raises(ZeroDivisionError):
         async for _ in session.watch(ids):
             1 / 0  # noqa: B018 (it is to raise)
 
