@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import ipaddress
 import math
 import random
-from collections.abc import Awaitable, Callable
-from typing import Self, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
-import anyio
-
 from omgmj.backoff import Retry
+from omgmj.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -32,17 +30,11 @@ from omgmj.errors import (
 from omgmj.gate import Gate
 from omgmj.models import Secret
 from omgmj.protocol import Answer, Meaning, Request, meaning
-from omgmj.transport import Transport, is_maskable
+
+if TYPE_CHECKING:
+    from omgmj.transport import Transport
 
 T = TypeVar("T")
-Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
-
-GRACE = 5.0
-"""Seconds that a token callable is asked again for, while it still returns the token that was refused."""
-GRACE_STEP = 0.5
-MAX_RENEWALS = 2
-"""New tokens that may be refused in a row before the account is taken to be at fault."""
-UNAUTHORIZED = 401
 
 
 def check_base_url(url: object) -> str:
@@ -70,83 +62,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-class Credentials:
-    """The token, held masked; a callable is asked at the first use, and again after a 401."""
-
-    def __init__(self, token: Token) -> None:
-        self._ask = token if callable(token) else None
-        self._secret = None if callable(token) else Secret(token)
-        self._lock = anyio.Lock()
-        self._renewals = 0
-        self._refused_at = -math.inf
-
-    async def current(self) -> Secret:
-        """Return the token to send; `AuthError` where the callable fails, `UsageError` where it returns rubbish."""
-        if self._secret is None:
-            async with self._lock:
-                if self._secret is None:
-                    self._secret = await self._fetch()
-        return self._secret
-
-    def proved(self) -> None:
-        """Note that the token was taken."""
-        self._renewals = 0
-
-    async def renew(self, used: Secret, sent_at: float) -> bool:
-        """After a 401 to a request sent at `sent_at`: whether there is another token now.
-
-        The callable is asked once for all requests that are out, and for some seconds while it returns the old one or
-        fails; `AuthError` where it fails to the end.
-        """
-        if self._ask is None:
-            return False
-        async with self._lock:
-            if self._secret != used:
-                return True
-            if sent_at <= self._refused_at:
-                return False
-            if self._renewals >= MAX_RENEWALS:
-                # Said once to all that are out; who comes later finds the callable asked again.
-                self._renewals, self._refused_at = 0, asyncio.get_running_loop().time()
-                return False
-            secret = await self._fetch_another(used)
-            if secret is None:
-                return False
-            self._secret = secret
-            self._renewals += 1
-            return True
-
-    async def _fetch_another(self, used: Secret) -> Secret | None:
-        """Ask for a token other than `used` while the grace lasts; None where there is none by then."""
-        now = asyncio.get_running_loop().time
-        until = now() + GRACE
-        while True:
-            failure: AuthError | None = None
-            try:
-                secret = await self._fetch()
-                if secret != used:
-                    return secret
-            except AuthError as error:
-                failure = error
-            if now() >= until:
-                self._refused_at = now()
-                if failure is not None:
-                    raise failure
-                return None
-            await asyncio.sleep(GRACE_STEP)
-
-    async def _fetch(self) -> Secret:
-        if self._ask is None:
-            raise AssertionError  # Only a callable is ever without a token.
-        try:
-            token = self._ask()
-            if inspect.isawaitable(token):
-                token = await token
-        except Exception as error:
-            raise AuthError(f"the token callable failed: {type(error).__name__}", status=UNAUTHORIZED) from error
-        return Secret(token)
 
 
 class Exchange:
@@ -241,16 +156,15 @@ class Exchange:
         self.queries += 1
         answer = await self._transport.send(self._base_url, request, token)
         bound.expires = math.inf
-        refused: OmgmjError | None = None
         try:
             value = read(answer)
         except OmgmjError as error:
             refused = error
-        now = self._loop.time()
-        if refused is None:
+        else:
             self._credentials.proved()
-            self._gate.pace.saw_success(now)
+            self._gate.pace.saw_success(self._loop.time())
             return value
+        now = self._loop.time()
         refused = _masked(refused, read, answer, token)
         if isinstance(refused, RateLimited):
             self.rate_limited += 1
@@ -287,8 +201,6 @@ class Exchange:
 
 def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answer, token: Secret) -> OmgmjError:
     """Return what the answer says, without the token, should the service tell it back."""
-    if not is_maskable(token):
-        return refused
     headers = {name: token.scrub(value) for name, value in answer.headers.items()}
     clean = answer._replace(headers=headers, body=token.scrub_bytes(answer.body))
     if clean != answer:

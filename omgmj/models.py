@@ -42,6 +42,10 @@ STATUS_ORDER: Mapping[str, int] = {
 TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.CANCEL})
 
 
+SHORTEST = 8
+"""Letters that a secret must have to be looked for in a text: one of fewer is no real one, and stands in every word."""
+
+
 class Secret:
     """A string that shows itself to nobody who does not ask by name."""
 
@@ -63,11 +67,11 @@ class Secret:
 
     def scrub(self, text: str) -> str:
         """Return `text` with the secret taken out, should it stand there."""
-        return text.replace(self.__value, "***")
+        return text.replace(self.__value, "***") if len(self.__value) >= SHORTEST else text
 
     def scrub_bytes(self, data: bytes) -> bytes:
         """Return `data` with the secret taken out, should it stand there."""
-        return data.replace(self.__value.encode(), b"***")
+        return data.replace(self.__value.encode(), b"***") if len(self.__value) >= SHORTEST else data
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self.__value == other.reveal()

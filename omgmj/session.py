@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from omgmj import protocol
 from omgmj.backoff import Adaptive, Policy, Retry, check_count, check_rate, check_seconds
+from omgmj.credentials import Credentials, Token
 from omgmj.errors import OmgmjError, SessionClosed, UsageError
-from omgmj.exchange import Credentials, Exchange, Token, check_base_url
+from omgmj.exchange import Exchange, check_base_url
 from omgmj.gate import Gate
 from omgmj.models import Stats, Task
 from omgmj.pace import Pace

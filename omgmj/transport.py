@@ -190,7 +190,6 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name: got[name] for name in KEPT_HEADERS if name in got}
 
 
-_SHORTEST = 8
 # Where a message of aiohttp's begins to quote what the service sent. A quotation may be cut, in the middle of a token
 # that the service tells back, where no masking finds it.
 _QUOTATION = re.compile(r"""(?<!\w)b?['"]""")
@@ -211,9 +210,4 @@ def _ours(error: Exception, token: Secret | None = None) -> OmgmjError:
     else:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     text = " ".join(text.split())
-    return kind(token.scrub(text) if token and is_maskable(token) else text)
-
-
-def is_maskable(token: Secret) -> bool:
-    """Whether `token` can be looked for in a text: one of a few letters is no real one, and stands in every word."""
-    return len(token.reveal()) >= _SHORTEST
+    return kind(token.scrub(text) if token else text)

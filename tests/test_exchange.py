@@ -32,7 +32,8 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.exchange import GRACE, GRACE_STEP, Credentials, Exchange, check_base_url
+from omgmj.credentials import GRACE, GRACE_STEP, Credentials
+from omgmj.exchange import Exchange, check_base_url
 from omgmj.gate import Gate
 from omgmj.models import Secret, Task
 from omgmj.pace import Pace

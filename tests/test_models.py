@@ -116,13 +116,13 @@ def test_what_is_no_token(value: object) -> None:
 
 def test_a_secret_shows_itself_to_nobody() -> None:
     """A secret is in no repr, str, format or pickle; it is revealed by name only, and scrubs texts."""
-    secret = Secret("sk-xyz")
-    assert "sk-xyz" not in f"{secret} {secret!r} {[secret]} {secret!s:>20}"
+    secret = Secret("sk-xyz-0123")
+    assert "sk-xyz-0123" not in f"{secret} {secret!r} {[secret]} {secret!s:>20}"
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(secret, protocol)
-    assert secret.reveal() == "sk-xyz"
-    assert secret.scrub("no sk-xyz here") == "no *** here"
-    assert secret.scrub_bytes(b"no sk-xyz here") == b"no *** here"
-    assert (secret == Secret("sk-xyz"), secret == Secret("other"), secret == "sk-xyz") == (True, False, False)
-    assert hash(secret) == hash(Secret("sk-xyz"))
+    assert secret.reveal() == "sk-xyz-0123"
+    assert secret.scrub("no sk-xyz-0123 here") == "no *** here"
+    assert secret.scrub_bytes(b"no sk-xyz-0123 here") == b"no *** here"
+    assert (secret == Secret("sk-xyz-0123"), secret == Secret("other"), secret == "sk-xyz-0123") == (True, False, False)
+    assert hash(secret) == hash(Secret("sk-xyz-0123"))

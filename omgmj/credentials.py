@@ -1,0 +1,99 @@
+"""The token: where it comes from, held masked, and asked for again after a 401."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from omgmj.errors import AuthError
+from omgmj.models import Secret
+
+Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
+
+GRACE = 5.0
+"""Seconds that a token callable is asked again for, while it still returns the token that was refused."""
+GRACE_STEP = 0.5
+MAX_RENEWALS = 2
+"""New tokens that may be refused in a row before the account is taken to be at fault."""
+UNAUTHORIZED = 401
+
+
+class Credentials:
+    """The token, held masked; a callable is asked at the first use, and again after a 401."""
+
+    def __init__(self, token: Token) -> None:
+        self._ask = token if callable(token) else None
+        self._secret = None if callable(token) else Secret(token)
+        self._lock = anyio.Lock()
+        self._renewals = 0
+        self._refused_at = -math.inf
+
+    async def current(self) -> Secret:
+        """Return the token to send; `AuthError` where the callable fails, `UsageError` where it returns rubbish."""
+        if self._secret is None:
+            async with self._lock:
+                if self._secret is None:
+                    self._secret = await self._fetch()
+        return self._secret
+
+    def proved(self) -> None:
+        """Note that the token was taken."""
+        self._renewals = 0
+
+    async def renew(self, used: Secret, sent_at: float) -> bool:
+        """After a 401 to a request sent at `sent_at`: whether there is another token now.
+
+        The callable is asked once for all requests that are out, and for some seconds while it returns the old one or
+        fails; `AuthError` where it fails to the end.
+        """
+        if self._ask is None:
+            return False
+        async with self._lock:
+            if self._secret != used:
+                return True
+            if sent_at <= self._refused_at:
+                return False
+            if self._renewals >= MAX_RENEWALS:
+                # Said once to all that are out; who comes later finds the callable asked again.
+                self._renewals, self._refused_at = 0, asyncio.get_running_loop().time()
+                return False
+            secret = await self._fetch_another(used)
+            if secret is None:
+                return False
+            self._secret = secret
+            self._renewals += 1
+            return True
+
+    async def _fetch_another(self, used: Secret) -> Secret | None:
+        """Ask for a token other than `used` while the grace lasts; None where there is none by then."""
+        now = asyncio.get_running_loop().time
+        until = now() + GRACE
+        while True:
+            failure: AuthError | None = None
+            try:
+                secret = await self._fetch()
+                if secret != used:
+                    return secret
+            except AuthError as error:
+                failure = error
+            if now() >= until:
+                self._refused_at = now()
+                if failure is not None:
+                    raise failure
+                return None
+            await asyncio.sleep(GRACE_STEP)
+
+    async def _fetch(self) -> Secret:
+        if self._ask is None:
+            raise AssertionError  # Only a callable is ever without a token.
+        try:
+            token = self._ask()
+            if inspect.isawaitable(token):
+                token = await token
+        except Exception as error:
+            raise AuthError(f"the token callable failed: {type(error).__name__}", status=UNAUTHORIZED) from error
+        return Secret(token)
