@@ -30,14 +30,16 @@ if TYPE_CHECKING:
     from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
     from omgmj.models import Action, Stats, Status, Task
     from omgmj.session import Session
-    from omgmj.watch import Follow, Watch
+    from omgmj.wait import Follow
+    from omgmj.watch import Watch
 else:
     # Imported at the first use, so that `import omgmj` costs little.
     _LAZY = {
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff"),
         **dict.fromkeys(("Action", "Stats", "Status", "Task"), "models"),
         "Session": "session",
-        **dict.fromkeys(("Follow", "Watch"), "watch"),
+        "Follow": "wait",
+        "Watch": "watch",
     }
 
     def __getattr__(name: str) -> object:

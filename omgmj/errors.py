@@ -136,7 +136,7 @@ class TaskFailed(OmgmjError):
     def __init__(self, text: str, *, task: Task | None = None) -> None:
         super().__init__(text)
         self.task = task
-        self.task_id = task.id if task is not None else None
+        self.task_id: int | None = task.id if task is not None else None
 
 
 class WatchErrors(OmgmjError, ExceptionGroup[OmgmjError]):

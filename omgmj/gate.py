@@ -30,9 +30,11 @@ class Source(Protocol):
 
     def due(self) -> tuple[float, float]:
         """When the next look of class FIRST and of class POLL may start; infinite where there is none."""
+        ...
 
     def wake_at(self) -> float:
         """When `tick` is next wanted, apart from looks."""
+        ...
 
     def start(self, kind: int, now: float) -> None:
         """Start the most overdue look of a class."""

@@ -18,18 +18,16 @@ import math
 from enum import Enum, auto
 from typing import NamedTuple
 
+from omgmj.agenda import Agenda
 from omgmj.backoff import Facts, Retry, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.protocol import Meaning
-from omgmj.roster import FRESH, IN_FLIGHT, NEVER, PUSHED, Interest, Roster, Trait
+from omgmj.roster import IN_FLIGHT, NEVER, Interest, Roster, Trait
 from omgmj.trouble import UNKNOWN, UNREADABLE, Trouble
-from omgmj.wheel import Wheel
 
 MIN_DELAY = 0.05
 """Seconds between two looks at one ID at least, whatever the policy says."""
-PUSH_SPACING = 1.0
-"""Seconds between two looks for pushes at one ID, at least."""
 BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
 """What is believed of one ID, and when."""
 
@@ -68,13 +66,10 @@ class Planner:
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._roster = Roster()
-        self._fresh = Wheel()
-        self._polls = Wheel()
+        self.agenda = Agenda(self._roster)
         self._trouble: dict[int, Trouble] = {}
-        self._pushed: dict[int, float] = {}
         self._last_success = -NEVER
         self._traits: dict[Trait, Trait] = {}
-        self.in_flight = 0
 
     # Interest: who comes, who goes, who is pushed.
 
@@ -97,12 +92,12 @@ class Planner:
             if not roster.join(row, interest) or roster.flags[row] & IN_FLIGHT:
                 continue
             if new:
-                self._schedule(task_id, row, now, fresh=True)
+                self.agenda.schedule(task_id, row, now, fresh=True)
             elif interest.once:
-                self._schedule(task_id, row, min(now, roster.due[row]), fresh=True)
+                self.agenda.schedule(task_id, row, min(now, roster.due[row]), fresh=True)
             elif not math.isnan(roster.seen[row]):
                 due = roster.seen[row] + self._ask(task_id, row, interest, now, None, roll, ended)
-                self._hasten(task_id, row, max(now, due))
+                self.agenda.hasten(task_id, row, max(now, due))
         roster.start_clock(interest)
         return ended
 
@@ -123,39 +118,7 @@ class Planner:
         row = self._roster.rows.get(task_id)
         return row is not None and any(interest.sink is sink for interest in self._roster.waiting(row))
 
-    def push(self, task_id: int, now: float) -> None:
-        """Look at the ID once more, for pushes at most once a second; an ID that nobody waits for is ignored."""
-        row = self._roster.rows.get(task_id)
-        if row is None or self._roster.who[row] is None:
-            return
-        if self._roster.flags[row] & IN_FLIGHT:
-            self._roster.flags[row] |= PUSHED
-        elif not self._roster.flags[row] & PUSHED:
-            self._schedule_push(task_id, row, now)
-
     # Looks: what is due, and what came of it.
-
-    def due_fresh(self) -> float:
-        """When the next first look or pushed look is due; infinite where there is none."""
-        return self._head(self._fresh, FRESH)
-
-    def due_poll(self) -> float:
-        """When the next poll is due; infinite where there is none."""
-        return self._head(self._polls, 0)
-
-    def take(self, *, fresh: bool) -> tuple[int, float]:
-        """Take the ID that `due_fresh` or `due_poll` told of: it is in flight from now on. Return when it was due."""
-        task_id = (self._fresh if fresh else self._polls).take()
-        roster = self._roster
-        row = roster.rows[task_id]
-        due = roster.due[row]
-        if roster.flags[row] & PUSHED:
-            self._pushed[task_id] = due
-        roster.due[row] = NEVER
-        roster.flags[row] = IN_FLIGHT
-        roster.looks[row] += 1
-        self.in_flight += 1
-        return task_id, due
 
     def last(self, task_id: int) -> bytes | None:
         """Return the last accepted record of a watched ID, as it came; None where there is none."""
@@ -191,10 +154,6 @@ class Planner:
         if row is None:
             return []
         self._last_success = now
-        if self._roster.last[row] is None:
-            # Those who knew that record left while the look was out; who came since has to see it.
-            self._land(task_id, row, now, now)
-            return []
         return self._answered(task_id, row, now, roll, hint, moved=False)
 
     def failed(
@@ -259,8 +218,7 @@ class Planner:
         if row is None:
             return None
         if look:
-            self._roster.flags[row] &= ~IN_FLIGHT
-            self.in_flight -= 1
+            self.agenda.home(row)
         return None if self._settle(task_id, row) else row
 
     def _drop(self, task_id: int, interest: Interest) -> bool:
@@ -275,53 +233,12 @@ class Planner:
         if not self._roster.settle(task_id, row):
             return False
         self._trouble.pop(task_id, None)
-        self._pushed.pop(task_id, None)
-        if not self._roster.rows:
-            self._fresh.clear()
-            self._polls.clear()
+        self.agenda.forget(task_id)
         return True
 
     def _land(self, task_id: int, row: int, now: float, due: float) -> None:
-        """Give a row its next due time after an answer, unless nobody waits any more or a look is out again."""
-        flags = self._roster.flags
-        if self._settle(task_id, row) or flags[row] & IN_FLIGHT:
-            return
-        if not flags[row] & PUSHED:
-            self._schedule(task_id, row, due, fresh=False)
-        elif self._roster.due[row] < NEVER:
-            # The answer came from elsewhere, maybe from before the push: the look that the push wants stays.
-            self._hasten(task_id, row, due)
-        else:
-            self._schedule(task_id, row, due, fresh=False)
-            self._schedule_push(task_id, row, now)
-
-    def _hasten(self, task_id: int, row: int, due: float) -> None:
-        """Make the next look due sooner, where `due` is sooner."""
-        if due < self._roster.due[row]:
-            self._schedule(task_id, row, due, fresh=False)
-
-    def _schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
-        pushed = self._roster.flags[row] & PUSHED
-        self._roster.flags[row] = FRESH | pushed if fresh else pushed
-        self._roster.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
-
-    def _schedule_push(self, task_id: int, row: int, now: float) -> None:
-        """Make a look due for a push; a look that is due sooner anyway will do."""
-        at = max(now, self._pushed.get(task_id, -NEVER) + PUSH_SPACING)
-        if at <= self._roster.due[row]:
-            self._schedule(task_id, row, at, fresh=True)
-        self._roster.flags[row] |= PUSHED
-
-    def _head(self, wheel: Wheel, fresh: int) -> float:
-        """When the wheel's next key is due, with those thrown out that are not meant any more."""
-        roster = self._roster
-        while (head := wheel.next()) is not None:
-            due, task_id = head
-            row = roster.rows.get(task_id)
-            if row is not None and roster.due[row] == due and roster.flags[row] & FRESH == fresh:
-                return due
-            wheel.take()
-        return NEVER
+        if not self._settle(task_id, row):
+            self.agenda.land(task_id, row, now, due)
 
     # What an answer means.
 

@@ -131,7 +131,7 @@ class Poller:
 
     def push(self, task_id: int) -> None:
         """Look at an ID once more, soon."""
-        self._planner.push(task_id, self._loop.time())
+        self._planner.agenda.push(task_id, self._loop.time())
         self._gate.dispatch()
 
     def feed(self, task: Task, age: float | None) -> None:
@@ -166,11 +166,11 @@ class Poller:
     def due(self) -> tuple[float, float]:
         """When the next first look and the next poll may start: in an outage, one probe at a time."""
         may = self._breaker.next_at
-        return max(self._planner.due_fresh(), may), max(self._planner.due_poll(), may)
+        return max(self._planner.agenda.due_fresh(), may), max(self._planner.agenda.due_poll(), may)
 
     def start(self, kind: int, now: float) -> None:
         """Start a look of a class, in a worker that waits for work or in a new one."""
-        task_id, due = self._planner.take(fresh=kind == FIRST)
+        task_id, due = self._planner.agenda.take(fresh=kind == FIRST)
         probe = self._breaker.is_open
         if probe:
             self._breaker.probing()
@@ -188,7 +188,7 @@ class Poller:
             async with anyio.create_task_group() as self._group:
                 self._gate.source = self
                 self._gate.dispatch()
-                while self._planner.watched or self._planner.in_flight:
+                while self._planner.watched or self._planner.agenda.in_flight:
                     self._idle = anyio.Event()
                     await self._idle.wait()
                 # From here to the end of the block nothing awaits: who comes now finds no driver and starts one.
@@ -218,10 +218,8 @@ class Poller:
             job = await parked
 
     async def _look(self, task_id: int, probe: bool) -> None:  # noqa: FBT001 (one job, unpacked)
-        last = self._planner.last(task_id)
-
         def read(answer: Answer) -> tuple[Answer, Task | None]:
-            if answer.body == last and answer.status == HTTP_OK:
+            if answer.body == self._planner.last(task_id) and answer.status == HTTP_OK:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
             return answer, protocol.read_query(answer, task_id)
 
@@ -279,7 +277,7 @@ class Poller:
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if not self._planner.watched and not self._planner.in_flight:
+        if not self._planner.watched and not self._planner.agenda.in_flight:
             self._idle.set()
 
     # Telling.

@@ -17,7 +17,8 @@ from omgmj.models import Stats, Task
 from omgmj.pace import Pace
 from omgmj.poller import Poller
 from omgmj.protocol import Answer
-from omgmj.watch import Follow, TaskIds, Terms, Watch, wait_for
+from omgmj.wait import Follow, Terms, wait_for
+from omgmj.watch import TaskIds, Watch
 
 if TYPE_CHECKING:
     from omgmj.transport import Http, Transport

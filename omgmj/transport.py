@@ -41,12 +41,15 @@ class Transport(Protocol):
     @property
     def limit(self) -> int | None:
         """How many requests it carries at once at most; None: no bound. Asked in the event loop."""
+        ...
 
     async def send(self, base_url: str, request: Request, token: Secret) -> Answer:
         """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`."""
+        ...
 
     def stream(self, url: str) -> AbstractAsyncContextManager[Stream]:
         """GET `url` without the token; leaving the context ends the transfer."""
+        ...
 
     async def aclose(self) -> None:
         """Let go of all connections that are ours."""

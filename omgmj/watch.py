@@ -1,8 +1,4 @@
-"""The three ways to wait: for one final record, for many, and for each change.
-
-The poller tells sinks; a sink holds what it was told until its reader comes. A reader's handle (`Watch`, `Follow`) and
-its sink are two objects, so that a handle that is dropped is noticed at once and its waits end.
-"""
+"""Waiting for many tasks: `Watch`, and the sink behind it."""
 
 from __future__ import annotations
 
@@ -11,14 +7,15 @@ import contextlib
 import contextvars
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from omgmj.backoff import Policy, check_count
+from omgmj.backoff import check_count
 from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
 from omgmj.models import Task
 from omgmj.poller import Poller
 from omgmj.protocol import check_task_id
 from omgmj.roster import Interest
+from omgmj.wait import Bell, Terms, leave_from_anywhere
 
 CHUNK = 1000
 """IDs taken in at one go; the event loop gets its turn in between."""
@@ -26,161 +23,6 @@ MAX_WATCHED = 10_000
 """IDs of an endless source that are watched, or done and not yet fetched, at once."""
 
 TaskIds = Iterable[int | str] | Mapping[int, Any] | AsyncIterable[int | str]
-
-
-class Terms(NamedTuple):
-    """On which terms one waits: when to look, and for how many seconds at most (None: for ever)."""
-
-    policy: Policy
-    timeout: float | None
-    stall: float | None
-
-
-async def wait_for(poller: Poller, task_id: int, terms: Terms) -> Task:
-    """Wait for one ID's final record."""
-    ticket = _Ticket(asyncio.get_running_loop().create_future())
-    poller.open(ticket)
-    try:
-        poller.watch(ticket, (task_id,), *terms)
-        return await ticket.future
-    finally:
-        poller.close(ticket)
-        poller.drop(task_id, ticket)
-        if not ticket.future.cancel() and not ticket.future.cancelled():
-            ticket.future.exception()  # Seen, should the caller have been cancelled just then.
-
-
-class _Ticket:
-    """The sink of one wait."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, future: asyncio.Future[Task]) -> None:
-        self.future = future
-
-    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
-        if task.is_terminal and not self.future.done():
-            self.future.set_result(task)
-
-    def lost(self, interest: Interest, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
-        self.broke(error)
-
-    def broke(self, error: OmgmjError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class _Bell:
-    """Wakes all who wait for it."""
-
-    __slots__ = ("_loop", "_waiters")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiters: list[asyncio.Future[None]] = []
-
-    async def heard(self) -> None:
-        waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.remove(waiter)
-
-    def ring(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-
-class Follow:
-    """Each change of one task, the final record last: an async iterator of `Task`.
-
-    A reader that is slow gets the latest state, and in any case the final record. It ends by itself after that; who
-    leaves early, and keeps the iterator in a variable, uses `async with` or `aclose`.
-    """
-
-    def __init__(self, poller: Poller, task_id: int, terms: Terms) -> None:
-        """Begin to wait; `Session.follow` makes these."""
-        self._latest = _Latest(poller, task_id, asyncio.get_running_loop())
-        self._latest.start(terms)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Task:
-        """Return the next change; `WaitError` or what concerns the account where the wait ends without an end."""
-        latest = self._latest
-        while True:
-            if (task := latest.task) is not None:
-                latest.task = None
-                return task
-            if (error := latest.error) is not None:
-                latest.error = None
-                raise error
-            if latest.over:
-                raise StopAsyncIteration
-            await latest.bell.heard()
-
-    async def aclose(self) -> None:
-        """End the wait; whoever reads gets the end of the iteration."""
-        self._latest.leave()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    def __del__(self) -> None:
-        if (latest := getattr(self, "_latest", None)) is not None:
-            _leave_from_anywhere(latest)
-
-
-class _Latest:
-    """The sink of one follow: the latest news, until it is read."""
-
-    def __init__(self, poller: Poller, task_id: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.bell = _Bell(loop)
-        self.task: Task | None = None
-        self.error: OmgmjError | None = None
-        self.over = False
-        self._poller = poller
-        self._task_id = task_id
-        self._hungry = True
-
-    def start(self, terms: Terms) -> None:
-        self._poller.open(self)
-        self._poller.watch(self, (self._task_id,), *terms)
-        self.task = self._poller.last(self._task_id)
-        self._hungry = self.task is None
-
-    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
-        if moved or self._hungry:
-            self._hungry = False
-            self.task = task
-            if task.is_terminal:
-                self._end()
-            self.bell.ring()
-
-    def lost(self, interest: Interest, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
-        self.broke(error)
-
-    def broke(self, error: OmgmjError) -> None:
-        self.error = error
-        self._end()
-        self.bell.ring()
-
-    def leave(self) -> None:
-        if not self.over:
-            self._poller.drop(self._task_id, self)
-            self._end()
-        self.bell.ring()
-
-    def _end(self) -> None:
-        self.over = True
-        self._poller.close(self)
 
 
 class Watch:
@@ -279,7 +121,7 @@ class Watch:
 
     def __del__(self) -> None:
         if (inbox := getattr(self, "_inbox", None)) is not None:
-            _leave_from_anywhere(inbox)
+            leave_from_anywhere(inbox)
 
     def _check(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> list[int]:
         if isinstance(task_ids, str | bytes) or not isinstance(task_ids, Iterable):
@@ -295,7 +137,7 @@ class _Inbox:
 
     def __init__(self, poller: Poller, terms: Terms, max_watched: int | None) -> None:
         self.loop = asyncio.get_running_loop()
-        self.bell = _Bell(self.loop)
+        self.bell = Bell(self.loop)
         self.results: deque[Task | OmgmjError] = deque()
         self.fatal: BaseException | None = None
         self.over = False
@@ -305,7 +147,7 @@ class _Inbox:
         self._watching = 0
         self._interests: set[Interest] = set()
         self._backlog: deque[int] = deque()
-        self._space = _Bell(self.loop)
+        self._space = Bell(self.loop)
         self._feeder: asyncio.Task[None] | None = None
 
     # The reader's side.
@@ -433,17 +275,3 @@ async def _close_iterator(iterator: AsyncIterator[Any]) -> None:
     if (aclose := getattr(iterator, "aclose", None)) is not None:
         with contextlib.suppress(Exception):
             await aclose()
-
-
-def _leave_from_anywhere(sink: _Latest | _Inbox) -> None:
-    """Leave on behalf of a handle that is gone; the garbage collector may say so in any thread."""
-    if sink.over or sink.loop.is_closed():
-        return
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is sink.loop:
-        sink.leave()
-    else:
-        sink.loop.call_soon_threadsafe(sink.leave)

@@ -20,6 +20,7 @@ import pytest
 from aiohttp import web
 
 from omgmj.backoff import Fixed, Retry
+from omgmj.credentials import GRACE, GRACE_STEP, Credentials
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -32,7 +33,6 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.credentials import GRACE, GRACE_STEP, Credentials
 from omgmj.exchange import Exchange, check_base_url
 from omgmj.gate import Gate
 from omgmj.models import Secret, Task

@@ -435,6 +435,22 @@ async def test_leaving_a_follow_early() -> None:
         assert session.stats().watched == 0
 
 
+async def test_who_comes_back_during_a_look_sees_the_record() -> None:
+    """The same answer to the letter is news to who came after those had left who knew it."""
+    async with FakeService(latency=4.0) as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
+        task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "15%"), (500, "SUCCESS", "100%")]))
+        async for task in session.follow(task_id):
+            assert task.progress == 15
+            break
+        waiting = asyncio.ensure_future(session.wait(task_id))
+        await asyncio.sleep(5)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        async for task in session.follow(task_id):
+            assert task.progress == 15
+            break
+
+
 # Notify.
 
 

@@ -1,0 +1,111 @@
+"""When each row of the roster is due: two wheels, one for first looks and pushed IDs, one for polls.
+
+A row is either in flight or has a due time; the wheels may hold times that are not meant any more, which are thrown
+out when they come up. What a due time is computed from is `planner`'s business.
+"""
+
+from __future__ import annotations
+
+from omgmj.roster import FRESH, IN_FLIGHT, NEVER, PUSHED, Roster
+from omgmj.wheel import Wheel
+
+PUSH_SPACING = 1.0
+"""Seconds between two looks for pushes at one ID, at least."""
+
+
+class Agenda:
+    """The due times of a roster's rows. `in_flight` counts the looks that are out."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.in_flight = 0
+        self._roster = roster
+        self._fresh = Wheel()
+        self._polls = Wheel()
+        self._pushed: dict[int, float] = {}
+
+    def due_fresh(self) -> float:
+        """When the next first look or pushed look is due; infinite where there is none."""
+        return self._head(self._fresh, FRESH)
+
+    def due_poll(self) -> float:
+        """When the next poll is due; infinite where there is none."""
+        return self._head(self._polls, 0)
+
+    def take(self, *, fresh: bool) -> tuple[int, float]:
+        """Take the ID that `due_fresh` or `due_poll` told of: it is in flight from now on. Return when it was due."""
+        task_id = (self._fresh if fresh else self._polls).take()
+        roster = self._roster
+        row = roster.rows[task_id]
+        due = roster.due[row]
+        if roster.flags[row] & PUSHED:
+            self._pushed[task_id] = due
+        roster.due[row] = NEVER
+        roster.flags[row] = IN_FLIGHT
+        roster.looks[row] += 1
+        self.in_flight += 1
+        return task_id, due
+
+    def home(self, row: int) -> None:
+        """Bring a row's look home."""
+        self._roster.flags[row] &= ~IN_FLIGHT
+        self.in_flight -= 1
+
+    def push(self, task_id: int, now: float) -> None:
+        """Look at the ID once more, for pushes at most once a second; an ID that nobody waits for is ignored."""
+        row = self._roster.rows.get(task_id)
+        if row is None or self._roster.who[row] is None:
+            return
+        if self._roster.flags[row] & IN_FLIGHT:
+            self._roster.flags[row] |= PUSHED
+        elif not self._roster.flags[row] & PUSHED:
+            self._schedule_push(task_id, row, now)
+
+    def land(self, task_id: int, row: int, now: float, due: float) -> None:
+        """Give a row its next due time after an answer, unless a look is out again."""
+        flags = self._roster.flags
+        if flags[row] & IN_FLIGHT:
+            return
+        if not flags[row] & PUSHED:
+            self.schedule(task_id, row, due, fresh=False)
+        elif self._roster.due[row] < NEVER:
+            # The answer came from elsewhere, maybe from before the push: the look that the push wants stays.
+            self.hasten(task_id, row, due)
+        else:
+            self.schedule(task_id, row, due, fresh=False)
+            self._schedule_push(task_id, row, now)
+
+    def hasten(self, task_id: int, row: int, due: float) -> None:
+        """Make the next look due sooner, where `due` is sooner."""
+        if due < self._roster.due[row]:
+            self.schedule(task_id, row, due, fresh=False)
+
+    def schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
+        """Make the next look due at `due`, in one of the two classes."""
+        pushed = self._roster.flags[row] & PUSHED
+        self._roster.flags[row] = FRESH | pushed if fresh else pushed
+        self._roster.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
+
+    def forget(self, task_id: int) -> None:
+        """Forget an ID that nobody waits for."""
+        self._pushed.pop(task_id, None)
+        if not self._roster.rows:
+            self._fresh.clear()
+            self._polls.clear()
+
+    def _schedule_push(self, task_id: int, row: int, now: float) -> None:
+        """Make a look due for a push; a look that is due sooner anyway will do."""
+        at = max(now, self._pushed.get(task_id, -NEVER) + PUSH_SPACING)
+        if at <= self._roster.due[row]:
+            self.schedule(task_id, row, at, fresh=True)
+        self._roster.flags[row] |= PUSHED
+
+    def _head(self, wheel: Wheel, fresh: int) -> float:
+        """When the wheel's next key is due, with those thrown out that are not meant any more."""
+        roster = self._roster
+        while (head := wheel.next()) is not None:
+            due, task_id = head
+            row = roster.rows.get(task_id)
+            if row is not None and roster.due[row] == due and roster.flags[row] & FRESH == fresh:
+                return due
+            wheel.take()
+        return NEVER
