@@ -55,6 +55,13 @@ class Gate:
 
     async def enter(self) -> None:
         """Wait for a slot for a direct call."""
+        if self.source is None and not self._queue and self.in_flight < self.places:
+            now = self._loop.time()
+            if self.pace.ready_at(now) == now:
+                # Nobody else is here, which is the most frequent case by far.
+                self.pace.take(now)
+                self.in_flight += 1
+                return
         ticket = self._loop.create_future()
         self._queue.append(ticket)
         self.dispatch()
@@ -68,7 +75,8 @@ class Gate:
     def leave(self) -> None:
         """Give a place in flight back."""
         self.in_flight -= 1
-        self.dispatch()
+        if self._queue or self.source is not None:
+            self.dispatch()
 
     def close(self) -> None:
         """Give no more slots; whoever queues is ended by whoever holds its call."""

@@ -137,6 +137,8 @@ class Poller:
     def feed(self, task: Task, age: float | None) -> None:
         """Take in a record that came from elsewhere."""
         self._answering()
+        if self._planner.watched == 0:
+            return
         now = self._loop.time()
         self._tell(task, *self._planner.saw(task, now, random.random(), age=age, look=False))
         self._check_idle()

@@ -7,30 +7,25 @@ waits in real time.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 import os
 import pty
 import re
 import signal
-import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
-import omgmj
 from omgmj import cli
-from omgmj.models import Action
-from omgmj.session import BASE_URL, STALL
+from omgmj.session import STALL
 from omgmj.testing import FakeService, Life
 
 OMGMJ = [sys.executable, "-m", "omgmj"]
@@ -43,9 +38,7 @@ FOREIGN = ("OMGMJ_TOKEN", "OMGMJ_BASE_URL", "SSL_CERT_FILE", "XDG_CONFIG_HOME", 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Give each test an environment without settings and an empty home."""
-    for name in FOREIGN:
-        monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    for name in (*FOREIGN, "http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -54,17 +47,15 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @contextmanager
-def in_thread(
-    fake: FakeService, beside: AbstractAsyncContextManager[object] | None = None, **serving: Any
-) -> Iterator[None]:
-    """Serve `fake` in a thread, and hold `beside` open in its event loop, until the block is left."""
+def in_thread(fake: FakeService) -> Iterator[None]:
+    """Serve `fake` in a thread until the block is left."""
     ready = threading.Event()
     doors: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def run() -> None:
         over = asyncio.Event()
-        async with fake, beside or nullcontext():
-            await fake.serve(**serving)
+        async with fake:
+            await fake.serve()
             doors.append((asyncio.get_running_loop(), over))
             ready.set()
             await over.wait()
@@ -90,18 +81,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
         monkeypatch.setenv("OMGMJ_TOKEN", "t")
         monkeypatch.setenv("OMGMJ_BASE_URL", service.url)
         yield service
-
-
-class Terminal(io.StringIO):
-    """A standard stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def plain(screen: str) -> str:
-    """Return what was written to a terminal without its control sequences."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
 
 
 def records(text: str) -> list[dict[str, Any]]:
@@ -191,100 +170,29 @@ def test_refused_token(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     assert err.count("\n") == 1
 
 
-# A terminal.
-
-
-@pytest.mark.usefixtures("fake")
-def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal there is a table with ID, status, reason, actions and the whole image URL; figures on stderr."""
-    out, err = Terminal(), Terminal()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "60")
-    assert cli.main(["query", "1", "3", "4"]) == 1
-    lines = plain(out.getvalue()).splitlines()
-    assert lines[0].split() == ["ID", "STATUS", "SECONDS", "ACTIONS,", "IMAGE"]
-    assert any(" ".join(line.split()).endswith("U1 U2 U3 U4 🔄 V1 V2 V3 V4") for line in lines)
-    assert any("https://cdn.discordapp.com/" in line and line.endswith(".png") for line in lines)
-    assert any(line.split()[:2] == ["3", "FAILURE"] and line.rstrip().endswith("no luck") for line in lines)
-    assert any(line.split() == ["4", "IN_PROGRESS", "31", "%"] for line in lines)
-    assert re.search(r"omgmj: 3 of 3 done, 1 failed, [0-9.]+ s$", plain(err.getvalue()).rstrip())
-
-
-def test_table_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a record says cannot steer the terminal, and a lone surrogate prints."""
-    out = Terminal()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setenv("NO_COLOR", "1")
-    odd = Action("x", emoji="\ud83d", label="a\x1b[2Jb\nc")
-    view = cli._View([5])
-    view.record(omgmj.Task(5, omgmj.Status.SUCCESS, image_url="https://x/\x1b]0;boo\x07", actions=(odd,)))
-    assert "\x1b[2J" not in out.getvalue()
-    assert "\x1b]0" not in out.getvalue()
-    assert "\ud83d" not in out.getvalue()
-
-
-def test_lone_surrogate_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record with half an emoji is printed as ASCII."""
-    cli._View([5]).record(omgmj.Task(5, omgmj.Status.SUCCESS, prompt="\ud83d"))
-    assert '"prompt": "\\ud83d"' in capsys.readouterr().out
-
-
-def test_record_that_cannot_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record that cannot be read again counts as unresolved, under its ID."""
-    view = cli._View([5])
-    view.record(omgmj.Task(5, omgmj.Status.SUCCESS, source=b"rubbish"))
-    assert capsys.readouterr().err.startswith("omgmj: 5: DecodeError: ")
-    assert (view.lost, list(view.left)) == (1, [])
-
-
-def on_screen(*arguments: str, stdout: int | None = None) -> tuple[int, str]:
-    """Run a command on a terminal, its standard output elsewhere if given; return its code and what it wrote there."""
-    ours, theirs = pty.openpty()
-    out = theirs if stdout is None else stdout
-    with subprocess.Popen([*OMGMJ, *arguments], stdin=theirs, stdout=out, stderr=theirs) as process:
-        os.close(theirs)
-        screen = b""
-        try:
-            while part := os.read(ours, 4096):
-                screen += part
-        except OSError:  # Linux says so that the other end is gone.
-            pass
-    os.close(ours)
-    return process.returncode, plain(screen.decode())
-
-
-@pytest.mark.usefixtures("fake")
-@pytest.mark.parametrize("columns", [60, 140])
-def test_pty(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
-    """On a real terminal, wide or narrow, the table stands there whole, and there is a bar."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    code, text = on_screen("watch", "1", "2", "3")
-    assert code == 1
-    assert "ID  STATUS" in text
-    assert text.count("SUCCESS") == 2
-    assert sum(line.rstrip().endswith(".png") for line in text.splitlines()) == 2
-    assert "0 of 3 done, 0 failed 0:00:00" in text
-    assert "omgmj: 3 of 3 done, 1 failed" in text
-
-
-@pytest.mark.usefixtures("fake")
-def test_bar_beside_a_pipe(tmp_path: Path) -> None:
-    """With output to a file there is a bar; with output to a pipe there is none, as its reader may use the screen."""
-    with (tmp_path / "out").open("wb") as file:
-        code, text = on_screen("watch", "1", "2", stdout=file.fileno())
-    assert (code, len(records((tmp_path / "out").read_text()))) == (0, 2)
-    assert "0 of 2 done, 0 failed 0:00:00" in text
-    theirs, ours = os.pipe()
-    code, text = on_screen("watch", "1", "2", stdout=ours)
-    os.close(ours)
-    with os.fdopen(theirs) as pipe:
-        assert (code, len(records(pipe.read()))) == (0, 2)
-    assert text == ""
-
-
 # Arguments.
+
+
+def test_no_token(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a token one line names the variable and the file, and the code is 2."""
+    assert cli.main(["watch", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "there is no token: put it into OMGMJ_TOKEN" in err
+    assert "~/.config/omgmj/config.toml" in err
+    assert err.count("\n") == 1
+
+
+def test_config_file(
+    fake: FakeService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A command works by the config file alone."""
+    monkeypatch.delenv("OMGMJ_TOKEN")
+    monkeypatch.delenv("OMGMJ_BASE_URL")
+    path = tmp_path / ".config/omgmj/config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'token = "t"\nbase_url = "{fake.url}"\n')
+    assert cli.main(["query", "1"]) == 0
+    assert len(records(capsys.readouterr().out)) == 1
 
 
 @pytest.mark.parametrize(
@@ -363,153 +271,7 @@ def test_help_tells_the_library_s_default(capsys: pytest.CaptureFixture[str]) ->
     assert all(name in out for name in ("query", "watch", "demo", "--version"))
 
 
-# Settings.
-
-
-def test_no_token(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a token one line names the variable and the file, and the code is 2."""
-    assert cli.main(["watch", "1"]) == 2
-    err = capsys.readouterr().err
-    assert "there is no token: put it into OMGMJ_TOKEN" in err
-    assert "~/.config/omgmj/config.toml" in err
-    assert err.count("\n") == 1
-
-
-def write_config(text: str, home: Path, folder: str = ".config") -> Path:
-    path = home / folder / "omgmj" / "config.toml"
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    return path
-
-
-def test_config_file(
-    fake: FakeService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Token, base URL and rate come from the config file, in `XDG_CONFIG_HOME` where that is absolute."""
-    monkeypatch.delenv("OMGMJ_TOKEN")
-    monkeypatch.delenv("OMGMJ_BASE_URL")
-    write_config(f'token = "t"\nbase_url = "{fake.url}"\nrate = 7\n', tmp_path, "xdg")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
-    assert cli.main(["query", "1"]) == 0
-    assert len(records(capsys.readouterr().out)) == 1
-    assert cli._settings().session(None).stats().pace == 7
-    assert cli._settings().session(3.5).stats().pace == 3.5
-    monkeypatch.setenv("XDG_CONFIG_HOME", "xdg")
-    assert cli.main(["query", "1"]) == 2
-
-
-def test_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment's token and base URL win over the config file's; the host is the public one if none is named."""
-    monkeypatch.setenv("OMGMJ_TOKEN", "from-environment")
-    assert repr(cli._settings().session(None)) == f"<omgmj.Session {BASE_URL}>"
-    write_config('token = "from-file"\nbase_url = "https://file.example"\n', tmp_path)
-    assert (cli._settings().token, cli._settings().base_url) == ("from-environment", "https://file.example")
-    monkeypatch.setenv("OMGMJ_BASE_URL", "https://environment.example")
-    assert repr(cli._settings().session(None)) == "<omgmj.Session https://environment.example>"
-    assert "from-" not in repr(cli._settings()).replace("OMGMJ_TOKEN", "")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("token = ", "is not TOML: "),
-        ("tokens = 'secret'", "has the unknown key 'tokens'; known are token, base_url, rate"),
-        ("token = 5", "token must be a string"),
-        ("rate = true", "rate must be a number"),
-        ("token = 'sec ret'", "must be one run of visible ASCII characters"),
-        ("token = ''", "there is no token"),
-    ],
-)
-def test_broken_config(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, said: str) -> None:
-    """A broken config file is one line with its name and what is wrong, never the token."""
-    path = write_config(text, tmp_path)
-    assert cli.main(["query", "1"]) == 2
-    err = capsys.readouterr().err
-    assert said in err
-    assert str(path) in err.replace("~", str(tmp_path))
-    assert "sec" not in err
-    assert err.count("\n") == 1
-
-
-def test_config_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A config file that is a folder is named."""
-    (tmp_path / ".config/omgmj/config.toml").mkdir(parents=True)
-    assert cli.main(["query", "1"]) == 2
-    assert "cannot read ~/.config/omgmj/config.toml: Is a directory" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("proxy", ["socks5://u:secret@h:1", "http://", "http://[x"])
-def test_wrong_proxy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    """A proxy that cannot be used is wrong usage, and its password is not shown."""
-    monkeypatch.setenv("OMGMJ_TOKEN", "t")
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    assert cli.main(["query", "1"]) == 2
-    err = capsys.readouterr().err
-    assert "HTTPS_PROXY must be" in err
-    assert "secret" not in err
-
-
-class Proxy:
-    """A proxy that takes CONNECT and keeps the heads of what it was asked."""
-
-    def __init__(self) -> None:
-        self.heads: list[bytes] = []
-        self.port = 0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
-            self.port = server.sockets[0].getsockname()[1]
-            yield
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        self.heads.append(head)
-        host, _, port = head.split()[1].decode().partition(":")
-        there, thither = await asyncio.open_connection(host, int(port))
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await asyncio.gather(_pump(reader, thither), _pump(there, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while part := await reader.read(65536):
-        writer.write(part)
-    writer.close()
-    await writer.wait_closed()
-
-
-def test_proxy_and_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` are honoured, and a netrc entry does no harm."""
-    ca, service, proxy = trustme.CA(), FakeService(), Proxy()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password pass\n")
-    (tmp_path / ".netrc").chmod(0o600)
-    service.add_task(DONE, task_id=1)
-    with in_thread(service, proxy.running(), ssl=context):
-        monkeypatch.setenv("OMGMJ_TOKEN", "sk-token")
-        service.tokens.add("sk-token")
-        monkeypatch.setenv("OMGMJ_BASE_URL", service.url)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-        monkeypatch.setenv("HTTPS_PROXY", f"me:pass@127.0.0.1:{proxy.port}")
-        assert run("query", "1") == (0, 1, "")
-        assert len(proxy.heads) == 1
-        assert proxy.heads[0].startswith(b"CONNECT 127.0.0.1:")
-        assert b"Proxy-Authorization: Basic bWU6cGFzcw==" in proxy.heads[0]
-        assert b"sk-token" not in proxy.heads[0]
-        monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
-        assert run("query", "1") == (0, 1, "")
-        assert len(proxy.heads) == 1
-
-
 # Processes of their own.
-
-
-def run(*arguments: str) -> tuple[int, int, str]:
-    """Run a command; return its code, how many lines of JSON it printed, and what it wrote to stderr."""
-    done = subprocess.run([*OMGMJ, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, len(records(done.stdout)), done.stderr
 
 
 @pytest.mark.slow
@@ -533,6 +295,26 @@ def test_failing_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--tasks", "3", "--failing", "2"]) == 1
     out, _ = capsys.readouterr()
     assert sorted(record["status"] for record in records(out)) == ["FAILURE", "FAILURE", "SUCCESS"]
+
+
+@pytest.mark.usefixtures("fake")
+def test_on_a_terminal() -> None:
+    """On a real terminal there are the table, a bar and at the end the figures."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*OMGMJ, "watch", "1", "2", "3"], stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        screen = b""
+        try:
+            while part := os.read(ours, 4096):
+                screen += part
+        except OSError:  # Linux says so that the other end is gone.
+            pass
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
+    assert process.returncode == 1
+    assert text.count("SUCCESS") == 2
+    assert "0 of 3 done, 0 failed 0:00:00" in text
+    assert "omgmj: 3 of 3 done, 1 failed" in text
 
 
 @pytest.mark.usefixtures("fake")
@@ -562,16 +344,6 @@ def test_interrupted_before_anything(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setattr(cli, "_gather_ids", interrupt)
     assert cli.main(["watch", "--from", "-"]) == 130
     assert capsys.readouterr().err == "omgmj: interrupted\n"
-
-
-def test_way_on() -> None:
-    """What is said at an interrupt names what is left, unless it is too much, nothing, or gone."""
-    assert cli._way_on([], 3, "omgmj watch") == "interrupted, with no task left"
-    assert cli._way_on([1, 2], 3, None) == "interrupted; 2 of 3 tasks left, which are gone with the demo"
-    assert cli._way_on([1, 2], 3, "omgmj query").endswith("To go on: omgmj query 1 2")
-    many = cli._way_on(list(range(1, 2001)), 2000, "omgmj watch")
-    assert "2000 of 2000 tasks left" in many
-    assert "use the same command again" in many
 
 
 @pytest.mark.usefixtures("fake")

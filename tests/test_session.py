@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 import omgmj
+from omgmj import codec, protocol
 from omgmj.backoff import Facts
 from omgmj.session import BASE_URL
 from omgmj.testing import FakeService, Fault, Life
@@ -595,6 +598,44 @@ async def test_too_many_ids_for_the_pace_is_said_once(caplog: pytest.LogCaptureF
         assert re.fullmatch(r"looks are \d+ s late: \d+ watched tasks are too many for 10 requests a second", said[0])
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+# What a poll costs.
+
+
+async def test_a_poll_does_no_more_than_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is decoded once, and not at all where it is the last one to the letter."""
+    decoded = []
+    read = codec.read_task
+    monkeypatch.setattr(protocol, "read_task", lambda *args, **kw: decoded.append(1) or read(*args, **kw))  # type: ignore[func-returns-value]
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "15%"), (100, "SUCCESS", "100%")]))
+        await session.wait(task_id, backoff=omgmj.Fixed(2))
+        assert (fake.requests, len(decoded)) == (51, 2)
+
+
+async def test_no_task_and_no_timer_an_id() -> None:
+    """Ten thousand watched IDs are a handful of asyncio tasks and timers, and so are a thousand waits with timeouts."""
+    loop = asyncio.get_running_loop()
+    async with FakeService(latency=0.5) as fake, fake.session(rate=1000.0) as session:
+        ids = fake.add_tasks(10_000)
+        watch = session.watch(ids, timeout=3000)
+        await asyncio.sleep(20)
+        assert session.stats().watched > 9000
+        assert len([task for task in asyncio.all_tasks() if "omgmj" in task.get_name()]) <= 64 + 1
+        assert len([timer for timer in loop._scheduled if not timer.cancelled()]) <= 64 + 5  # type: ignore[attr-defined]
+        await watch.aclose()
+
+
+def test_there_is_no_sync_facade() -> None:
+    """Nothing but the command line starts an event loop, so nothing fails inside one that runs."""
+    for file in Path(omgmj.__file__).parent.glob("*.py"):
+        starts = re.findall(
+            r"asyncio\.(?:run|Runner)\(|run_until_complete|anyio\.run\(|new_event_loop", file.read_text()
+        )
+        assert not starts or file.name == "cli.py", file.name
+    for name in ("query", "wait", "aclose"):
+        assert inspect.iscoroutinefunction(getattr(omgmj.Session, name))
 
 
 # Life.

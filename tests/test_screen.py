@@ -1,0 +1,213 @@
+"""What is shown: on real terminals, and on streams that say they are one."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import pty
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from omgmj.errors import TaskNotFound
+from omgmj.models import Action, Status, Task
+from omgmj.screen import View, complain
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+IMAGE = f"https://cdn.example/{'x' * 150}.png"
+DONE = Task(
+    1,
+    Status.SUCCESS,
+    submitted_at=BEGAN,
+    finished_at=BEGAN + timedelta(seconds=41.25),
+    image_url=IMAGE,
+    actions=(Action("a", label="U1"), Action("b", emoji="🔄"), Action("c", emoji="🔍", label="Zoom")),
+)
+FAILED = Task(2, Status.FAILURE, fail_reason="no luck")
+RUNNING = Task(3, Status.IN_PROGRESS, progress=31)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test the same kind of terminal."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+class Closed(io.StringIO):
+    """A standard stream whose reader has gone."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+class Terminal(io.StringIO):
+    """A standard stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def plain(screen: str) -> str:
+    """Return what was written to a terminal without its control sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+
+
+def on_screen(*tasks: Task, stdout: TextIO | None = None) -> str:
+    """Show `tasks` on a real terminal, with standard output elsewhere if given; return what was written there."""
+    ours, theirs = pty.openpty()
+    with pytest.MonkeyPatch.context() as patch, os.fdopen(theirs, "w", encoding="utf-8") as terminal:
+        patch.setattr(sys, "stdout", stdout or terminal)
+        patch.setattr(sys, "stderr", terminal)
+        with View([task.id for task in tasks]) as view:
+            for task in tasks:
+                view.record(task)
+    screen = b""
+    try:
+        while part := os.read(ours, 4096):
+            screen += part
+    except OSError:  # Linux says so that the other end is gone.
+        pass
+    os.close(ours)
+    return plain(screen.decode())
+
+
+# The table.
+
+
+@pytest.mark.parametrize("columns", [60, 140])
+def test_table(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """On a terminal, wide or narrow, ID, status, seconds, actions, reason, progress and the whole image URL stand."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = on_screen(DONE, FAILED, RUNNING)
+    lines = [line.split() for line in text.splitlines()]
+    assert text.count("ID  STATUS") == 1
+    assert ["1", "SUCCESS", "41.2", "U1", "🔄", "🔍", "Zoom"] in lines
+    assert [IMAGE] in lines
+    assert ["2", "FAILURE", "no", "luck"] in lines
+    assert ["3", "IN_PROGRESS", "31", "%"] in lines
+
+
+def test_bare_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure without a reason says so, and a running task without progress says nothing."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    view = View([1, 2])
+    view.record(Task(1, Status.CANCEL))
+    view.record(Task(2, Status.SUBMITTED))
+    lines = [line.split() for line in plain(out.getvalue()).splitlines()]
+    assert lines[1:] == [["1", "CANCEL", "no", "reason", "given"], ["2", "SUBMITTED"]]
+
+
+def test_table_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a record says cannot steer the terminal, and a lone surrogate prints."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("NO_COLOR", "1")
+    odd = Action("x", emoji="\ud83d", label="a\x1b[2Jb\nc")
+    View([5]).record(Task(5, Status.SUCCESS, image_url="https://x/\x1b]0;boo\x07", actions=(odd,)))
+    assert "\x1b[2J" not in out.getvalue()
+    assert "\x1b]0" not in out.getvalue()
+    assert "\ud83d" not in out.getvalue()
+
+
+# The bar.
+
+
+def test_bar() -> None:
+    """On a terminal there is a bar, and at the end the figures stay."""
+    text = on_screen(DONE, FAILED)
+    assert "0 of 2 done, 0 failed 0:00:00" in text
+    assert re.search(r"omgmj: 2 of 2 done, 1 failed, [0-9.]+ s\s*$", text)
+
+
+def test_bar_beside_a_file(tmp_path: Path) -> None:
+    """With output to a file there are JSON lines in it and a bar on the terminal."""
+    with (tmp_path / "out").open("w") as file:
+        text = on_screen(DONE, FAILED, stdout=file)
+    assert [json.loads(line)["taskId"] for line in (tmp_path / "out").read_text().splitlines()] == [1, 2]
+    assert "0 of 2 done, 0 failed 0:00:00" in text
+
+
+def test_no_bar_beside_a_pipe() -> None:
+    """With output to a pipe there is no bar, as the pipe's reader may use the screen."""
+    theirs, ours = os.pipe()
+    with os.fdopen(ours, "w") as file:
+        assert on_screen(DONE, FAILED, stdout=file) == ""
+    with os.fdopen(theirs) as pipe:
+        assert [json.loads(line)["taskId"] for line in pipe] == [1, 2]
+
+
+def test_no_figures_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends in an error leaves no bar, no figures and no handler of the log behind."""
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    handlers = list(logging.getLogger("omgmj").handlers)
+    with pytest.raises(KeyboardInterrupt), View([1]):
+        raise KeyboardInterrupt
+    assert "omgmj: " not in plain(err.getvalue())
+    assert logging.getLogger("omgmj").handlers == handlers
+
+
+# Lines.
+
+
+def test_lone_surrogate_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record with half an emoji is printed as ASCII."""
+    View([5]).record(Task(5, Status.SUCCESS, prompt="\ud83d"))
+    assert '"prompt": "\\ud83d"' in capsys.readouterr().out
+
+
+def test_record_that_cannot_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that cannot be read again counts as unresolved, under its ID."""
+    view = View([5])
+    view.record(Task(5, Status.SUCCESS, source=b"rubbish"))
+    assert capsys.readouterr().err.startswith("omgmj: 5: DecodeError: ")
+    assert (view.lost, list(view.left)) == (1, [])
+
+
+def test_unresolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ID that comes to no record is a line with its error, and stands in the figures."""
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    with View([1, 2]) as view:
+        view.unresolved(TaskNotFound("no such\ntask").about(2))
+    assert "omgmj: 2: TaskNotFound: no such task\n" in plain(err.getvalue())
+    assert "omgmj: 1 of 2 done, 0 failed, 1 unresolved, " in plain(err.getvalue())
+
+
+def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning of the library is one line on stderr while the view is open; what is less is not shown."""
+    log = logging.getLogger("omgmj")
+    with View([1]):
+        log.info("nothing much")
+        log.warning("task %s is\nodd", 1)
+    assert capsys.readouterr().err == "omgmj: task 1 is odd\n"
+
+
+def test_way_on() -> None:
+    """What is said at an interrupt names what is left, unless it is too much, nothing, or gone."""
+    assert View([]).way_on("omgmj watch") == "interrupted, with no task left"
+    view = View([1, 2, 3])
+    view.unresolved(TaskNotFound("gone").about(3))
+    assert view.way_on(None) == "interrupted; 2 of 3 tasks left, which are gone with the demo"
+    assert view.way_on("omgmj query") == "interrupted; 2 of 3 tasks left. To go on: omgmj query 1 2"
+    many = View(list(range(1, 2001))).way_on("omgmj watch")
+    assert "2000 of 2000 tasks left" in many
+    assert "use the same command again" in many
+
+
+def test_complain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complaint is one harmless line, and one that nobody can read is no error."""
+    complain("a\nb \x1b[2J")
+    assert capsys.readouterr().err == "omgmj: a b \ufffd[2J\n"
+    monkeypatch.setattr(sys, "stderr", Closed())
+    complain("nobody hears")
