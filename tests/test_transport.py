@@ -412,6 +412,23 @@ async def test_a_thousand_error_answers_leave_one_connection() -> None:
     assert len(peers) == 1
 
 
+async def test_an_answer_that_is_left_in_its_middle_is_closed() -> None:
+    """Whatever ends a read early, a time that is over or an answer too large, no connection stays taken."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with transporting() as transport:
+        async with answering(head, b"5\r\nhello\r\n", hangs=True) as url:
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await transport.send(url, REQUEST, Secret(TOKEN))
+        async with answering(head, b"%x\r\n" % (2 * MAX_ANSWER), b"x" * (MAX_ANSWER + 1), hangs=True) as url:
+            with pytest.raises(DecodeError):
+                await send(transport, url)
+        connector = transport._open().connector
+        assert isinstance(connector, aiohttp.TCPConnector)
+        assert not connector._acquired
+
+
 async def test_a_cancelled_request_gives_its_connection_up() -> None:
     """A request that is cancelled in the middle closes its connection, and leaves the transport fit for use."""
     async with FakeService(tasks=1, token=TOKEN) as fake, transporting() as transport:
