@@ -149,7 +149,7 @@ def test_exponential_grows_to_its_cap() -> None:
 
 
 def test_jitter_comes_after_the_cap() -> None:
-    """Clamp, then jitter downwards: at the cap looks do not fall in step, and none is above it (trap 20)."""
+    """Clamp, then jitter downwards: at the cap looks do not fall in step, and none is above it."""
     policy = Exponential(initial=1.0, factor=2.0, cap=10.0, jitter=0.5)
     delays = {policy(facts(attempt=50), roll / 10) for roll in range(10)}
     assert len(delays) == 10
@@ -177,7 +177,7 @@ def test_retry_grows_to_its_cap_and_jitters_downwards() -> None:
     ("hint", "delay"), [(None, 0.1), (0.0, 0.5), (3.0, 3.0), (1e9, 60.0), (math.inf, 60.0), (math.nan, 0.5)]
 )
 def test_retry_heeds_a_hint_within_bounds(hint: float | None, delay: float) -> None:
-    """The service's Retry-After counts each time, floored and capped, and chance does not shorten it (trap 10)."""
+    """The service's Retry-After counts each time, floored and capped, and chance does not shorten it."""
     assert Retry(initial=0.2).delay(1, 0.999999, hint) == pytest.approx(delay, rel=1e-3)
 
 
@@ -188,7 +188,7 @@ def test_retry_takes_the_longer_of_hint_and_own_delay() -> None:
 
 @pytest.mark.parametrize("policy", [Fixed(0.2), Exponential(initial=0.2), Adaptive(first=0.2, least=0.2, cap=0.2)])
 def test_policies_heed_a_hint_within_bounds(policy: Policy) -> None:
-    """The service's hint on a good answer counts at each look, from 1 second to 60, never less (trap 10)."""
+    """The service's hint on a good answer counts at each look, from 1 second to 60, never less."""
     hints = [0.0, 5.0, 1e9, math.inf, math.nan, 5.0]
     assert [policy(facts(hint=hint), 0.9) for hint in hints] == [1.0, 5.0, 60.0, 60.0, 1.0, 5.0]
     delay = policy(facts(), 0.0)
@@ -221,7 +221,7 @@ def test_queue_is_sparse() -> None:
 
 
 def test_cap_is_short_while_progress_foretells_nothing() -> None:
-    """While progress stays 0 or unknown, looks are at most five seconds apart, however old the task (trap 9)."""
+    """While progress stays 0 or unknown, looks are at most five seconds apart, however old the task."""
     policy = Adaptive()
     for progress, age in itertools.product((0, None), (4.0, 19.0, 40.0, 100.0, 300.0, 1e6)):
         assert 1.4 <= policy(facts(progress=progress, age=age, changed=age), 0.0) <= 5.0
@@ -229,7 +229,7 @@ def test_cap_is_short_while_progress_foretells_nothing() -> None:
 
 
 def test_aims_at_the_foretold_end_and_never_past_it() -> None:
-    """Looks come closer together towards the end that progress foretells, and none lies beyond it (trap 9)."""
+    """Looks come closer together towards the end that progress foretells, and none lies beyond it."""
     policy = Adaptive(cap=1000)
     for progress, elapsed in itertools.product((5, 20, 50, 80, 93), (10.0, 40.0, 300.0)):
         end = elapsed * 100 / progress
@@ -250,7 +250,7 @@ def test_progress_is_stale() -> None:
 
 
 def test_capped_whatever_is_foretold() -> None:
-    """An end foretold far away is not waited for blindly: the cap bounds every delay (trap 9)."""
+    """An end foretold far away is not waited for blindly: the cap bounds every delay."""
     assert Adaptive()(facts(progress=1, age=600.0), 0.0) == 20.0
     assert Adaptive(cap=12)(facts(progress=1, age=600.0), 0.0) == 12
 
@@ -264,7 +264,7 @@ def test_overdue_end_is_looked_for_with_patience() -> None:
 
 @pytest.mark.parametrize("status", ["PAUSED", Status.MODAL])
 def test_unknown_word_is_slow(status: str) -> None:
-    """An unknown status word goes on at a slow pace, and so does one that waits for its user (trap 1)."""
+    """An unknown status word goes on at a slow pace, and so does one that waits for its user."""
     assert Adaptive()(facts(status=status, progress=99, age=3.0), 0.0) == 20.0
 
 
@@ -275,7 +275,7 @@ def test_adaptive_stays_in_bounds(known: Facts, roll: float) -> None:
 
 
 def test_adaptive_jitter_is_small_and_downwards() -> None:
-    """At the cap too, looks at many tasks do not fall in step (trap 20)."""
+    """At the cap too, looks at many tasks do not fall in step."""
     delays = [Adaptive()(facts(status="PAUSED"), roll / 10) for roll in range(10)]
     assert len(set(delays)) == 10
     assert max(delays) == 20.0
@@ -360,7 +360,7 @@ def test_adaptive_without_progress_is_no_worse(median: float, tail: float) -> No
     ],
 )
 def test_wrong_progress_costs_at_most_a_cap(steps: list[tuple[float, int | None]]) -> None:
-    """However wrong the foretold end, the end is seen within the cap and without a storm of looks (trap 9)."""
+    """However wrong the foretold end, the end is seen within the cap and without a storm of looks."""
     lives: list[Life] = [(60.0 + shift / 10, steps) for shift in range(100)]
     for life in lives:
         queries, delay = look(Adaptive(), life, random.Random(3))

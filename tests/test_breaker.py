@@ -19,7 +19,7 @@ def opened(now: float = 0.0, roll: float = 0.0) -> Breaker:
 
 
 def test_opens_at_the_eighth_failure_in_a_row() -> None:
-    """One breaker for the session opens when nobody succeeds: eight failures without a success between (trap 26)."""
+    """One breaker for the session opens when nobody succeeds: eight failures without a success between."""
     breaker = Breaker()
     for _ in range(3):
         for _ in range(7):
@@ -34,7 +34,7 @@ def test_opens_at_the_eighth_failure_in_a_row() -> None:
 
 
 def test_one_probe_at_a_time() -> None:
-    """While open one request may go when its time has come, and no other until that one has ended (trap 26)."""
+    """While open one request may go when its time has come, and no other until that one has ended."""
     breaker = opened()
     assert breaker.next_at > 0.999
     assert breaker.next_at <= 1.0
@@ -61,7 +61,7 @@ def test_probes_back_off_to_a_bound() -> None:
 
 @given(rolls=st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=1, max_size=20))
 def test_ten_minutes_of_outage_need_few_probes(rolls: list[float]) -> None:
-    """Ten minutes without any answer cost fewer than 35 probes, whatever chance says (trap 26)."""
+    """Ten minutes without any answer cost fewer than 35 probes, whatever chance says."""
     breaker = opened(roll=rolls[0])
     probes = 0
     while breaker.next_at < 600.0:

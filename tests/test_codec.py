@@ -101,13 +101,13 @@ def test_record_is_left_as_it_was() -> None:
     ],
 )
 def test_both_readers_read_the_same(body: bytes, value: object) -> None:
-    """Where json and orjson read different things, what either takes is read either way (trap 30)."""
+    """Where json and orjson read different things, what either takes is read either way."""
     assert loads(body) == value
 
 
 @pytest.mark.usefixtures("either")
 def test_integers_from_2_64_on_are_no_ids() -> None:
-    """An integer beyond 64 bits, a float to orjson and an int to json, is refused as an ID by both (trap 30)."""
+    """An integer beyond 64 bits, a float to orjson and an int to json, is refused as an ID by both."""
     for number in (2**63, 2**64, 10**30):
         value = loads(json.dumps({**RECORD, "taskId": number}).encode())
         with pytest.raises(DecodeError) as caught:
@@ -249,7 +249,7 @@ def test_times(wire: object, moment: datetime | None) -> None:
 
 
 def test_statuses() -> None:
-    """Known words become members of Status; an unknown word is kept as it came and ends nothing by itself (trap 1)."""
+    """Known words become members of Status; an unknown word is kept as it came and ends nothing by itself."""
     for status in Status:
         assert read(status=status.value).status is status
     odd = read(status="REVIEWING", finishTime=None)

@@ -256,7 +256,7 @@ def test_bad_base_urls(url: object) -> None:
 
 
 async def test_a_dead_keep_alive_connection_is_repeated() -> None:
-    """Trap 6: where the service closes a kept connection under a query, the query is sent again, on a fresh one."""
+    """Where the service closes a kept connection under a query, the query is sent again, on a fresh one."""
     served: dict[object, int] = {}
     came = 0
 
@@ -339,7 +339,7 @@ async def test_what_is_final_is_raised_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRANSIENT)
 async def test_what_is_not_idempotent_is_never_repeated(name: str) -> None:
-    """Trap 22: a request that may not be sent twice is sent once, whatever went wrong."""
+    """A request that may not be sent twice is sent once, whatever went wrong."""
     transport = Scripted(in_turn(TRANSIENT[name], GOOD))
     exchange = make(transport)
     with pytest.raises(OmgmjError):
@@ -400,7 +400,7 @@ async def test_a_string_token_is_refused_at_once() -> None:
 
 
 async def test_after_a_401_the_callable_is_asked_once_for_all_in_flight() -> None:
-    """Trap 14: 64 calls that are refused at once make one more call of the token callable, and all succeed."""
+    """64 calls that are refused at once make one more call of the token callable, and all succeed."""
     asked = 0
 
     def token() -> str:
@@ -696,7 +696,7 @@ async def test_queueing_does_not_count_against_request_timeout() -> None:
 
 
 async def test_a_small_pool_times_nobody_out() -> None:
-    """Trap 7: 1,000 calls through a pool of 5 connections, each slow, wait before the pool and never time out."""
+    """1,000 calls through a pool of 5 connections, each slow, wait before the pool and never time out."""
     async with FakeService(tasks=1, token=TOKEN, latency=1.0) as fake:
         await fake.serve()
         connector = aiohttp.TCPConnector(limit=5)
@@ -714,7 +714,7 @@ async def test_a_small_pool_times_nobody_out() -> None:
 
 
 async def test_one_timer_for_all_exchanges() -> None:
-    """Trap 19: a thousand exchanges, out at once or one after the other, have one timer among them."""
+    """A thousand exchanges, out at once or one after the other, have one timer among them."""
     release = asyncio.Event()
 
     async def slow(_: str) -> Answer:
@@ -812,7 +812,7 @@ async def cancelled_at(exchange: Exchange, at: float) -> None:
 
 
 async def test_cancellation_passes_through_untouched() -> None:
-    """Trap 11: a call is cancelled while it queues, while it is out, while it pauses, and while it renews its token."""
+    """A call is cancelled while it queues, while it is out, while it pauses, and while it renews its token."""
     hanging = make(Scripted(never), places=1)
     await cancelled_at(hanging, 1.0)
     assert hanging._gate.in_flight == 0

@@ -27,7 +27,7 @@ def task(status: str = "SUCCESS", **fields: Any) -> Task:
 
 
 def test_one_table_of_statuses() -> None:
-    """Every known word stands in the one table, and the terminal words are the last of it (trap 2)."""
+    """Every known word stands in the one table, and the terminal words are the last of it."""
     assert set(STATUS_ORDER) == set(Status)
     assert {word for word, order in STATUS_ORDER.items() if order == max(STATUS_ORDER.values())} == TERMINAL
     assert all(status.value == status.name for status in Status)
@@ -45,7 +45,7 @@ def test_known_words_decide_by_themselves(status: Status) -> None:
 
 
 def test_an_unknown_word_ends_with_finish_time_only() -> None:
-    """An unknown word is neither an end nor a failure until finishTime is set (trap 1)."""
+    """An unknown word is neither an end nor a failure until finishTime is set."""
     assert not task("FAILED").is_terminal
     assert not task("FAILED").failed
     ended = task("FAILED", finished_at=NOW)

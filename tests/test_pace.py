@@ -114,7 +114,7 @@ def test_no_window_holds_more_than_the_limit_of_the_moment(rate: float, cuts: in
 
 @pytest.mark.parametrize("rate", [64.0, 512.0])
 def test_a_lowered_pace_holds_at_once(rate: float) -> None:
-    """Slots are given late: cut from 64 (or 512) to 4 a second, at most 4 and the burst start in the next second (trap 24)."""
+    """Slots are given late: after a cut to 4 a second at most 4 and the burst start in the next second."""
     pace = Pace(rate, 0.0)
     assert len(send_all(pace, 0.0, 1.0)) >= rate
     now = 10.0  # long idle: the burst is full again
@@ -126,7 +126,7 @@ def test_a_lowered_pace_holds_at_once(rate: float) -> None:
 
 
 def test_one_cut_per_epoch() -> None:
-    """Only answers to requests sent after the last cut count, so one burst of 429s cuts once (trap 25)."""
+    """Only answers to requests sent after the last cut count, so one burst of 429s cuts once."""
     pace = Pace(64.0, 0.0)
     for _ in range(20):
         pace.saw_429(1.0, 1.1, None)
@@ -169,7 +169,7 @@ def test_cuts_end_at_a_floor() -> None:
 
 @pytest.mark.parametrize(("told", "held"), [(0.0, 0.5), (3.0, 3.0), (1e9, 60.0), (math.inf, 60.0), (None, -math.inf)])
 def test_retry_after_holds_everything(told: float | None, held: float) -> None:
-    """A Retry-After is read each time, not believed below half a second or above a minute (trap 10)."""
+    """A Retry-After is read each time, not believed below half a second or above a minute."""
     pace = Pace(100.0, 0.0)
     pace.saw_429(9.0, 10.0, told)
     assert pace.held_until == (10.0 + held if told is not None else held)

@@ -218,7 +218,7 @@ def test_the_table_of_answers(
 ) -> None:
     """Each answer that is no success is one error of ours, and each error one meaning (the table of the design).
 
-    A task that is not known is this ID's own matter, for a wait to believe after three looks only (trap 21).
+    A task that is not known is this ID's own matter, for a wait to believe after three looks only.
     """
     error = service_error(answer(body, status, retry_after="7"))
     assert type(error) is kind
@@ -299,7 +299,7 @@ def test_texts_are_short() -> None:
     ],
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
-    """The hint is seconds or a date against the answer's own Date, read anew each time; rubbish is none (trap 10)."""
+    """The hint is seconds or a date against the answer's own Date, read anew each time; rubbish is none."""
     assert retry_after(answer(b"", 429, retry_after=header, date=DATE)) == seconds
     error = service_error(answer(b"", 503, retry_after=header, date=DATE))
     assert error.retry_after == seconds
@@ -365,7 +365,7 @@ def outcomes(got: Answer, asked: int = 20) -> list[Task | None]:
 
 
 def check(got: Answer, asked: int = 20) -> None:
-    """Any answer gives a task or an error of ours; where both readers give a task, it is the same one (trap 30)."""
+    """Any answer gives a task or an error of ours; where both readers give a task, it is the same one."""
     quick, plain = outcomes(got, asked)
     if plain is not None:
         # What json reads, orjson reads, or json in its place; json alone may refuse nesting and numbers of thousands
@@ -450,7 +450,7 @@ def test_any_damage_to_the_sample(at: int, lost: int, put: bytes) -> None:
 
 
 def test_a_look_decodes_nothing_it_throws_away() -> None:
-    """A look reads its body once; the raw record is decoded only when someone asks for it (trap 18)."""
+    """A look reads its body once; the raw record is decoded only when someone asks for it."""
     with patch.object(codec, "_quick_loads", wraps=orjson.loads) as reader, patch("json.loads") as plain:
         task = read_query(answer(), 20)
         assert (reader.call_count, plain.call_count) == (1, 0)
@@ -459,7 +459,7 @@ def test_a_look_decodes_nothing_it_throws_away() -> None:
 
 @pytest.mark.parametrize("word", ["REVIEWING", "FAILED", "success", "\ud83d"])
 def test_a_new_status_word_is_kept(word: str) -> None:
-    """An unknown status word is kept and is no end, unless finishTime is set (trap 1, and 2: one table in models)."""
+    """An unknown status word is kept and is no end, unless finishTime is set."""
     running = read_query(answer(envelope(200, "", {**RECORD, "status": word, "finishTime": None})), 20)
     assert (running.status, running.is_terminal, running.failed) == (word, False, False)
     ended = read_query(answer(envelope(200, "", {**RECORD, "status": word})), 20)

@@ -32,7 +32,7 @@ def enter(roster: Roster, one: Interest) -> None:
 def test_an_interest_reads_its_terms(
     timeout: float | None, stall: float | None, deadline: float, *, once: bool
 ) -> None:
-    """None is for ever, and a timeout of 0 is one look and not a deadline (trap 3)."""
+    """None is for ever, and a timeout of 0 is one look and not a deadline."""
     one = interest(1, timeout=timeout, stall=stall)
     assert (one.deadline, one.once, one.stall) == (deadline, once, NEVER if stall is None else stall)
 
@@ -150,7 +150,7 @@ def test_an_interest_in_nothing_has_no_deadline() -> None:
 
 
 def test_rows_are_no_objects() -> None:
-    """Ten thousand IDs are columns of numbers: the garbage collector finds nothing to walk (trap 19)."""
+    """Ten thousand IDs are columns of numbers: the garbage collector finds nothing to walk."""
     roster = Roster()
     one = interest(*range(1, 10_001))
     gc.collect()

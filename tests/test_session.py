@@ -112,7 +112,7 @@ async def test_looks_follow_the_policy() -> None:
 
 
 async def test_wait_timeout_bounds_the_wait_and_tells_all() -> None:
-    """Trap 3: `timeout` bounds the wait, not a request; the error carries ID, last record, elapsed and queries."""
+    """`timeout` bounds the wait, not a request; the error carries ID, last record, elapsed and queries."""
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(100))
         with pytest.raises(omgmj.WaitTimeout, match=f"{task_id} was not done in time") as caught:
@@ -149,7 +149,7 @@ async def test_a_timeout_names_the_failed_look_before_it() -> None:
 
 
 async def test_stall_is_apart_from_timeout() -> None:
-    """Trap 4: a stuck task ends with `Stalled`; a slow one that moves does not, however long it takes."""
+    """A stuck task ends with `Stalled`; a slow one that moves does not, however long it takes."""
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
         stuck = fake.add_task(
             Life.steps([(0, "NOT_START", None), (5, "IN_PROGRESS", "46%"), (9999, "SUCCESS", "100%")])
@@ -166,7 +166,7 @@ async def test_stall_is_apart_from_timeout() -> None:
 
 
 async def test_an_outage_is_no_stall() -> None:
-    """Trap 4: `stall` counts between successful looks only, so an outage longer than it ends no wait."""
+    """`stall` counts between successful looks only, so an outage longer than it ends no wait."""
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
         task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "46%"), (700, "SUCCESS", "100%")]))
         waiting = asyncio.ensure_future(session.wait(task_id, stall=200))
@@ -176,7 +176,7 @@ async def test_an_outage_is_no_stall() -> None:
 
 
 async def test_an_unknown_status_neither_hangs_nor_ends(caplog: pytest.LogCaptureFixture) -> None:
-    """Trap 1: an unknown word is kept, logged once, goes on, ends by `stall`, or by a set finish time."""
+    """An unknown word is kept, logged once, goes on, ends by `stall`, or by a set finish time."""
     async with FakeService() as fake, fake.session() as session:
         odd = Life.steps([(0, "NOT_START", None), (5, "ENHANCING", "50%"), (1e6, "SUCCESS", "100%")])
         for task_id in (fake.add_task(odd), fake.add_task(odd)):
@@ -191,7 +191,7 @@ async def test_an_unknown_status_neither_hangs_nor_ends(caplog: pytest.LogCaptur
 
 
 async def test_a_new_task_is_not_found_for_a_moment() -> None:
-    """Trap 21: an ID that is unknown right after it was made is waited for; one that stays unknown is believed."""
+    """An ID that is unknown right after it was made is waited for; one that stays unknown is believed."""
     async with FakeService() as fake, fake.session() as session:
         assert (await session.wait(fake.add_task(Life.succeed(30), unknown_for=7))).succeeded
         before = now()
@@ -203,7 +203,7 @@ async def test_a_new_task_is_not_found_for_a_moment() -> None:
 
 
 async def test_one_blip_does_not_end_a_wait() -> None:
-    """Trap 14: whatever fails in passing, the wait goes on to the final record."""
+    """Whatever fails in passing, the wait goes on to the final record."""
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(60))
         for fault in (
@@ -237,7 +237,7 @@ async def test_a_garbled_record_is_asked_for_twice_more() -> None:
 
 
 async def test_a_rotated_token_is_not_fatal() -> None:
-    """Trap 14: a token callable is asked once more after a 401, and the waits go on."""
+    """A token callable is asked once more after a 401, and the waits go on."""
     tokens = ["old"]
     async with FakeService(tasks=20, token="old") as fake, fake.session(lambda: tokens[-1]) as session:
         waiting = [asyncio.ensure_future(session.wait(task_id)) for task_id in fake.task_ids]
@@ -321,7 +321,7 @@ async def test_a_policy_may_say_stop_or_raise() -> None:
 
 
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    """Trap 11: cancellation passes through untouched; no new look starts, and no task of ours is left."""
+    """Cancellation passes through untouched; no new look starts, and no task of ours is left."""
     async with FakeService(latency=1.0) as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(500))
         waiting = asyncio.ensure_future(session.wait(task_id))
@@ -504,7 +504,7 @@ async def test_a_webhook_body_that_is_rubbish(payload: object) -> None:
 
 
 async def test_an_outage_in_the_middle_of_2000_waits(caplog: pytest.LogCaptureFixture) -> None:
-    """Trap 26: ten minutes without an answer: one line in the log, nobody given up, under 100 requests, all resume."""
+    """Ten minutes without an answer: one line in the log, nobody given up, under 100 requests, all resume."""
     caplog.set_level(logging.INFO, "omgmj")
     async with FakeService(tasks=2000, lives="mix", seed=3) as fake, fake.session(rate=200.0) as session:
         watching = asyncio.ensure_future(drained(session.watch(fake.task_ids)))
@@ -555,7 +555,7 @@ async def test_one_id_alone_is_given_up_after_ten_minutes() -> None:
 
 
 async def test_one_budget_for_everything() -> None:
-    """Trap 8: all that a session does stays in any window under rate times its length and a burst, whatever waits."""
+    """All that a session does stays in any window under rate times its length and a burst, whatever waits."""
     async with FakeService(tasks=300) as fake, fake.session(rate=50.0, backoff=omgmj.Fixed(1)) as session:
         queries = [asyncio.ensure_future(session.query(task_id)) for task_id in fake.task_ids]
         await drained(session.watch(fake.task_ids))
@@ -650,7 +650,7 @@ async def test_looks_run_in_an_empty_context() -> None:
         seen.add(variable.get())
         return 2.0
 
-    async with FakeService(tasks=3) as fake, fake.session(backoff=policy) as session:
+    async with FakeService(tasks=3, latency=3.0) as fake, fake.session(backoff=policy) as session:
         waiting = []
         for task_id in fake.task_ids:
             variable.set(f"the request for {task_id}")

@@ -260,7 +260,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_broken_http_is_a_transport_error_that_tells_no_token(name: str) -> None:
-    """Trap 28: bytes that are no HTTP are a TransportError; text only, one line, short, without headers or token."""
+    """Bytes that are no HTTP are a TransportError; text only, one line, short, without headers or token."""
     async with answering(BROKEN[name]) as url, transporting() as transport:
         error = await failing(transport, url)
     text = str(error)
@@ -397,7 +397,7 @@ async def test_answers_up_to_the_cap_are_read() -> None:
 
 
 async def test_a_thousand_error_answers_leave_one_connection() -> None:
-    """Trap 23: after a thousand error answers the pool holds the one connection that served them all."""
+    """After a thousand error answers the pool holds the one connection that served them all."""
     peers: set[object] = set()
     statuses = itertools.cycle([400, 401, 403, 404, 429, 500, 502, 302])
 
@@ -449,7 +449,7 @@ async def test_a_cancelled_request_gives_its_connection_up() -> None:
 
 
 async def test_a_borrowed_session_stays_open_and_its_settings_do_not_matter() -> None:
-    """Trap 29: a borrowed session that raises, retries and times out changes nothing, and is never closed."""
+    """A borrowed session that raises, retries and times out changes nothing, and is never closed."""
     asked = 0
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:

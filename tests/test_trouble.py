@@ -26,7 +26,7 @@ def trouble(*looks: tuple[float, Meaning], error: OmgmjError = BLIP) -> Trouble:
     [((0, 5, 10), True), ((0, 5, 9.9), False), ((0, 10), False), ((0, 1, 2, 3, 10), True)],
 )
 def test_a_no_is_believed_after_three_looks_over_ten_seconds(times: tuple[float, ...], *, hopeless: bool) -> None:
-    """A service that says no about an ID is believed after three looks over 10 s of nothing else (trap 21)."""
+    """A service that says no about an ID is believed after three looks over 10 s of nothing else."""
     made = trouble(*((now, Meaning.TASK) for now in times), error=TaskNotFound("no"))
     assert made.is_hopeless(times[-1], -math.inf, UNKNOWN) is hopeless
 
@@ -42,7 +42,7 @@ def test_another_failure_in_between_starts_the_count_of_a_kind_anew() -> None:
 
 
 def test_seconds_of_a_kind_count_from_its_first_look() -> None:
-    """The 10 s are those of the kind that came last; what failed otherwise before does not lengthen them (trap 21)."""
+    """The 10 s are those of the kind that came last; what failed otherwise before does not lengthen them."""
     made = trouble((0, Meaning.TRANSIENT), (8, Meaning.TASK), (9, Meaning.TASK), (10, Meaning.TASK))
     assert not made.is_hopeless(10, -math.inf, UNKNOWN)
     assert made.is_hopeless(18, -math.inf, UNKNOWN)
@@ -64,7 +64,7 @@ def test_what_cannot_be_read_is_asked_again_twice() -> None:
 def test_other_failures_take_eight_looks_ten_minutes_and_others_that_succeed(
     looks: int, over: float, success: float, *, hopeless: bool
 ) -> None:
-    """An ID is given up after 8 failed looks in a row over 10 minutes, and only where others succeed (trap 14)."""
+    """An ID is given up after 8 failed looks in a row over 10 minutes, and only where others succeed."""
     times = [over * i / (looks - 1) for i in range(looks)]
     made = trouble(*((now, Meaning.TRANSIENT) for now in times))
     assert made.is_hopeless(over, success, None) is hopeless

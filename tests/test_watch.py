@@ -81,7 +81,7 @@ async def test_context_comes_back_with_the_task() -> None:
 
 
 async def test_one_bad_id_does_not_kill_the_batch() -> None:
-    """Trap 12: the rest go on; the errors are raised together at the end, each with its ID."""
+    """The rest go on; the errors are raised together at the end, each with its ID."""
     async with FakeService(tasks=8) as fake, fake.session() as session:
         stuck = fake.add_task(Life.succeed(5000))
         seen = []
@@ -143,7 +143,7 @@ async def test_an_account_error_comes_after_the_records_in_hand() -> None:
 
 
 async def test_arguments_are_checked_at_the_call() -> None:
-    """Trap 27: `Watch` is a class: what is wrong is said at the call, not at the first step."""
+    """`Watch` is a class: what is wrong is said at the call, not at the first step."""
 
     async def endless() -> AsyncIterator[int]:
         yield 1
@@ -228,7 +228,7 @@ async def leave_by_garbage(session: omgmj.Session, ids: list[int]) -> None:
     [leave_by_break, leave_by_exception, leave_by_cancellation, leave_by_aclose, leave_by_context, leave_by_garbage],
 )
 async def test_leaving_leaves_nothing_behind(leave: Callable[[omgmj.Session, list[int]], Any]) -> None:
-    """Traps 11, 27: whichever way it is left, no new look starts, and when those out are home no task is left."""
+    """Whichever way it is left, no new look starts, and when those out are home no task is left."""
     async with FakeService(latency=1.0) as fake, fake.session(rate=500.0, backoff=omgmj.Fixed(2)) as session:
         ids = [fake.add_task(Life.succeed(after)) for after in (3, *[1000] * 99)]
         await leave(session, ids)
