@@ -1,4 +1,4 @@
-"""The planner: its invariants as a state machine over everything that can happen to it, then the traps one by one."""
+"""The planner: its invariants as a state machine over everything that can happen to it, then its rules one by one."""
 
 from __future__ import annotations
 
@@ -407,7 +407,7 @@ PlannerMachine.TestCase.settings = settings(max_examples=100, stateful_step_coun
 TestPlanner = PlannerMachine.TestCase
 
 
-# The traps, one by one. `Bench` drives a planner by hand, with one clock.
+# The rules, one by one. `Bench` drives a planner by hand, with one clock.
 
 
 class Bench:
