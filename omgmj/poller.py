@@ -300,8 +300,9 @@ class Poller:
         last = _record(one.last, one.task_id)
         elapsed = self._loop.time() - one.interest.since
         seen = "never seen" if last is None else f"last seen as {last.status} at {_percent(last)}"
+        failed = "" if one.error is None else f"; the last look failed: {one.error}"
         error = kind(
-            f"task {one.task_id} {said}: {seen}, {one.looks} looks in {elapsed:.1f} s."
+            f"task {one.task_id} {said}: {seen}, {one.looks} looks in {elapsed:.1f} s{failed}."
             f" It goes on at the service; wait({one.task_id}) waits on",
             task_id=one.task_id,
             last=last,
