@@ -124,7 +124,8 @@ async def test_two_thousand_tasks_through_nginx(tmp_path: Path) -> None:
             async def sample() -> None:
                 while True:
                     stats = session.stats()
-                    samples.append((asyncio.get_running_loop().time(), stats.queries, stats.rate_limited))
+                    if stats.overdue:  # Else the limit is no limit: the last few tasks need less.
+                        samples.append((asyncio.get_running_loop().time(), stats.queries, stats.rate_limited))
                     await asyncio.sleep(0.25)
 
             async with session:
