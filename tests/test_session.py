@@ -142,7 +142,7 @@ async def test_a_timeout_names_the_failed_look_before_it() -> None:
     """Who times out while looks fail is told why they fail."""
     async with FakeService(tasks=1) as fake, fake.session() as session:
         fake.inject("html_502", times=None)
-        with pytest.raises(omgmj.WaitTimeout, match="the last look failed: .*HTTP 502") as caught:
+        with pytest.raises(omgmj.WaitTimeout, match=r"the last look failed: .*HTTP 502") as caught:
             await session.wait(fake.task_ids[0], timeout=5)
         assert isinstance(caught.value.__cause__, omgmj.ServiceError)
         assert caught.value.last is None
