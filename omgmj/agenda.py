@@ -17,7 +17,7 @@ class Agenda:
     """The due times of a roster's rows. `in_flight` counts the looks that are out."""
 
     def __init__(self, roster: Roster) -> None:
-        self.in_flight = 0
+        self.in_flight: int = 0
         self._roster = roster
         self._fresh = Wheel()
         self._polls = Wheel()

@@ -33,7 +33,7 @@ ASKED_AT_ONCE = 64
 DEMO_RATE = 200.0
 """Requests a second that the demo allows itself: the service is its own."""
 
-app = App(
+app: App = App(
     name="omgmj",
     help="Wait for OhMyGPT's Midjourney tasks.",
     help_format="plaintext",

@@ -66,7 +66,7 @@ class Planner:
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._roster = Roster()
-        self.agenda = Agenda(self._roster)
+        self.agenda: Agenda = Agenda(self._roster)
         self._trouble: dict[int, Trouble] = {}
         self._last_success = -NEVER
         self._traits: dict[Trait, Trait] = {}

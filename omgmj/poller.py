@@ -35,7 +35,7 @@ LATE, LATE_FOR = 10.0, 60.0
 
 HTTP_OK = 200
 
-log = logging.getLogger("omgmj")
+log: logging.Logger = logging.getLogger("omgmj")
 
 
 class Sink(Protocol):

@@ -33,14 +33,14 @@ class Interest:
     def __init__(
         self, sink: object, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
     ) -> None:
-        self.sink = sink
-        self.ids = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
-        self.policy = policy
-        self.since = now
-        self.once = timeout == 0
-        self.deadline = now + timeout if timeout else NEVER
-        self.stall = NEVER if stall is None else stall
-        self.pending = 0
+        self.sink: object = sink
+        self.ids: array[int] = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
+        self.policy: Policy = policy
+        self.since: float = now
+        self.once: bool = timeout == 0
+        self.deadline: float = now + timeout if timeout else NEVER
+        self.stall: float = NEVER if stall is None else stall
+        self.pending: int = 0
 
 
 class Trait(NamedTuple):
@@ -65,22 +65,22 @@ class Roster:
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
-        self.watched = 0
+        self.watched: int = 0
         self.once: set[Interest] = set()
         self.who: list[Interest | dict[Interest, None] | None] = []
         self.last: list[bytes | None] = []
         self.trait: list[Trait] = []
-        self.flags = bytearray()
-        self.rank = array("b")
-        self.progress = array("b")
-        self.looks = array("I")
-        self.answers = array("I")
-        self.due = array("d")
-        self.first = array("d")
-        self.born = array("d")
-        self.seen = array("d")
-        self.moved = array("d")
-        self.quiet = array("d")
+        self.flags: bytearray = bytearray()
+        self.rank: array[int] = array("b")
+        self.progress: array[int] = array("b")
+        self.looks: array[int] = array("I")
+        self.answers: array[int] = array("I")
+        self.due: array[float] = array("d")
+        self.first: array[float] = array("d")
+        self.born: array[float] = array("d")
+        self.seen: array[float] = array("d")
+        self.moved: array[float] = array("d")
+        self.quiet: array[float] = array("d")
         self._free: list[int] = []
         self._deadlines: list[tuple[float, int, Interest]] = []
         self._dead = 0

@@ -47,9 +47,9 @@ class View(logging.Handler):
 
     def __init__(self, ids: list[int]) -> None:
         super().__init__(logging.WARNING)
-        self.left = dict.fromkeys(ids)
-        self.failed = 0
-        self.lost = 0
+        self.left: dict[int, None] = dict.fromkeys(ids)
+        self.failed: int = 0
+        self.lost: int = 0
         self._total = len(ids)
         self._id_width = max([len("ID"), *(len(str(task_id)) for task_id in ids)])
         self._began = time.monotonic()

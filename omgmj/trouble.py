@@ -38,8 +38,10 @@ class Trouble:
     __slots__ = ("count", "error", "meaning", "same", "same_since", "since")
 
     def __init__(self, now: float) -> None:
-        self.count = self.same = 0
-        self.since = self.same_since = now
+        self.count: int = 0
+        self.same: int = 0
+        self.since: float = now
+        self.same_since: float = now
         self.meaning: Meaning | None = None
         self.error: OmgmjError | None = None
 
