@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check]`."""
+"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check] [--write]`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import os
 import platform
 import sys
 
-from benchmarks import query_cost
+from benchmarks import decode, economics, query_cost, scale, sweeps
 
-ALL = {"query_cost": query_cost.run}
+ALL = {
+    "query_cost": query_cost.run,
+    "decode": decode.run,
+    "scale": scale.run,
+    "economics": economics.run,
+    "sweeps": sweeps.run,
+}
 
 
 def main() -> None:
@@ -17,15 +23,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all where none is given")
     parser.add_argument("--short", action="store_true", help="a short pass: that they run, not what they cost")
-    parser.add_argument("--check", action="store_true", help="fail where a ratio is worse than its bound")
+    parser.add_argument("--check", action="store_true", help="fail where a figure is worse than its bound")
+    parser.add_argument("--write", action="store_true", help="write tables and pictures into benchmarks/results")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(ALL):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    print(
+    machine = (
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
     )
+    print(machine, flush=True)
     for name in arguments.names or ALL:
-        print(f"\n{name}\n\n{ALL[name](short=arguments.short, check=arguments.check)}")
+        report = ALL[name](short=arguments.short)
+        print(f"\n{name}\n\n{report}", flush=True)
+        if arguments.write:
+            report.write(name, machine)
+        if arguments.check:
+            report.hold()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import multiprocessing
 import ssl
 import tempfile
@@ -14,6 +15,16 @@ from pathlib import Path
 import trustme
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "samples" / "query-response.json"
+
+
+def running_record(task_id: int, progress: str = "46%", description: str | None = None) -> bytes:
+    """Return the sample's answer as it was while its task ran, written as the service does."""
+    answer = json.loads(SAMPLE.read_bytes())
+    ended = {"finishTime": None, "imageDcUrl": None, "actions": None}
+    answer["data"].update(ended, taskId=task_id, status="IN_PROGRESS", progress=progress)
+    if description is not None:
+        answer["data"]["description"] = description
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class _Answers(asyncio.Protocol):
@@ -69,6 +80,7 @@ def serving(body: bytes) -> Iterator[tuple[str, ssl.SSLContext]]:
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, body, str(certificate)))
         process.start()
+        theirs.close()  # So that a server that dies is noticed below, instead of waited for.
         try:
             yield f"https://127.0.0.1:{ours.recv()}", trusting
         finally:

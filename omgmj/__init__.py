@@ -28,7 +28,8 @@ from omgmj.errors import (
 
 if TYPE_CHECKING:
     from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
-    from omgmj.models import Action, Stats, Status, Task
+    from omgmj.models import Action, Stats, Status, Task, TaskPage
+    from omgmj.pages import Tasks
     from omgmj.session import Session
     from omgmj.wait import Follow
     from omgmj.watch import Watch
@@ -36,7 +37,8 @@ else:
     # Imported at the first use, so that `import omgmj` costs little.
     _LAZY = {
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff"),
-        **dict.fromkeys(("Action", "Stats", "Status", "Task"), "models"),
+        **dict.fromkeys(("Action", "Stats", "Status", "Task", "TaskPage"), "models"),
+        "Tasks": "pages",
         "Session": "session",
         "Follow": "wait",
         "Watch": "watch",
@@ -78,6 +80,8 @@ __all__ = [
     "Task",
     "TaskFailed",
     "TaskNotFound",
+    "TaskPage",
+    "Tasks",
     "TransportError",
     "UsageError",
     "WaitError",

@@ -6,11 +6,14 @@ out when they come up. What a due time is computed from is `planner`'s business.
 
 from __future__ import annotations
 
-from omgmj.roster import FRESH, IN_FLIGHT, NEVER, PUSHED, Roster
+from omgmj.roster import FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Roster
 from omgmj.wheel import Wheel
 
 PUSH_SPACING = 1.0
 """Seconds between two looks for pushes at one ID, at least."""
+
+SPARE = 64
+"""Due times that are not meant any more, which the wheels may hold beside as many as there are IDs."""
 
 
 class Agenda:
@@ -31,19 +34,44 @@ class Agenda:
         """When the next poll is due; infinite where there is none."""
         return self._head(self._polls, 0)
 
-    def take(self, *, fresh: bool) -> tuple[int, float]:
-        """Take the ID that `due_fresh` or `due_poll` told of: it is in flight from now on. Return when it was due."""
+    def next_poll(self) -> int:
+        """Return the ID that `due_poll` told of."""
+        head = self._polls.next()
+        return head[1] if head else 0
+
+    def mix(self, roll: float, *, fresh: bool) -> None:
+        """Have chance choose among the IDs that are equally overdue."""
+        wheel = self._fresh if fresh else self._polls
+        wheel.turn(roll)
+        self._head(wheel, FRESH if fresh else 0)
+
+    def take(self, now: float, *, fresh: bool) -> tuple[int, float, int]:
+        """Take the ID that `due_fresh` or `due_poll` told of: it is in flight from now on.
+
+        Return it with when it was due and the flags it had.
+        """
         task_id = (self._fresh if fresh else self._polls).take()
+        row = self._roster.rows[task_id]
+        due, flags = self._roster.due[row], self._roster.flags[row]
+        self.take_along(task_id, now)
+        return task_id, due, flags
+
+    def take_along(self, task_id: int, now: float) -> None:
+        """Take an ID whatever is due: it is in flight from now on."""
         roster = self._roster
         row = roster.rows[task_id]
-        due = roster.due[row]
         if roster.flags[row] & PUSHED:
-            self._pushed[task_id] = due
+            self._pushed[task_id] = now
         roster.due[row] = NEVER
         roster.flags[row] = IN_FLIGHT
         roster.looks[row] += 1
         self.in_flight += 1
-        return task_id, due
+
+    def postpone(self, task_id: int, due: float, flag: int) -> None:
+        """Make an ID due at another time, and flag why."""
+        row = self._roster.rows[task_id]
+        self.schedule(task_id, row, due, fresh=False)
+        self._roster.flags[row] |= flag
 
     def home(self, row: int) -> None:
         """Bring a row's look home."""
@@ -75,8 +103,8 @@ class Agenda:
             self._schedule_push(task_id, row, now)
 
     def hasten(self, task_id: int, row: int, due: float) -> None:
-        """Make the next look due sooner, where `due` is sooner."""
-        if due < self._roster.due[row]:
+        """Make the next look due sooner, where `due` is sooner; one that is held is due, and not held once more."""
+        if due < self._roster.due[row] and not self._roster.flags[row] & (HELD | SINGLE):
             self.schedule(task_id, row, due, fresh=False)
 
     def schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
@@ -88,9 +116,14 @@ class Agenda:
     def forget(self, task_id: int) -> None:
         """Forget an ID that nobody waits for."""
         self._pushed.pop(task_id, None)
-        if not self._roster.rows:
+        rows = self._roster.rows
+        if len(self._fresh) + len(self._polls) > 2 * len(rows) + SPARE:
+            # Most of what the wheels hold is not meant any more.
             self._fresh.clear()
             self._polls.clear()
+            for one, row in rows.items():
+                if self._roster.due[row] < NEVER:
+                    (self._fresh if self._roster.flags[row] & FRESH else self._polls).add(one, self._roster.due[row])
 
     def _schedule_push(self, task_id: int, row: int, now: float) -> None:
         """Make a look due for a push; a look that is due sooner anyway will do."""

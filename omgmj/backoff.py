@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, overload
 
 import attrs
 
+from omgmj.durations import Durations
 from omgmj.errors import UsageError
 from omgmj.models import Status
 
@@ -25,7 +26,7 @@ class Facts(NamedTuple):
     `attempt` counts those looks. `age` is in seconds, since the task started to run where the service tells it,
     else since it was first seen. `progress` is in percent, None where the service gave none. `changed` is the number
     of seconds since status or progress was last seen to change. `hint` is the Retry-After, in seconds, that came with
-    the answer, as sent.
+    the answer, as sent. `durations` is what this session has learned of how long tasks run, to be read only.
     """
 
     task_id: int
@@ -37,6 +38,7 @@ class Facts(NamedTuple):
     progress: int | None
     changed: float
     hint: float | None
+    durations: Durations | None = None
 
 
 class Policy(Protocol):
@@ -183,20 +185,29 @@ class Exponential:
 _AIM = 0.6  # go this share of the way to the foretold end: the rest is walked in ever smaller steps
 _MARGIN = 0.04  # and be early by this share of the foretold duration, as the foretelling is not exact
 _OVERDUE = 0.05  # when the foretold end has passed, wait this share of the time by which it has
+_LOST = 0.25  # and when it has by this share of the foretold duration, progress has foretold nothing
 _QUEUED = 0.1  # while it queues, wait this share of the time it has queued
 _YOUNG = 20.0  # seconds: who shows 0 % later than this does not report progress, or is slow
-_SHORT_CAP = 5.0  # seconds: the cap as long as progress foretells nothing
+_SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
 _BLIND = 1.5  # without progress: so many times `least`,
 _BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
+_LEARNED = 1.48  # with durations learned: so many times `least` on average, spread by the chance of an end
+_BEARABLE = 0.75  # foretold ends may be seen so many times `least` late, as a root mean square:
+_BOLD, _CAUTIOUS = 0.7, 4.0  # the margin shrinks and grows with the square of that, between these bounds
 
 
 @attrs.frozen
 class Adaptive:
-    """Look seldom while a task queues, then close to the end that its progress foretells.
+    """Look seldom while a task queues, then close to the end that its progress or the tasks before it foretell.
 
-    `first` is the number of seconds that any task runs at least; `least` and `cap` bound the seconds between two
-    looks, whatever progress foretells; up to the share `jitter` of them is taken off by chance. The policy goes only a
-    part of the way to the foretold end and never past it. While progress is 0 or unknown it looks every few seconds.
+    `least` and `cap` bound the seconds between two looks, whatever is foretold; up to the share `jitter` of them is
+    taken off by chance. The policy goes only a part of the way to the end that progress foretells and never past it.
+
+    While progress is 0 or unknown, looks are close where tasks of this pool ended so far in this session, and seldom
+    elsewhere; the same where progress is seen to foretell nothing. How late foretold ends were seen makes it bolder or
+    more cautious. Before enough tasks have ended it looks every few seconds, after `first`, the number of seconds that
+    any task runs at least.
+
     A status word that is not known, and one that waits for its user, gets the cap.
     """
 
@@ -216,21 +227,47 @@ class Adaptive:
         if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
             return self.cap
         if facts.progress:
-            return self._foretold(facts, facts.progress)
+            return self._bounded(self._foretold(facts, facts.progress))
         if facts.status != Status.IN_PROGRESS:
             return min(self.cap, max(self.first, _QUEUED * facts.age))
-        if facts.progress == 0 and facts.age < _YOUNG:
-            delay = _SHORT_CAP
-        else:
-            delay = min(_SHORT_CAP, max(_BLIND * self.least, _BLIND_GROWTH * facts.age))
-        return min(self.cap, max(self.least, delay, self.first - facts.age))
+        return self._bounded(self._unforetold(facts))
+
+    def _bounded(self, delay: float) -> float:
+        return min(self.cap, max(self.least, delay))
 
     def _foretold(self, facts: Facts, progress: int) -> float:
         # The step was reached when it was first seen, or before: not now.
         duration = max(0.0, facts.age - facts.changed) * 100 / progress
         left = duration - facts.age
-        delay = _AIM * left - _MARGIN * duration if left > 0 else _OVERDUE * -left
-        return min(self.cap, max(self.least, delay))
+        if left < -_LOST * duration and (learned := self._learned(facts)) is not None:
+            return learned
+        caution, surprise = self._experience(facts)
+        delay = _AIM * left - _MARGIN * caution * duration if left > 0 else _OVERDUE * -left
+        unforetold = self._learned(facts, surprise * caution)
+        return delay if unforetold is None else min(delay, unforetold)
+
+    def _experience(self, facts: Facts) -> tuple[float, float]:
+        """Return how cautious to be with what progress foretells, and the share of ends that it does not foretell."""
+        if facts.durations is None or (late := facts.durations.lateness(facts.pool)) is None:
+            return 1.0, 0.0
+        ratio = late / (_BEARABLE * self.least)
+        return min(_CAUTIOUS, max(_BOLD, ratio * ratio)), facts.durations.surprise(facts.pool)
+
+    def _unforetold(self, facts: Facts) -> float:
+        learned = self._learned(facts)
+        if learned is not None:
+            return learned
+        if facts.progress == 0 and facts.age < _YOUNG:
+            delay = _SHORT_CAP
+        else:
+            delay = min(_SHORT_CAP, max(_BLIND * self.least, _BLIND_GROWTH * facts.age))
+        return max(delay, self.first - facts.age)
+
+    def _learned(self, facts: Facts, share: float = 1.0) -> float | None:
+        """Return the seconds to the look that the durations seen so far ask for; None where they say nothing."""
+        if facts.durations is None:
+            return None
+        return facts.durations.interval(facts.pool, facts.age, _LEARNED * self.least, share)
 
 
 @attrs.frozen

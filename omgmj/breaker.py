@@ -43,19 +43,20 @@ class Breaker:
         """Note that a request goes out although the breaker is open: no other until it has ended."""
         self._next_at = math.inf
 
-    def saw_failure(self, now: float, roll: float, *, probe: bool = False) -> bool:
+    def saw_failure(self, now: float, roll: float, *, probe: bool = False, blames: bool = True) -> bool:
         """Count a failure; return whether this one opened the breaker.
 
         `probe` says that the failed request was the probe. While open all others are old news: they were sent before
-        it opened, and neither count nor move the next probe.
+        it opened, and neither count nor move the next probe. `blames` says that nothing else explains the failure than
+        the service; where it is the task's own, it does not count, and another probe goes soon.
         """
         if self._is_open:
             if probe:
-                self._delay = min(_CAP, self._delay * _FACTOR)
-                self._next_at = now + self._delay * (1 - _JITTER * roll)
+                self._delay = min(_CAP, self._delay * _FACTOR) if blames else self._delay
+                self._next_at = now + (self._delay if blames else _FIRST) * (1 - _JITTER * roll)
             return False
-        self._failures += 1
-        if self._failures < _THRESHOLD:
+        self._failures += blames
+        if not blames or self._failures < _THRESHOLD:
             return False
         self._is_open = True
         self._delay = _FIRST

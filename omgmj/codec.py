@@ -58,11 +58,19 @@ _JSON_TYPES = {
     NoneType: "null",
 }
 
+
+def _plain_dumps(value: object) -> bytes:
+    """Write in ASCII, so that a lone surrogate, which UTF-8 has no bytes for, is written as it came."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
 _quick_loads: Callable[[bytes], object]
+_quick_dumps: Callable[[object], bytes]
 try:
+    from orjson import dumps as _quick_dumps
     from orjson import loads as _quick_loads
 except ImportError:
-    _quick_loads = json.loads
+    _quick_loads, _quick_dumps = json.loads, _plain_dumps
 
 
 class _WrongError(Exception):
@@ -89,6 +97,22 @@ def loads(body: bytes) -> object:
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the body cannot be read as JSON: {error}", body=body) from None
     return value
+
+
+def dumps(value: object, *, path: str = "$") -> bytes:
+    """Write what `loads` read as JSON again; `DecodeError` with the field `path` where it is nested too deeply.
+
+    What orjson refuses (lone surrogates, deep nesting, integers beyond 64 bits) is tried with the standard library's
+    json.
+    """
+    try:
+        return _quick_dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return _plain_dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DecodeError(f"{path} cannot be written as JSON again: {error}", field=path) from None
 
 
 def json_type(value: object) -> str:

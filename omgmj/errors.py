@@ -127,7 +127,7 @@ class Stalled(WaitError, TimeoutError):
 
 
 class GaveUp(WaitError):
-    """The backoff policy said stop, or could not say when to look again."""
+    """The backoff policy said stop."""
 
 
 class TaskFailed(OmgmjError):

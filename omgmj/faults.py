@@ -41,8 +41,49 @@ FAULTS: Mapping[str, str] = {
     "rate_limited_huge": "HTTP 429 with Retry-After of some thirty years",
     "server_error": "HTTP 500 with the envelope",
     "unavailable": "HTTP 503 and an HTML page",
+    "list_forbidden": "the list only: HTTP 403 with the envelope",
+    "list_error": "the list only: HTTP 500 with the envelope",
+    "list_wrong_shape": "a page whose fields have other names than `total` and `tasks`",
+    "list_duplicates": "a page with a record that stands there twice",
+    "list_twice": "a page with an ID twice, in an earlier state and then as it is",
+    "list_foreign_shape": "a page with every second record in another account's shape: fields missing and renamed",
+    "list_total_lies": "a page with a wrong `total`",
+    "list_empty": "a page without records where there are some",
 }
 """Every fault by name, and what it does."""
+OF_RECORDS = frozenset({"wrong_type", "unknown_status", "backwards", "stuck_progress"})
+"""Those that befall a query's record, and nothing else."""
+OF_LIST = frozenset(name for name in FAULTS if name.startswith("list_"))
+"""Those that befall a page of the list, and nothing else."""
+
+# What is answered instead of what was asked for: HTTP status, code and message; or HTTP status, content type and body.
+ENVELOPES: Mapping[str, tuple[int, int, str]] = {
+    "code_400": (200, 400, "the request failed"),
+    "null_data": (200, 200, "Success"),
+    "not_found": (404, 404, "the task was not found"),
+    "unauthorized": (401, 401, "the token is not valid"),
+    "forbidden": (403, 403, "this token may not do that"),
+    "rate_limited": (429, 429, "too many requests"),
+    "rate_limited_seconds": (429, 429, "too many requests"),
+    "rate_limited_date": (429, 429, "too many requests"),
+    "rate_limited_zero": (429, 429, "too many requests"),
+    "rate_limited_huge": (429, 429, "too many requests"),
+    "server_error": (500, 500, "internal error"),
+    "list_forbidden": (403, 403, "this token may not list tasks"),
+    "list_error": (500, 500, "internal error"),
+}
+JSON = "application/json; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+_PAGE = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>This is a proxy's page.</body></html>\n"
+BODIES: Mapping[str, tuple[int, str, bytes]] = {
+    "empty_body": (200, JSON, b""),
+    "not_object": (200, JSON, b'["Success"]'),
+    "html_200": (200, HTML, _PAGE),
+    "html_502": (502, HTML, _PAGE),
+    "html_520": (520, HTML, _PAGE),
+    "forbidden_html": (403, HTML, _PAGE),
+    "unavailable": (503, HTML, _PAGE),
+}
 
 
 FIELDS = (

@@ -28,7 +28,7 @@ class Source(Protocol):
     def tick(self, now: float) -> None:
         """Do what is to be done at `now` before looks are asked for."""
 
-    def due(self) -> tuple[float, float]:
+    def due(self, now: float) -> tuple[float, float]:
         """When the next look of class FIRST and of class POLL may start; infinite where there is none."""
         ...
 
@@ -68,6 +68,8 @@ class Gate:
         try:
             await ticket
         except asyncio.CancelledError:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
             if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
                 self.leave()
             raise
@@ -110,7 +112,7 @@ class Gate:
     def _due(self, now: float) -> tuple[float, float, float]:
         while self._queue and self._queue[0].done():
             self._queue.popleft()
-        first, poll = self.source.due() if self.source is not None else (math.inf, math.inf)
+        first, poll = self.source.due(now) if self.source is not None else (math.inf, math.inf)
         return (now if self._queue else math.inf), first, poll
 
     def _choose(self, waiting: list[bool]) -> int:

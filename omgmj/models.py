@@ -174,12 +174,27 @@ class Task:
 
 
 @attrs.frozen
+class TaskPage:
+    """One page of the account's tasks, newest first: page `number`, of pages of `size` tasks.
+
+    `total` is how many tasks the service says the account has, None where it does not say. It may be wrong.
+    """
+
+    number: int
+    size: int
+    total: int | None
+    tasks: tuple[Task, ...]
+
+
+@attrs.frozen
 class Stats:
     """What a session has done and is doing, at one moment.
 
     `queries` are the requests sent so far, `retries` those of them that repeated a direct call, `rate_limited` the
     answers 429; `pace` is how many requests a second are allowed just now. `watched` IDs are waited for, of which
-    `overdue` ones are due and have no request out; `in_flight` requests are out.
+    `overdue` ones are due and have no request out; `in_flight` requests are out. `sweeps` of the queries read pages of
+    the account's list, which showed `swept` records, `swept_used` of them of use. `late` is by how many seconds the
+    looks started after they were due: the mean of the last few dozen.
     """
 
     queries: int
@@ -189,3 +204,7 @@ class Stats:
     watched: int
     in_flight: int
     overdue: int
+    sweeps: int = 0
+    swept: int = 0
+    swept_used: int = 0
+    late: float = 0.0

@@ -20,12 +20,18 @@ from typing import NamedTuple
 
 from omgmj.agenda import Agenda
 from omgmj.backoff import Facts, Retry, check_delay
+from omgmj.durations import Durations
 from omgmj.errors import OmgmjError, UsageError
-from omgmj.models import STATUS_ORDER, Task
+from omgmj.models import STATUS_ORDER, Status, Task
 from omgmj.protocol import Meaning
-from omgmj.roster import IN_FLIGHT, NEVER, Interest, Roster, Trait
+from omgmj.roster import HELD, IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, Interest, Roster, Trait
+from omgmj.sweeps import HOLD, STRIKES, Sweep, Sweeps
 from omgmj.trouble import UNKNOWN, UNREADABLE, Trouble
 
+NO_IMAGE = "DESCRIBE"
+"""The kind of task whose final record has neither image nor actions."""
+LAG = 3.0
+"""Seconds by which the list may lag behind: more than the clocks of one service differ."""
 MIN_DELAY = 0.05
 """Seconds between two looks at one ID at least, whatever the policy says."""
 BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
@@ -67,8 +73,10 @@ class Planner:
         self._retry = retry
         self._roster = Roster()
         self.agenda: Agenda = Agenda(self._roster)
+        self.sweeps: Sweeps = Sweeps(self._roster)
         self._trouble: dict[int, Trouble] = {}
         self._last_success = -NEVER
+        self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
 
     # Interest: who comes, who goes, who is pushed.
@@ -110,15 +118,92 @@ class Planner:
     def drop(self, task_id: int, sink: object) -> bool:
         """End the interest of a sink in one ID; return whether there was one."""
         row = self._roster.rows.get(task_id)
-        waiting = () if row is None else self._roster.waiting(row)
-        return any(self._drop(task_id, interest) for interest in waiting if interest.sink is sink)
+        interest = None if row is None else self._roster.find(row, sink)
+        return interest is not None and self._drop(task_id, interest)
 
     def waits(self, task_id: int, sink: object) -> bool:
         """Whether a sink waits for the ID."""
         row = self._roster.rows.get(task_id)
-        return row is not None and any(interest.sink is sink for interest in self._roster.waiting(row))
+        return row is not None and self._roster.find(row, sink) is not None
+
+    def is_watched(self, task_id: int) -> bool:
+        """Whether somebody waits for the ID."""
+        row = self._roster.rows.get(task_id)
+        return row is not None and self._roster.who[row] is not None
 
     # Looks: what is due, and what came of it.
+
+    def due_poll(self, now: float) -> float:
+        """When the next poll is due; infinite where there is none. A due ID may be held for others of its page."""
+        while (due := self.agenda.due_poll()) <= now <= due + HOLD:
+            task_id = self.agenda.next_poll()
+            flags = self._roster.flags[self._roster.rows[task_id]]
+            if flags & (HELD | PUSHED | SINGLE) or not self.sweeps.holds(task_id, now):
+                break
+            self.agenda.postpone(task_id, due + HOLD, HELD)
+        return due
+
+    def take(self, now: float, *, fresh: bool, probe: float | None = None) -> tuple[int | Sweep, float]:
+        """Take the most overdue ID of a class: alone, or with others where a page of the list costs less.
+
+        All that are taken are in flight from now on. Return what to look at, and when the ID was due. `probe` is a
+        roll, in an outage: the ID is taken alone, and by chance among those that are equally overdue, as the first of
+        them may be the ones that fail.
+        """
+        if probe is not None:
+            self.agenda.mix(probe, fresh=fresh)
+        task_id, due, flags = self.agenda.take(now, fresh=fresh)
+        sweep = None if probe is not None or flags & (PUSHED | SINGLE) else self.sweeps.plan(task_id, now)
+        if sweep is None:
+            return task_id, due
+        for other in sweep.task_ids:
+            if other != task_id:
+                self.agenda.take_along(other, now)
+        return sweep, due
+
+    def missed(self, task_id: int, now: float, *, absent: bool) -> None:
+        """Take in that a page did not show an ID that it was read for: it is asked for singly, at once.
+
+        `absent`: the page shows what lies round it, so the list does not hold it.
+        """
+        row = self._home(task_id, look=True)
+        if row is not None:
+            if absent:
+                self._roster.listed[row] = MISSED
+            self._land(task_id, row, now, now)
+            self.agenda.postpone(task_id, now, SINGLE)
+
+    def saw_listed(
+        self, task: Task, now: float, roll: float, *, age: float | None, ended_ago: float | None, look: bool
+    ) -> Seen | None:
+        """Take in a record that a page of the list showed; `look`: the page was read for it.
+
+        `ended_ago` is how many seconds ago the service says that the task ended. None: the record says nothing new of
+        a task that is not due, or is a final one that wants to be confirmed by asking.
+        """
+        roster = self._roster
+        row = roster.rows.get(task.id)
+        if row is None or roster.who[row] is None:
+            if look:
+                self._home(task.id, look=True)
+            return None
+        if task.succeeded and task.kind != NO_IMAGE and not (task.image_url and task.actions):
+            if look:
+                self.missed(task.id, now, absent=False)
+            elif not roster.flags[row] & (IN_FLIGHT | SINGLE):
+                self.agenda.postpone(task.id, min(now, roster.due[row]), SINGLE)
+            return None
+        if task.is_terminal:
+            if roster.listed[row] == LISTED and ended_ago is not None and ended_ago > now - roster.seen[row] + LAG:
+                # The list showed it as running when it had ended already.
+                self.sweeps.strike(now, times=STRIKES)
+        else:
+            goes_back = self._goes_back(row, task)
+            self.sweeps.strike(now, times=int(goes_back))
+            if not look and (goes_back or not self._is_news(row, task)):
+                return None
+        roster.listed[row] = LISTED
+        return self.saw(task, now, roll, age=age, look=look)
 
     def last(self, task_id: int) -> bytes | None:
         """Return the last accepted record of a watched ID, as it came; None where there is none."""
@@ -139,6 +224,7 @@ class Planner:
         self._last_success = now
         waiting = self._roster.waiting(row)
         if task.is_terminal:
+            self._learn_end(row, task, now, age)
             for interest in waiting:
                 self._drop(task.id, interest)
             return Seen(moved=True, waiting=waiting, ended=[])
@@ -163,11 +249,11 @@ class Planner:
         row = self._home(task_id, look=True)
         ended: list[Ended] = []
         if row is not None:
-            delay = self._delay_after(task_id, row, error, meaning, now, roll, outage=outage)
+            delay = self._delay_after(task_id, error, meaning, now, roll, outage=outage)
             for interest in self._roster.waiting(row):
                 if delay == NEVER:
                     self._end(task_id, row, interest, Why.FAILED, error, ended)
-                elif interest.once and meaning is not Meaning.PACED:
+                elif interest.once:
                     self._end(task_id, row, interest, Why.TIMEOUT, error, ended)
             self._land(task_id, row, now, now + delay)
         if outage:
@@ -182,10 +268,18 @@ class Planner:
         if row is not None:
             self._land(task_id, row, now, now)
 
-    def forgive(self) -> None:
-        """Forget the transient failures of all IDs: it was the service."""
-        for task_id in [i for i, trouble in self._trouble.items() if trouble.meaning is Meaning.TRANSIENT]:
-            del self._trouble[task_id]
+    def blames(self, task_id: int) -> bool:
+        """Whether a failed look at an ID speaks against the service: nobody succeeded since its failures began."""
+        trouble = self._trouble.get(task_id)
+        return trouble is None or not trouble.count or self._last_success <= trouble.since
+
+    def outage_over(self, seconds: float) -> None:
+        """Take in that nobody could succeed for so long: that time counts for no stall, and against no ID."""
+        for trouble in self._trouble.values():
+            trouble.shift(seconds)
+        seen = self._roster.seen
+        for row in self._roster.rows.values():
+            seen[row] += seconds
 
     # Time.
 
@@ -196,7 +290,8 @@ class Planner:
     def expire(self, now: float) -> list[Ended]:
         """End the waits whose `timeout` has passed."""
         ended: list[Ended] = []
-        for interest in self._roster.expired(now):
+        # One at a time: many that end at once are not to hold the event loop.
+        if (interest := self._roster.expired(now)) is not None:
             self._end_interest(interest, None, ended)
         return ended
 
@@ -244,21 +339,52 @@ class Planner:
 
     def _accept(self, row: int, task: Task, now: float) -> bool:
         """Take in a record that is not final, unless it goes back; return whether it is news."""
+        if self._goes_back(row, task):
+            return False
         roster = self._roster
-        before, known = roster.rank[row], roster.progress[row]
+        before = roster.rank[row]
         rank = STATUS_ORDER.get(task.status, before)
         progress = -1 if task.progress is None else task.progress
-        if rank < before or (rank == before and 0 <= progress < known):
-            return False
         trait = Trait(task.status, task.pool, task.kind)
-        moved = trait.status != roster.trait[row].status or progress > known
+        moved = self._is_news(row, task)
         roster.trait[row] = self._traits.setdefault(trait, trait)
-        roster.progress[row] = max(progress, known) if rank == before else progress
+        roster.progress[row] = max(progress, roster.progress[row]) if rank == before else progress
         roster.rank[row] = rank
         roster.last[row] = task.source
         if moved:
             roster.moved[row] = now
         return moved
+
+    def _learn_end(self, row: int, task: Task, now: float, age: float | None) -> None:
+        """Tell the durations of a final record; `age` is how old the task is by now."""
+        if age is None or task.started_at is None:
+            return
+        roster = self._roster
+        ended = None
+        if task.finished_at is not None:
+            ended = min(age, max(0.0, (task.finished_at - task.started_at).total_seconds()))
+        if not roster.answers[row] and ended is None:
+            return  # Seen for the first time, and nobody says when it ended.
+        since = self._seen_since(row, age, now) if roster.answers[row] else 0.0
+        progress, born = roster.progress[row], roster.born[row]
+        foretold = (roster.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
+        self._durations.saw_end(task.pool, since, age, ended=ended, foretold=foretold)
+
+    def _seen_since(self, row: int, age: float, now: float) -> float:
+        """At which age a task that runs was seen last; its present one where this look is the first."""
+        seen = self._roster.seen[row]
+        return age if math.isnan(seen) else min(age, max(0.0, age - (now - seen)))
+
+    def _goes_back(self, row: int, task: Task) -> bool:
+        before = self._roster.rank[row]
+        rank = STATUS_ORDER.get(task.status, before)
+        less = task.progress is not None and task.progress < self._roster.progress[row]
+        return rank < before or (rank == before and less)
+
+    def _is_news(self, row: int, task: Task) -> bool:
+        """Whether a record that does not go back says more than what is known."""
+        more = task.progress is not None and task.progress > self._roster.progress[row]
+        return more or task.status != self._roster.trait[row].status
 
     def _answered(
         self, task_id: int, row: int, now: float, roll: float, hint: float | None, *, moved: bool
@@ -272,6 +398,9 @@ class Planner:
         elif not math.isnan(roster.seen[row]):
             # Only time between two good looks counts: what lies in an outage says nothing about the task.
             roster.quiet[row] += now - roster.seen[row]
+        if roster.trait[row].status == Status.IN_PROGRESS and not math.isnan(roster.born[row]):
+            age = now - roster.born[row]
+            self._durations.saw_running(roster.trait[row].pool, self._seen_since(row, age, now), age)
         roster.seen[row] = now
         roster.answers[row] += 1
         asked: dict[int, float] = {}
@@ -312,6 +441,7 @@ class Planner:
             progress=None if progress < 0 else progress,
             changed=now - roster.moved[row],
             hint=hint,
+            durations=self._durations,
         )
         why, error = Why.GAVE_UP, None
         try:
@@ -329,7 +459,6 @@ class Planner:
     def _delay_after(
         self,
         task_id: int,
-        row: int,
         error: OmgmjError,
         meaning: Meaning,
         now: float,
@@ -338,16 +467,16 @@ class Planner:
         outage: bool,
     ) -> float:
         """Return the seconds until a failed look is made again; infinite where the ID is to be given up."""
-        if meaning is Meaning.PACED:
-            return 0.0  # The pace was cut; it holds everybody back for as long as it takes.
-        self._roster.seen[row] = math.nan
-        hint = getattr(error, "retry_after", None)
-        if outage:
-            self._trouble.pop(task_id, None)
-            return self._retry.delay(1, roll, hint)
         trouble = self._trouble.get(task_id)
         if trouble is None:
             trouble = self._trouble[task_id] = Trouble(now)
+        if meaning is Meaning.PACED:
+            trouble.note(error)
+            return 0.0  # The pace was cut; it holds everybody back for as long as it takes.
+        hint = getattr(error, "retry_after", None)
+        if outage:
+            trouble.note(error)
+            return self._retry.delay(1, roll, hint)
         trouble.add(error, meaning, now)
         if trouble.is_hopeless(now, self._last_success, BELIEVED.get(meaning)):
             return NEVER
@@ -366,6 +495,6 @@ class Planner:
         """End all that is left of an interest, because its time has come."""
         for task_id in interest.ids:
             row = self._roster.rows.get(task_id)
-            if row is not None and interest in self._roster.waiting(row):
+            if row is not None and self._roster.find(row, interest.sink) is interest:
                 self._end(task_id, row, interest, Why.TIMEOUT, error, ended)
                 self._settle(task_id, row)

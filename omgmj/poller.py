@@ -12,7 +12,7 @@ import contextvars
 import logging
 import random
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,12 +20,14 @@ from anyio.abc import TaskGroup
 from omgmj import protocol
 from omgmj.backoff import Policy, Retry
 from omgmj.breaker import Breaker
-from omgmj.errors import GaveUp, OmgmjError, SessionClosed, Stalled, WaitError, WaitTimeout
+from omgmj.endings import error_of, record_of
+from omgmj.errors import DecodeError, OmgmjError, SessionClosed, TransportError
 from omgmj.gate import FIRST, POLL, Gate
 from omgmj.models import STATUS_ORDER, Task
-from omgmj.planner import Ended, Planner, Why
+from omgmj.planner import Ended, Planner
 from omgmj.protocol import Answer, Meaning
 from omgmj.roster import NEVER, Interest
+from omgmj.sweeps import SIZE, STRIKES, Sweep
 
 if TYPE_CHECKING:
     from omgmj.exchange import Exchange
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 LATE, LATE_FOR = 10.0, 60.0
 """Polls that start so many seconds late, for so many seconds: the pace is too low for what is watched."""
 
+LATE_WEIGHT = 0.05
+"""How much the last look counts in the mean lateness."""
 HTTP_OK = 200
 
 log: logging.Logger = logging.getLogger("omgmj")
@@ -64,12 +68,17 @@ class Poller:
         self._running = False
         self._idle = anyio.Event()
         self._group: TaskGroup | None = None
-        self._parked: list[asyncio.Future[tuple[int, bool] | None]] = []
+        self._parked: list[asyncio.Future[_Job | None]] = []
         self._sinks: set[Sink] = set()
         self._closed: SessionClosed | None = None
         self._unknown_words: set[str] = set()
-        self._answering_since = loop.time()
+        self._answering_since: float = loop.time()
+        self._down_since: float = 0.0
         self._late_since: float | None = None
+        self.sweeps: int = 0
+        self.swept: int = 0
+        self.swept_used: int = 0
+        self.late: float = 0.0
 
     # What a session asks for.
 
@@ -127,7 +136,7 @@ class Poller:
 
     def last(self, task_id: int) -> Task | None:
         """Return the last record seen of a watched ID."""
-        return _record(self._planner.last(task_id), task_id)
+        return record_of(self._planner.last(task_id), task_id)
 
     def push(self, task_id: int) -> None:
         """Look at an ID once more, soon."""
@@ -143,6 +152,13 @@ class Poller:
         self._tell(task, *self._planner.saw(task, now, random.random(), age=age, look=False))
         self._check_idle()
         self._gate.dispatch()
+
+    def feed_listed(self, task: Task, answer: Answer) -> None:
+        """Take in a record that a page of the list showed somebody."""
+        if self._planner.is_watched(task.id):
+            self._saw_listed(task, answer, look=False)
+            self._check_idle()
+            self._gate.dispatch()
 
     async def aclose(self, error: SessionClosed) -> None:
         """End all waits with a copy of `error`, and all looks that are out."""
@@ -165,23 +181,26 @@ class Poller:
         """When the next wait's time is over."""
         return self._planner.next_deadline()
 
-    def due(self) -> tuple[float, float]:
+    def due(self, now: float) -> tuple[float, float]:
         """When the next first look and the next poll may start: in an outage, one probe at a time."""
         may = self._breaker.next_at
-        return max(self._planner.agenda.due_fresh(), may), max(self._planner.agenda.due_poll(), may)
+        return max(self._planner.agenda.due_fresh(), may), max(self._planner.due_poll(now), may)
 
     def start(self, kind: int, now: float) -> None:
         """Start a look of a class, in a worker that waits for work or in a new one."""
-        task_id, due = self._planner.agenda.take(fresh=kind == FIRST)
         probe = self._breaker.is_open
+        look, due = self._planner.take(now, fresh=kind == FIRST, probe=random.random() if probe else None)
         if probe:
             self._breaker.probing()
-        elif kind == POLL:
-            self._mind_lateness(now - max(due, self._answering_since), now)
+        else:
+            late = max(0.0, now - max(due, self._answering_since))
+            self.late += LATE_WEIGHT * (late - self.late)
+            if kind == POLL:
+                self._mind_lateness(late, now)
         if self._parked:
-            self._parked.pop().set_result((task_id, probe))
+            self._parked.pop().set_result((look, probe))
         elif self._group is not None:
-            contextvars.Context().run(self._group.start_soon, self._work, (task_id, probe))
+            contextvars.Context().run(self._group.start_soon, self._work, (look, probe))
 
     # The driver and its workers.
 
@@ -207,11 +226,15 @@ class Poller:
             if not isinstance(error, Exception):
                 raise
 
-    async def _work(self, job: tuple[int, bool] | None) -> None:
+    async def _work(self, job: _Job | None) -> None:
         while job is not None:
             parked = self._loop.create_future()
             try:
-                await self._look(*job)
+                look, probe = job
+                if isinstance(look, Sweep):
+                    await self._sweep(look)
+                else:
+                    await self._look(look, probe=probe)
                 # Parked before the place is given back, so that the next look comes to this worker.
                 self._parked.append(parked)
             finally:
@@ -219,7 +242,62 @@ class Poller:
             self._check_idle()
             job = await parked
 
-    async def _look(self, task_id: int, probe: bool) -> None:  # noqa: FBT001 (one job, unpacked)
+    async def _sweep(self, sweep: Sweep) -> None:
+        """Read one page of the list; whom it fails to show is asked for singly, whatever the reason."""
+
+        def read(answer: Answer) -> tuple[Answer, list[Any]]:
+            return answer, protocol.read_records(answer).records
+
+        sweeps = self._planner.sweeps
+        self.sweeps += 1
+        missed = dict.fromkeys(sweep.task_ids, False)  # and whether the list does not hold them
+        try:
+            found = await self._exchange.once(protocol.page_request(sweep.page, SIZE), read)
+        except OmgmjError as error:
+            now = self._loop.time()
+            sweeps.failed(sweep, now, strikes=_STRIKES.get(protocol.meaning(error), STRIKES))
+            if isinstance(error, TransportError):
+                self._no_answer(error, now, random.random(), probe=False, blames=True)
+        else:
+            if found is None:
+                sweeps.failed(sweep, self._loop.time(), strikes=0)
+            else:
+                self._answering()
+                self._swept(sweep, missed, *found)
+        for task_id, absent in missed.items():
+            self._planner.missed(task_id, self._loop.time(), absent=absent)
+
+    def _swept(self, sweep: Sweep, missed: dict[int, bool], answer: Answer, records: list[Any]) -> None:
+        """Take in what a page showed; of the IDs in `missed`, take out those it showed."""
+        now = self._loop.time()
+        by_id = {task_id: record for record in records if (task_id := protocol.record_id(record)) is not None}
+        self._planner.sweeps.learn(sweep, list(by_id), now)
+        for task_id in missed.keys() - by_id.keys():
+            missed[task_id] = bool(by_id) and min(by_id) < task_id < max(by_id)
+        self._planner.sweeps.went(sweep, len(missed.keys() & by_id.keys()), sum(missed.values()), now)
+        self.swept += len(records)
+        for task_id, record in by_id.items():
+            look = task_id in missed
+            if not look and not self._planner.is_watched(task_id):
+                continue
+            try:
+                task = protocol.read_record(record, asked=task_id)
+            except DecodeError:
+                continue
+            missed.pop(task_id, None)
+            self._mind_word(task)
+            self.swept_used += self._saw_listed(task, answer, look=look)
+
+    def _saw_listed(self, task: Task, answer: Answer, *, look: bool) -> bool:
+        """Take in a record that a page showed; return whether it was of use."""
+        now, roll = self._loop.time(), random.random()
+        age, ended_ago = protocol.age(task.started_at, answer), protocol.age(task.finished_at, answer)
+        seen = self._planner.saw_listed(task, now, roll, age=age, ended_ago=ended_ago, look=look)
+        if seen is not None:
+            self._tell(task, *seen)
+        return seen is not None
+
+    async def _look(self, task_id: int, *, probe: bool) -> None:
         def read(answer: Answer) -> tuple[Answer, Task | None]:
             if answer.body == self._planner.last(task_id) and answer.status == HTTP_OK:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
@@ -241,7 +319,7 @@ class Poller:
                 self._tell_ended(self._planner.unchanged(task_id, now, roll, hint=hint))
             else:
                 self._mind_word(task)
-                age = protocol.age(task, answer)
+                age = protocol.age(task.started_at, answer)
                 self._tell(task, *self._planner.saw(task, now, roll, age=age, hint=hint, look=True))
 
     def _failed(self, task_id: int, error: OmgmjError, *, probe: bool) -> None:
@@ -254,12 +332,17 @@ class Poller:
             return
         if means is not Meaning.TRANSIENT:
             self._answering()
-        elif self._breaker.saw_failure(now, roll, probe=probe):
-            self._planner.forgive()
+        else:
+            self._no_answer(error, now, roll, probe=probe, blames=self._planner.blames(task_id))
+        self._tell_ended(self._planner.failed(task_id, error, means, now, roll, outage=self._breaker.is_open))
+
+    def _no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
+        """Take in a failure in passing, which may be one too many."""
+        if self._breaker.saw_failure(now, roll, probe=probe, blames=blames):
+            self._down_since = now
             log.warning(
                 "the service does not answer (%s); %d watched tasks wait until it does", error, self._planner.watched
             )
-        self._tell_ended(self._planner.failed(task_id, error, means, now, roll, outage=self._breaker.is_open))
 
     def _stop(self) -> None:
         self._running = False
@@ -269,6 +352,7 @@ class Poller:
             if not parked.done():
                 parked.set_result(None)
         self._parked = []
+        self._gate.dispatch()  # Its timer is not needed for looks any more.
 
     def _break(self, error: OmgmjError) -> None:
         """End all waits, and tell each sink with a copy of `error`."""
@@ -291,27 +375,7 @@ class Poller:
 
     def _tell_ended(self, ended: list[Ended]) -> None:
         for one in ended:
-            _sink(one.interest).lost(one.interest, self._error_of(one))
-
-    def _error_of(self, one: Ended) -> OmgmjError:
-        if one.why is Why.FAILED and one.error is not None:
-            return one.error.about(one.task_id)
-        kind, said = _ENDINGS[one.why]
-        last = _record(one.last, one.task_id)
-        elapsed = self._loop.time() - one.interest.since
-        seen = "never seen" if last is None else f"last seen as {last.status} at {_percent(last)}"
-        failed = "" if one.error is None else f"; the last look failed: {one.error}"
-        error = kind(
-            f"task {one.task_id} {said}: {seen}, {one.looks} looks in {elapsed:.1f} s{failed}."
-            f" It goes on at the service; wait({one.task_id}) waits on",
-            task_id=one.task_id,
-            last=last,
-            elapsed=elapsed,
-            queries=one.looks,
-        )
-        if one.error is not None:
-            error.__cause__ = one.error.about(one.task_id)
-        return error
+            _sink(one.interest).lost(one.interest, error_of(one, self._loop.time()))
 
     # Minding.
 
@@ -319,6 +383,7 @@ class Poller:
         """Note that the service answers."""
         if self._breaker.saw_success():
             self._answering_since = self._loop.time()
+            self._planner.outage_over(self._answering_since - self._down_since)
 
     def _mind_word(self, task: Task) -> None:
         if task.status not in STATUS_ORDER and task.status not in self._unknown_words:
@@ -345,20 +410,10 @@ class Poller:
             )
 
 
-_ENDINGS: dict[Why, tuple[type[WaitError], str]] = {
-    Why.TIMEOUT: (WaitTimeout, "was not done in time"),
-    Why.STALLED: (Stalled, "did not move for too long"),
-    Why.GAVE_UP: (GaveUp, "was given up, as the backoff policy said stop"),
-}
+_STRIKES = {Meaning.PACED: 0, Meaning.TRANSIENT: 1}
+"""How much a page that could not be read speaks against the list; anything else is enough by itself."""
+_Job = tuple[int | Sweep, bool]
 
 
 def _sink(interest: Interest) -> Sink:
     return interest.sink  # type: ignore[return-value]
-
-
-def _percent(task: Task) -> str:
-    return "no progress" if task.progress is None else f"{task.progress} %"
-
-
-def _record(body: bytes | None, task_id: int) -> Task | None:
-    return None if body is None else protocol.read_query(Answer(HTTP_OK, {}, body), task_id)

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-from omgmj.codec import json_type, loads, read_task
+from omgmj.codec import dumps, json_type, loads, read_task
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -26,7 +26,7 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.models import Task
+from omgmj.models import Task, TaskPage
 
 
 class Request(NamedTuple):
@@ -44,6 +44,16 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Records(NamedTuple):
+    """What a page of the account's list shows: `records` as they came, none of them judged yet, newest first.
+
+    `total` is how many tasks the service says there are; None where it does not say, and never to be relied on.
+    """
+
+    total: int | None
+    records: list[Any]
 
 
 KEPT_HEADERS = ("date", "retry-after", "content-type", "content-length", "location")
@@ -100,6 +110,8 @@ def _is_about_task(status: int, code: int | None) -> bool:
 # not documented.
 _UNKNOWN_TASK = ("not found", "not exist", "n't exist", "no such", "不存在", "找不到", "未找到")
 _ID_LIMIT = 2**63
+PAGE_LEAST, PAGE_MOST = 5, 20
+"""The sizes of a page that the service allows."""
 _SHOWN = 200
 _DAY = 86_400.0
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
@@ -129,6 +141,26 @@ def query_request(task_id: int) -> Request:
     return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, idempotent=True)
 
 
+def check_page(number: object) -> int:
+    """Return `number` as that of a page of the list, which begin with 1; `UsageError` where it is none."""
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < _ID_LIMIT:
+        raise UsageError(f"a page is a whole number from 1, not {_given(number)}")
+    return int(number)
+
+
+def check_size(size: object) -> int:
+    """Return `size` as that of a page of the list, 5 to 20 tasks; `UsageError` where it is none."""
+    if not isinstance(size, int) or isinstance(size, bool) or not PAGE_LEAST <= size <= PAGE_MOST:
+        raise UsageError(f"the size of a page is a whole number from {PAGE_LEAST} to {PAGE_MOST}, not {_given(size)}")
+    return int(size)
+
+
+def page_request(number: int, size: int) -> Request:
+    """Build the call that asks for one page of the account's tasks, newest first."""
+    path = f"/api/v1/ai/draw/mj/query-mj-tasks?page={number}&pageSize={size}"
+    return Request("POST", path, b"model=midjourney", idempotent=True)
+
+
 def read_query(answer: Answer, asked: int) -> Task:
     """Return the record in an answer to `query_request(asked)`, or raise what the answer says instead.
 
@@ -140,13 +172,80 @@ def read_query(answer: Answer, asked: int) -> Task:
     data = envelope.get("data")
     if code == 200 and 200 <= answer.status < 300 and data is not None:
         return read_task(data, asked=asked, source=answer.body)
-    message = _message(envelope)
-    facts = f"HTTP {answer.status}, code {code}: {_printable(message) or 'no message'}"
+    message, facts = _facts(answer, envelope)
     error = _refusal(answer, facts, code=code, message=message)
     if type(error) is ServiceError and _is_unknown_task(error, data):
         text = f"the service knows no task {asked} ({facts})"
         raise TaskNotFound(text, status=error.status, code=code, message=message, retry_after=error.retry_after)
     raise error
+
+
+def read_source(source: bytes, asked: int) -> Task:
+    """Read again what a task's `source` holds: the bare record, or the answer round it."""
+    value: Any = loads(source)
+    data = value.get("data")
+    # As in `Task.raw`: a record always has a status.
+    return read_task(data if isinstance(data, dict) and "status" in data else value, asked=asked, source=source)
+
+
+def read_records(answer: Answer) -> Records:
+    """Return what an answer to `page_request` shows, or raise what the answer says instead.
+
+    Only the outer shape is judged, with a `DecodeError` where there is no list of tasks; the records are for
+    `record_id` and `read_record`. `AuthError`, `RateLimited` or a plain `ServiceError` where the answer is no success.
+    """
+    envelope = _envelope(answer)
+    code = envelope.get("statusCode", 200)
+    if code != 200 or not 200 <= answer.status < 300:
+        message, facts = _facts(answer, envelope)
+        raise _refusal(answer, facts, code=code, message=message)
+    data: Any = envelope.get("data")
+    if not isinstance(data, dict):
+        raise DecodeError(f"$.data is {json_type(data)}, not an object", field="$.data", body=answer.body)
+    data = cast("dict[str, Any]", data)
+    records: Any = data.get("tasks")
+    if not isinstance(records, list):
+        what = f"is {json_type(records)}, not a list" if "tasks" in data else "is missing"
+        raise DecodeError(f"$.data.tasks {what}", field="$.data.tasks", body=answer.body)
+    total: Any = data.get("total")
+    is_number = total.__class__ is int and -_ID_LIMIT <= total < _ID_LIMIT
+    return Records(total if is_number else None, records)
+
+
+def record_id(record: object) -> int | None:
+    """Return the ID that a record of a page names, without a look at the rest; None where it names none."""
+    task_id: Any = cast("dict[str, Any]", record).get("taskId") if record.__class__ is dict else None
+    return task_id if task_id.__class__ is int and 0 < task_id < _ID_LIMIT else None
+
+
+def read_record(record: object, asked: int | None = None, path: str = "$") -> Task:
+    """Read a record of a page as strictly as `read_query` does; `DecodeError` names the field below `path` that is off.
+
+    The source of the task, and the body of the error, is the record alone, written anew.
+    """
+    try:
+        return read_task(record, asked=asked, source=dumps(record, path=path), path=path)
+    except DecodeError as error:
+        error.task_id = record_id(record) or asked
+        raise
+
+
+def read_page(answer: Answer, number: int, size: int) -> TaskPage:
+    """Return the tasks in an answer to `page_request(number, size)`, or raise what `read_records` and `read_record` do.
+
+    Of records with the same ID the later one counts, at the place of the first.
+    """
+    total, records = read_records(answer)
+    tasks: dict[int, Task] = {}
+    for index, record in enumerate(records):
+        try:
+            task = read_record(record, path=f"$.data.tasks[{index}]")
+        except DecodeError as error:
+            error.args = (f"{error}, on page {number}",)
+            error.body = answer.body
+            raise
+        tasks[task.id] = task
+    return TaskPage(number, size, total, tuple(tasks.values()))
 
 
 def read_hint(payload: Mapping[str, Any] | bytes | str) -> int:
@@ -186,15 +285,15 @@ def served_at(answer: Answer) -> datetime | None:
     return None if text is None else _http_date(text)
 
 
-def age(task: Task, answer: Answer) -> float | None:
-    """Return the seconds since the task started, both ends by the service's clock; None where that cannot be told.
+def age(moment: datetime | None, answer: Answer) -> float | None:
+    """Return the seconds from a moment of a record to its answer, both by the service's clock; None where not told.
 
     More than a day either way is taken for a clock that is off.
     """
     now = served_at(answer)
-    if now is None or task.started_at is None:
+    if now is None or moment is None:
         return None
-    seconds = (now - task.started_at).total_seconds()
+    seconds = (now - moment).total_seconds()
     return max(0.0, seconds) if abs(seconds) <= _DAY else None
 
 
@@ -223,6 +322,13 @@ def _envelope(answer: Answer) -> dict[str, Any]:
     else:
         message, what = "", f"JSON, but {json_type(value)} and not the service's object"
     raise _refusal(answer, f"HTTP {answer.status}, {what}{_base_url_hint(answer)}", message=message)
+
+
+def _facts(answer: Answer, envelope: dict[str, Any]) -> tuple[str, str]:
+    """Return what an envelope that is no success says: its own words, and all that there is for a message of ours."""
+    message = _message(envelope)
+    code = envelope.get("statusCode", 200)
+    return message, f"HTTP {answer.status}, code {code}: {_printable(message) or 'no message'}"
 
 
 def _message(value: dict[str, Any]) -> str:
@@ -270,6 +376,13 @@ def _look(body: bytes) -> str:
 def _base_url_hint(answer: Answer) -> str:
     """Add a question where a host answers that seems not to be the service."""
     return "; is the base URL right?" if answer.status == 404 else ""
+
+
+def _given(value: object) -> str:
+    """Show a wrong argument in a few letters."""
+    if isinstance(value, int) and value.bit_length() >= 100:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value) if isinstance(value, int | float) else type(value).__name__
 
 
 def _printable(text: str) -> str:

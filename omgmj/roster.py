@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from omgmj.backoff import Policy
 
 NEVER = math.inf
-IN_FLIGHT, FRESH, PUSHED = 1, 2, 4
+IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE = 1, 2, 4, 8, 16
+"""A row's flags: a look is out; its class; a push wants a look; it waits for its page; it is to be asked for singly."""
+
+
+UNLISTED, LISTED, MISSED = 0, 1, 2
+"""Of the account's list: the ID was seen by a query last; by a page last; a page that should show it did not."""
 
 
 class Interest:
@@ -28,7 +33,7 @@ class Interest:
     a `timeout` of 0 ends with the first look.
     """
 
-    __slots__ = ("deadline", "ids", "once", "pending", "policy", "since", "sink", "stall")
+    __slots__ = ("deadline", "ids", "joined", "once", "pending", "policy", "since", "sink", "stall")
 
     def __init__(
         self, sink: object, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
@@ -41,6 +46,7 @@ class Interest:
         self.deadline: float = now + timeout if timeout else NEVER
         self.stall: float = NEVER if stall is None else stall
         self.pending: int = 0
+        self.joined: int = 0
 
 
 class Trait(NamedTuple):
@@ -60,17 +66,18 @@ class Roster:
     The columns, by row: `due` (infinite while in flight), `first`, `born` (when the task started to run, not a number
     where that is not known), `seen` (the last good look, not a number after a failed one), `moved` and `quiet` are
     seconds; `looks` counts those that went out, `answers` those that came back good; `rank` and `progress` are -1
-    while unknown; `last` is the last record accepted, as it came.
+    while unknown; `last` is the last record accepted, as it came, `listed` what the list says of it.
     """
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
         self.watched: int = 0
         self.once: set[Interest] = set()
-        self.who: list[Interest | dict[Interest, None] | None] = []
+        self.who: list[Interest | dict[object, Interest] | None] = []
         self.last: list[bytes | None] = []
         self.trait: list[Trait] = []
         self.flags: bytearray = bytearray()
+        self.listed: bytearray = bytearray()
         self.rank: array[int] = array("b")
         self.progress: array[int] = array("b")
         self.looks: array[int] = array("I")
@@ -95,6 +102,7 @@ class Roster:
             self.rank[row] = self.progress[row] = -1
             self.looks[row] = 1 if self.flags[row] & IN_FLIGHT else 0
             self.answers[row] = 0
+            self.listed[row] = 0
             self.trait[row] = UNSEEN
             self.due[row] = NEVER
             self.first[row] = self.moved[row] = now
@@ -118,8 +126,15 @@ class Roster:
         """Return those who wait for the row's ID, in the order they came."""
         who = self.who[row]
         if isinstance(who, dict):
-            return tuple(who)
+            return tuple(who.values())
         return () if who is None else (who,)
+
+    def find(self, row: int, sink: object) -> Interest | None:
+        """Return the interest by which a sink waits for the row's ID."""
+        who = self.who[row]
+        if isinstance(who, dict):
+            return who.get(sink)
+        return who if who is not None and who.sink is sink else None
 
     def join(self, row: int, interest: Interest) -> bool:
         """Add one who waits; return False, and do nothing, where its sink waits for the ID already."""
@@ -128,23 +143,24 @@ class Roster:
             self.who[row] = interest
             self.watched += 1
         elif isinstance(who, dict):
-            if any(one.sink is interest.sink for one in who):
+            if interest.sink in who:
                 return False
-            who[interest] = None
+            who[interest.sink] = interest
         elif who.sink is interest.sink:
             return False
         else:
-            self.who[row] = {who: None, interest: None}
+            self.who[row] = {who.sink: who, interest.sink: interest}
         interest.pending += 1
+        interest.joined += 1
         return True
 
     def part(self, row: int, interest: Interest) -> bool:
         """Remove one who waits; return whether it did."""
         who = self.who[row]
         if isinstance(who, dict):
-            if interest not in who:
+            if who.get(interest.sink) is not interest:
                 return False
-            del who[interest]
+            del who[interest.sink]
             if not who:
                 self.who[row] = None
         elif who is interest:
@@ -172,17 +188,15 @@ class Roster:
         """When the next interest ends by itself; infinite where none does."""
         return self._deadlines[0][0] if self._deadlines else NEVER
 
-    def expired(self, now: float) -> list[Interest]:
-        """Return the interests whose time is over, each once."""
-        over = []
+    def expired(self, now: float) -> Interest | None:
+        """Return an interest whose time is over, each once; None where there is none left."""
         while self._deadlines and self._deadlines[0][0] <= now:
             interest = heapq.heappop(self._deadlines)[2]
             if interest.pending:
                 interest.deadline = NEVER
-                over.append(interest)
-            else:
-                self._dead -= 1
-        return over
+                return interest
+            self._dead -= 1
+        return None
 
     def _drop_deadline(self) -> None:
         """Count a deadline that ends nobody any more, and throw such out before they are the most."""
@@ -198,6 +212,7 @@ class Roster:
         for numbers in (self.rank, self.progress, self.looks, self.answers):
             numbers.append(0)
         self.flags.append(0)
+        self.listed.append(0)
         self.who.append(None)
         self.last.append(None)
         self.trait.append(UNSEEN)

@@ -13,8 +13,9 @@ from omgmj.credentials import Credentials, Token
 from omgmj.errors import OmgmjError, SessionClosed, UsageError
 from omgmj.exchange import Exchange, check_base_url
 from omgmj.gate import Gate
-from omgmj.models import Stats, Task
+from omgmj.models import Stats, Task, TaskPage
 from omgmj.pace import Pace
+from omgmj.pages import Tasks
 from omgmj.poller import Poller
 from omgmj.protocol import Answer
 from omgmj.wait import Follow, Terms, wait_for
@@ -85,9 +86,10 @@ class Session:
 
     async def aclose(self) -> None:
         """Cancel all requests that are out, give everyone who waits `SessionClosed`, and close the connections."""
-        self._closed = True
         if self._engine is not None:
             self._check_loop(self._engine)
+        self._closed = True
+        if self._engine is not None:
             await self._engine.aclose()
 
     async def query(self, task_id: int | str) -> Task:
@@ -108,7 +110,7 @@ class Session:
         except OmgmjError as error:
             error.task_id = asked
             raise
-        engine.poller.feed(task, protocol.age(task, answer))
+        engine.poller.feed(task, protocol.age(task.started_at, answer))
         return task
 
     async def wait(
@@ -124,7 +126,8 @@ class Session:
         Raise `WaitTimeout` after `timeout` seconds (0: after one look; None: never), `Stalled` after `stall` seconds
         of successful looks without any change, `GaveUp` where the policy says stop, `TaskNotFound` and `ServiceError`
         where the service says no to this ID again and again, `AuthError` where it does not take the token. Failures in
-        passing, and an outage of the service, are waited out.
+        passing, and an outage of the service, are waited out; an ID that alone fails for ten minutes is given up with
+        its last error, and so is one whose record cannot be read (`DecodeError`).
         """
         checked = protocol.check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
@@ -167,6 +170,34 @@ class Session:
         terms = self._terms(timeout, stall, backoff)
         return Follow(self._open().poller, checked, terms)
 
+    async def page(self, number: int = 1, size: int = 20) -> TaskPage:
+        """Return a page of the account's tasks, newest first: page `number`, from 1, of pages of 5 to 20.
+
+        One direct call, with the errors of `query`. A page beyond the end is empty. Tasks that are made between two
+        calls push others to later pages; `tasks` hides that.
+        """
+        number, size = protocol.check_page(number), protocol.check_size(size)
+        engine = self._open()
+
+        def read(answer: Answer) -> tuple[TaskPage, Answer]:
+            return protocol.read_page(answer, number, size), answer
+
+        page, answer = await engine.exchange.call(protocol.page_request(number, size), read)
+        for task in page.tasks:
+            engine.poller.feed_listed(task, answer)
+        return page
+
+    def tasks(self, *, size: int = 20) -> Tasks:
+        """Return an async iterator over all tasks of the account, newest first, each once, by pages of `size`.
+
+        Tasks that are made while it is read make none slip past, nor come twice; they come themselves only where they
+        were seen on a later page. Its errors are those of `page`; a record that cannot be read is a `DecodeError` with
+        its place on the page and, where it has one, its ID. Leave it whenever you like.
+        """
+        checked = protocol.check_size(size)
+        self._open()
+        return Tasks(self.page, checked)
+
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
         """Take a webhook's body as a hint to look at its task once more, at most once a second.
 
@@ -190,6 +221,10 @@ class Session:
             watched=engine.poller.watched,
             in_flight=engine.gate.in_flight,
             overdue=engine.poller.overdue(),
+            sweeps=engine.poller.sweeps,
+            swept=engine.poller.swept,
+            swept_used=engine.poller.swept_used,
+            late=engine.poller.late,
         )
 
     def _terms(self, timeout: float | None, stall: float | None, backoff: Policy | None) -> Terms:

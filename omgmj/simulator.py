@@ -1,31 +1,29 @@
 """The make-believe service, pure: what it answers to a request at `now`, and what goes wrong on purpose.
 
 It imports neither `protocol` nor `codec` and has its own copy of the service's contract, so that two mistakes do not
-cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. Only the query
-endpoint is there. Moving bytes, waiting and breaking connections are left to `testing`.
+cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to queries
+and shows the list of tasks. Moving bytes, waiting and breaking connections are left to `testing`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import re
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Literal, NamedTuple, get_args
-from urllib.parse import parse_qsl
 
 import attrs
 
 from omgmj.errors import UsageError
-from omgmj.faults import Fault, FaultShares, as_fault, check_shares
+from omgmj.faults import BODIES, ENVELOPES, JSON, OF_LIST, OF_RECORDS, Fault, FaultShares, as_fault, check_shares
+from omgmj.intake import LIST, ListPage, Refusal, read_request, scrub
+from omgmj.listing import Listing, write
 from omgmj.lives import KINDS, POOLS, PRESETS, PROMPTS, FakeTask, Life, Lives, check_number
 
-QUERY = "/api/v1/ai/draw/mj/query"
 FIRST_ID = 3432
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """What the service's clock shows at 0 seconds, unless it is told otherwise."""
@@ -33,32 +31,6 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 # How a fault is told to whoever moves the bytes: what to do with the connection beside, or instead of, answering.
 Act = Literal["drop_before_headers", "drop_after_headers", "cut_short", "bad_chunk", "silence"]
 _ACTS: Mapping[str, Act] = {act: act for act in get_args(Act)}
-_ENVELOPES: Mapping[str, tuple[int, int, str]] = {
-    "code_400": (200, 400, "the request failed"),
-    "null_data": (200, 200, "Success"),
-    "not_found": (404, 404, "the task was not found"),
-    "unauthorized": (401, 401, "the token is not valid"),
-    "forbidden": (403, 403, "this token may not do that"),
-    "rate_limited": (429, 429, "too many requests"),
-    "rate_limited_seconds": (429, 429, "too many requests"),
-    "rate_limited_date": (429, 429, "too many requests"),
-    "rate_limited_zero": (429, 429, "too many requests"),
-    "rate_limited_huge": (429, 429, "too many requests"),
-    "server_error": (500, 500, "internal error"),
-}
-_JSON = "application/json; charset=utf-8"
-_HTML = "text/html; charset=utf-8"
-_PAGE = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>This is a proxy's page.</body></html>\n"
-_BODIES: Mapping[str, tuple[int, str, bytes]] = {
-    "empty_body": (200, _JSON, b""),
-    "not_object": (200, _JSON, b'["Success"]'),
-    "html_200": (200, _HTML, _PAGE),
-    "html_502": (502, _HTML, _PAGE),
-    "html_520": (520, _HTML, _PAGE),
-    "forbidden_html": (403, _HTML, _PAGE),
-    "unavailable": (503, _HTML, _PAGE),
-}
-_OF_RECORDS = frozenset({"wrong_type", "unknown_status", "backwards", "stuck_progress"})
 
 
 class Reply(NamedTuple):
@@ -69,13 +41,6 @@ class Reply(NamedTuple):
     body: bytes
     delay: float = 0.0
     act: Act | None = None
-
-
-class _Refusal(Exception):
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
 
 
 @attrs.define
@@ -91,6 +56,8 @@ class Simulator:
 
     `rate` and `burst` are its own limiter, a token bucket in requests a second; above it the answer is 429, with
     `retry_after` seconds where that is given. `faults` gives each fault the share of requests that it befalls.
+    `foreign_share` of the tasks are others of the account, mixed in as tasks are made. The list shows each task as it
+    was `list_lag` seconds ago.
     """
 
     def __init__(
@@ -103,6 +70,8 @@ class Simulator:
         burst: int = 20,
         retry_after: int | None = None,
         faults: FaultShares | None = None,
+        foreign_share: float = 0.0,
+        list_lag: float = 0.0,
         epoch: datetime = EPOCH,
     ) -> None:
         if isinstance(lives, str) and lives not in PRESETS:
@@ -121,6 +90,8 @@ class Simulator:
         """How many requests came, whatever became of them."""
         self.asked: Counter[int] = Counter()
         """How often each ID was asked for, in requests that were read and not refused."""
+        self.pages: Counter[int] = Counter()
+        """How often each page of the list was asked for, likewise."""
         self.refused: list[str] = []
         """Why requests were refused; never holds a token."""
         self.injected: Counter[str] = Counter()
@@ -130,8 +101,14 @@ class Simulator:
         self.times: list[float] = []
         """When each request came, in seconds."""
         self.tasks: dict[int, FakeTask] = {}
+        self.foreign: dict[int, FakeTask] = {}
+        """Those of the tasks that nobody watches."""
         self._lives = PRESETS[lives] if isinstance(lives, str) else lives
         self._life_chance = random.Random(f"lives {seed}")
+        # Apart, so that the lives of the other tasks are the same for any share.
+        self._foreign_chance = random.Random(f"foreign {seed}")
+        self._foreign_share = check_number("foreign_share", foreign_share, most=0.999)
+        self._listing = Listing(check_number("list_lag", list_lag))
         self._fault_chance = random.Random(f"faults {seed}")
         self._epoch = epoch.astimezone(UTC)
         self._rate = rate
@@ -140,7 +117,7 @@ class Simulator:
         self._filled_at = 0.0
         self._retry_after = retry_after
         self._shares = check_shares(faults or {})
-        self._orders: dict[int | None, deque[_Order]] = {}
+        self._orders: dict[int | str | None, deque[_Order]] = {}
         self._down_until = -math.inf
         self._next_id = FIRST_ID
         self._images: dict[str, FakeTask] = {}
@@ -177,11 +154,39 @@ class Simulator:
             raise UsageError("fails is for a life that is drawn; script it with Life.fail")
         image = uuid.UUID(int=self._life_chance.getrandbits(128), version=4)
         known_from = now + check_number("unknown_for", unknown_for)
-        task = FakeTask(task_id, life, now, self._epoch, image, prompt, kind, pool, known_from)
-        self.tasks[task_id] = task
-        self._images[task.image_url] = task
-        self._next_id = max(self._next_id, task_id + 1)
+        self._add(FakeTask(task_id, life, now, self._epoch, image, prompt, kind, pool, known_from))
+        while self._foreign_chance.random() < self._foreign_share:
+            self._add_foreign(now)
         return task_id
+
+    def add_foreign(self, count: int, *, now: float) -> list[int]:
+        """Make `count` tasks at `now` that nobody watches."""
+        check_number("the number of tasks", count, whole=True)
+        return [self._add_foreign(now) for _ in range(count)]
+
+    def _add_foreign(self, now: float) -> int:
+        chance = self._foreign_chance
+        life, image = self._lives.draw(chance), uuid.UUID(int=chance.getrandbits(128), version=4)
+        prompt = PROMPTS[len(self.foreign) % len(PROMPTS)]
+        task = FakeTask(self._next_id, life, now, self._epoch, image, prompt, "IMAGINE", "NORMAL", now)
+        self.foreign[task.id] = task
+        self._add(task)
+        return task.id
+
+    def _add(self, task: FakeTask) -> None:
+        self.tasks[task.id] = task
+        self._images[task.image_url] = task
+        self._next_id = max(self._next_id, task.id + 1)
+        self._listing.add(task)
+
+    @property
+    def list_lag(self) -> float:
+        """How many seconds the list lags behind; may be changed at any time."""
+        return self._listing.lag
+
+    @list_lag.setter
+    def list_lag(self, seconds: float) -> None:
+        self._listing.lag = check_number("list_lag", seconds)
 
     def add_tasks(self, count: int, *, now: float, failing: int = 0) -> list[int]:
         """Make `count` tasks with drawn lives at `now`; `failing` of them, drawn too, fail and all others succeed.
@@ -199,13 +204,17 @@ class Simulator:
     def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
         """Let `fault` befall the next `times` requests, or those for `task_id` only; None: until `heal`.
 
-        What is asked for one after the other happens one after the other.
+        What is asked for one after the other happens one after the other; faults of the list are a row of their own.
         """
+        fault = as_fault(fault)
         if times is not None:
             check_number("times", times, least=1, whole=True)
         if task_id is not None and task_id not in self.tasks:
             raise UsageError(f"there is no task {task_id!r}")
-        self._orders.setdefault(task_id, deque()).append(_Order(as_fault(fault), times))
+        if task_id is not None and fault.name in OF_LIST:
+            raise UsageError(f"{fault.name} befalls a page of the list, not a single task")
+        key = LIST if fault.name in OF_LIST else task_id
+        self._orders.setdefault(key, deque()).append(_Order(fault, times))
 
     def outage(self, until: float) -> None:
         """Drop every connection until the clock shows `until` seconds."""
@@ -235,20 +244,24 @@ class Simulator:
             hint = {} if self._retry_after is None else {"Retry-After": str(self._retry_after)}
             return self._envelope(now, 429, 429, "too many requests", headers=hint)
         try:
-            task_id = self._read(method, path, headers, body)
-        except _Refusal as refusal:
-            reason = _scrub(refusal.reason, headers)
+            asked = read_request(method, path, headers, body, self.tokens)
+        except Refusal as refusal:
+            reason = scrub(refusal.reason, headers)
             self.refused.append(f"{refusal.status}: {reason}")
             return self._envelope(now, refusal.status, refusal.status, reason)
-        self.asked[task_id] += 1
-        task = self.tasks.get(task_id)
-        if task and now < task.known_from:
-            task = None
-        fault = self._pick_fault(task_id, task, now)
+        if isinstance(asked, ListPage):
+            self.pages[asked.number] += 1
+        else:
+            self.asked[asked] += 1
+        fault = self._pick_fault(asked, now)
         if fault is None:
-            return self._answer(task_id, task, now)
+            return self._answer(asked, now)
         self.injected[fault.name] += 1
-        return self._fail(fault, task_id, task, now)
+        return self._fail(fault, asked, now)
+
+    def _known(self, task_id: int, now: float) -> FakeTask | None:
+        task = self.tasks.get(task_id)
+        return task if task and now >= task.known_from else None
 
     def _let_through(self, now: float) -> bool:
         if self._rate is None:
@@ -260,30 +273,11 @@ class Simulator:
         self._tokens_left -= 1
         return True
 
-    def _read(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> int:
-        """Return the ID that is asked for; the reasons of a refusal name what is wrong and quote no value."""
-        if path != QUERY:
-            raise _Refusal(404, f"there is no path {path.partition('?')[0]!r} (any query is left out here)")
-        if method != "POST":
-            raise _Refusal(405, f"the method must be POST, not {method!r}")
-        authorization = headers.get("authorization")
-        if authorization is None:
-            raise _Refusal(401, "there is no Authorization header")
-        scheme, _, token = authorization.partition(" ")
-        if scheme != "Bearer":
-            raise _Refusal(401, "the Authorization header does not begin with 'Bearer '")
-        if token not in self.tokens:
-            raise _Refusal(401, "the token is not one of those accepted")
-        content_type = headers.get("content-type", "")
-        if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-            raise _Refusal(415, f"the content type must be application/x-www-form-urlencoded, not {content_type!r}")
-        return _read_form(body)
-
-    def _pick_fault(self, task_id: int, task: FakeTask | None, now: float) -> Fault | None:
-        """Return what goes wrong with this look: what was asked for this ID, for any, or what chance brings."""
-        for key in (task_id, None):
+    def _pick_fault(self, asked: int | ListPage, now: float) -> Fault | None:
+        """Return what goes wrong: what was asked for this ID, or for the list, for any, or what chance brings."""
+        for key in (LIST if isinstance(asked, ListPage) else asked, None):
             orders = self._orders.get(key)
-            if orders and _applies(orders[0].fault, task, now):
+            if orders and self._applies(orders[0].fault, asked, now):
                 order = orders[0]
                 if order.left is not None:
                     order.left -= 1
@@ -295,29 +289,48 @@ class Simulator:
             for fault, share in self._shares.items():
                 roll -= share
                 if roll < 0:
-                    return fault if _applies(fault, task, now) else None
+                    return fault if self._applies(fault, asked, now) else None
         return None
 
-    def _answer(self, task_id: int, task: FakeTask | None, now: float) -> Reply:
+    def _applies(self, fault: Fault, asked: int | ListPage, now: float) -> bool:
+        """Whether `fault` can be acted out: some need a record, an earlier state of it, or one that runs."""
+        if fault.name in OF_LIST:
+            return isinstance(asked, ListPage) and self._listing.applies(fault.name, asked, now)
+        if fault.name not in OF_RECORDS:
+            return True
+        task = None if isinstance(asked, ListPage) else self._known(asked, now)
         if task is None:
-            return self._envelope(now, 200, 400, f"the task {task_id} was not found")
+            return False
+        index = task.moment(now)
+        if fault.name == "backwards":
+            return index > 0
+        return fault.name != "stuck_progress" or task.life.moments[index].status == "IN_PROGRESS"
+
+    def _answer(self, asked: int | ListPage, now: float) -> Reply:
+        if isinstance(asked, ListPage):
+            return self._envelope(now, 200, 200, "Success", data=self._listing.page(asked, now))
+        task = self._known(asked, now)
+        if task is None:
+            return self._envelope(now, 200, 400, f"the task {asked} was not found")
         return self._tell(task, task.record(task.moment(now)), now)
 
     def _tell(self, task: FakeTask, record: dict[str, Any], now: float) -> Reply:
         task.told = record["progress"]
-        return self._envelope(now, 200, 200, "Success", data=record)
+        return self._envelope(now, 200, 200, "Success", data=write(record))
 
-    def _fail(self, fault: Fault, task_id: int, task: FakeTask | None, now: float) -> Reply:
+    def _fail(self, fault: Fault, asked: int | ListPage, now: float) -> Reply:
         name = fault.name
-        if name in _BODIES:
-            status, content_type, body = _BODIES[name]
+        if name in BODIES:
+            status, content_type, body = BODIES[name]
             return Reply(status, self._headers(now, content_type), body)
-        if name in _ENVELOPES:
-            return self._envelope(now, *_ENVELOPES[name], headers=self._hint(fault, now))
-        if task and name in _OF_RECORDS:
-            return self._distort(fault, task, now)
+        if name in ENVELOPES:
+            return self._envelope(now, *ENVELOPES[name], headers=self._hint(fault, now))
+        if isinstance(asked, ListPage) and name in OF_LIST:
+            return self._envelope(now, 200, 200, "Success", data=self._listing.spoil(name, asked, now))
+        if isinstance(asked, int) and name in OF_RECORDS:
+            return self._distort(fault, self.tasks[asked], now)
         delay = fault.seconds if name == "slow" else 0.0
-        return self._answer(task_id, task, now)._replace(delay=delay, act=_ACTS.get(name))
+        return self._answer(asked, now)._replace(delay=delay, act=_ACTS.get(name))
 
     def _distort(self, fault: Fault, task: FakeTask, now: float) -> Reply:
         """Answer with a record that is wrong."""
@@ -326,7 +339,7 @@ class Simulator:
         if fault.name == "backwards":
             return self._tell(task, task.record(self._fault_chance.randrange(index)), now)
         if fault.name == "wrong_type":
-            return self._envelope(now, 200, 200, "Success", data={**record, fault.field: fault.value})
+            return self._envelope(now, 200, 200, "Success", data=write({**record, fault.field: fault.value}))
         if fault.name == "unknown_status":
             ended = {"finishTime": None, "failReason": None, "imageDcUrl": None, "actions": None}
             return self._tell(task, {**record, **ended, "status": "PONDERING"}, now)
@@ -345,54 +358,20 @@ class Simulator:
         return {}
 
     def _envelope(
-        self, now: float, status: int, code: int, message: str, *, data: object = None, headers: Mapping[str, str] = {}
+        self,
+        now: float,
+        status: int,
+        code: int,
+        message: str,
+        *,
+        data: bytes = b"null",
+        headers: Mapping[str, str] = {},
     ) -> Reply:
-        value = {"statusCode": code, "message": message, "data": data}
-        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-        return Reply(status, {**self._headers(now, _JSON), **headers}, body)
+        body = b'{"statusCode":%d,"message":%b,"data":%b}' % (code, write(message), data)
+        return Reply(status, {**self._headers(now, JSON), **headers}, body)
 
     def _headers(self, now: float, content_type: str) -> dict[str, str]:
         return {"Date": self._date(now), "Content-Type": content_type}
 
     def _date(self, now: float) -> str:
         return format_datetime(self._epoch + timedelta(seconds=now), usegmt=True)
-
-
-def _read_form(body: bytes) -> int:
-    """Return the ID that the form asks for, if it is to the letter."""
-    try:
-        fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
-    except ValueError:
-        raise _Refusal(400, "the body is no form") from None
-    form = dict(fields)
-    if len(form) < len(fields):
-        raise _Refusal(400, "a field of the form stands there twice")
-    missing = {"model", "taskId"} - form.keys()
-    if missing:
-        raise _Refusal(400, f"missing from the form: {', '.join(sorted(missing))}")
-    unknown = form.keys() - {"model", "taskId"}
-    if unknown:
-        raise _Refusal(400, f"unknown in the form: {', '.join(sorted(unknown))}")
-    if form["model"] != "midjourney":
-        raise _Refusal(400, "the model must be midjourney")
-    if not re.fullmatch("[1-9][0-9]{0,18}", form["taskId"]):
-        raise _Refusal(400, "taskId must be a number in digits")
-    return int(form["taskId"])
-
-
-def _scrub(reason: str, headers: Mapping[str, str]) -> str:
-    """Return `reason` in some 200 characters, and without the token, should it stand where it does not belong."""
-    token = headers.get("authorization", "").rpartition(" ")[2]
-    return (reason.replace(token, "***") if len(token) >= 8 else reason)[:200]
-
-
-def _applies(fault: Fault, task: FakeTask | None, now: float) -> bool:
-    """Whether `fault` can be acted out: some need a record, an earlier state of it, or one that runs."""
-    if fault.name not in _OF_RECORDS:
-        return True
-    if task is None:
-        return False
-    index = task.moment(now)
-    if fault.name == "backwards":
-        return index > 0
-    return fault.name != "stuck_progress" or task.life.moments[index].status == "IN_PROGRESS"

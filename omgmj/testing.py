@@ -15,8 +15,7 @@ import asyncio
 import base64
 import functools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,17 +25,15 @@ from aiohttp import web
 from omgmj.errors import TransportError, UsageError
 from omgmj.faults import FAULTS, Fault, FaultShares
 from omgmj.lives import PRESETS, Life, Lives, Moment, check_number
-from omgmj.models import Secret
-from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Request
+from omgmj.memory import InMemoryTransport, act_in_memory, silence
 from omgmj.simulator import EPOCH, Reply, Simulator
-from omgmj.transport import Stream
 
 if TYPE_CHECKING:
     import ssl as tls
 
     from omgmj.session import Session
 
-__all__ = ["EPOCH", "FAULTS", "PRESETS", "FakeService", "Fault", "Life", "Lives", "Moment"]
+__all__ = ["EPOCH", "FAULTS", "PRESETS", "FakeService", "Fault", "InMemoryTransport", "Life", "Lives", "Moment"]
 
 IN_MEMORY = "https://fake.invalid"
 """The base URL of sessions in memory; such a host can never exist."""
@@ -56,6 +53,9 @@ class FakeService:
     - `token`: the token that is accepted; see `tokens`.
     - `faults`: the share of requests that each fault of `FAULTS` befalls, such as `{"html_502": 0.02}`; a `Fault`
       instead of the name gives particulars. `inject` asks for faults one by one.
+    - `foreign_share`: which share of the tasks are others of the account, that nobody watches. They are mixed in as
+      tasks are made, now and later, and do not stand in `task_ids`; see also `add_foreign`.
+    - `list_lag`: the list of tasks shows each as it was so many seconds ago; see `list_lag` below.
     - `latency`: seconds that each answer takes, half before the request is looked at and half after.
     - `epoch`: what its clock shows when it is entered. The times in records and the `Date` header go by it.
 
@@ -74,6 +74,8 @@ class FakeService:
         retry_after: int | None = None,
         token: str = "t",  # noqa: S107 (a make-believe one)
         faults: FaultShares | None = None,
+        foreign_share: float = 0.0,
+        list_lag: float = 0.0,
         latency: float = 0.0,
         epoch: datetime = EPOCH,
     ) -> None:
@@ -85,6 +87,8 @@ class FakeService:
             burst=burst,
             retry_after=retry_after,
             faults=faults,
+            foreign_share=foreign_share,
+            list_lag=list_lag,
             epoch=epoch,
         )
         self.token = token
@@ -126,8 +130,13 @@ class FakeService:
 
     @property
     def task_ids(self) -> list[int]:
-        """The IDs of all tasks, in the order they were made."""
-        return list(self._simulator.tasks)
+        """The IDs of all tasks but foreign ones, in the order they were made."""
+        return [task_id for task_id in self._simulator.tasks if task_id not in self._simulator.foreign]
+
+    @property
+    def foreign_ids(self) -> list[int]:
+        """The IDs of foreign tasks, in the order they were made."""
+        return list(self._simulator.foreign)
 
     @property
     def tokens(self) -> set[str]:
@@ -143,6 +152,11 @@ class FakeService:
     def asked(self) -> Counter[int]:
         """How often each ID was asked for, in requests that were let through and not refused."""
         return self._simulator.asked
+
+    @property
+    def pages(self) -> Counter[int]:
+        """How often each page of the list was asked for, in requests that were let through and not refused."""
+        return self._simulator.pages
 
     @property
     def refused(self) -> list[str]:
@@ -189,6 +203,10 @@ class FakeService:
         """Make `count` tasks now, with drawn lives, `failing` of which fail; return their IDs."""
         return self._simulator.add_tasks(count, now=self.now, failing=failing)
 
+    def add_foreign(self, count: int = 1) -> list[int]:
+        """Make `count` tasks of the account now that nobody watches; return their IDs."""
+        return self._simulator.add_foreign(count, now=self.now)
+
     def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
         """Let a fault befall the next `times` requests, or those for `task_id` only; `times=None`: until `heal`.
 
@@ -196,6 +214,15 @@ class FakeService:
         `backwards` for a task in its first state, waits until it can.
         """
         self._simulator.inject(fault, times=times, task_id=task_id)
+
+    @property
+    def list_lag(self) -> float:
+        """How many seconds the list lags behind: it shows each task as it was then, and none that is younger."""
+        return self._simulator.list_lag
+
+    @list_lag.setter
+    def list_lag(self, seconds: float) -> None:
+        self._simulator.list_lag = seconds
 
     @property
     def down(self) -> bool:
@@ -276,7 +303,7 @@ class FakeService:
 
     async def _exchange_in_memory(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         self._check_open()
-        return await self._exchange(method, path, headers, body, _act_in_memory)
+        return await self._exchange(method, path, headers, body, act_in_memory)
 
     def _image(self, url: str) -> bytes | None:
         self._check_open()
@@ -324,72 +351,11 @@ async def _act_on_the_wire(transport: asyncio.WriteTransport, reply: Reply) -> N
             # A pause, so that the second chunk comes in a segment of its own.
             await asyncio.sleep(0.01)
             transport.write(b"no size\r\n%b\r\n0\r\n\r\n" % reply.body[half:])
-            await _silence()
+            await silence()
         case _:
-            await _silence()
+            await silence()
 
 
 def _head(reply: Reply, framing: str) -> bytes:
     lines = [f"HTTP/1.1 {reply.status} OK", *(f"{name}: {value}" for name, value in reply.headers.items()), framing]
     return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-
-async def _act_in_memory(reply: Reply) -> None:
-    """Do what a transport over the network makes of such a connection: raise, or never end."""
-    if reply.act == "drop_before_headers":
-        raise TransportError("the connection was dropped before an answer")
-    if reply.act in {"drop_after_headers", "cut_short"}:
-        raise TransportError("the connection was closed in the middle of the answer")
-    await _silence()
-
-
-async def _silence() -> None:
-    await asyncio.get_running_loop().create_future()
-
-
-class InMemoryTransport:
-    """A transport that ends in a `FakeService` of the same event loop; `FakeService.transport` makes one."""
-
-    def __init__(
-        self,
-        exchange: Callable[[str, str, Mapping[str, str], bytes], Awaitable[Reply]],
-        image: Callable[[str], bytes | None],
-    ) -> None:
-        self._exchange = exchange
-        self._image = image
-
-    @property
-    def limit(self) -> int | None:
-        """None: it carries any number of requests at once."""
-        return None
-
-    async def send(self, base_url: str, request: Request, token: Secret) -> Answer:  # noqa: ARG002 (one service only)
-        """Send `request` and return the answer, or raise `TransportError` as a connection over the network would."""
-        headers = {
-            "authorization": f"Bearer {token.reveal()}",
-            "content-type": FORM,
-            "accept": "application/json",
-            "content-length": str(len(request.body)),
-        }
-        reply = await self._exchange(request.method, request.path, headers, request.body)
-        kept = {name.lower(): value for name, value in reply.headers.items()}
-        kept["content-length"] = str(len(reply.body))
-        return Answer(reply.status, {name: kept[name] for name in KEPT_HEADERS if name in kept}, reply.body)
-
-    @asynccontextmanager
-    async def stream(self, url: str) -> AsyncIterator[Stream]:
-        """GET the image of one of the service's tasks, as a stream of chunks; any other URL is answered 404."""
-        await asyncio.sleep(0)
-        image = self._image(url)
-        status, kind, body = (404, "text/plain", b"not found") if image is None else (200, "image/png", image)
-        headers = {"content-type": kind, "content-length": str(len(body))}
-        yield Stream(status, headers, _chunks(body))
-
-    async def aclose(self) -> None:
-        """Do nothing: no connection is held."""
-
-
-async def _chunks(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), 32):
-        await asyncio.sleep(0)
-        yield body[start : start + 32]

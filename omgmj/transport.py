@@ -23,6 +23,8 @@ from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Request
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of an answer that are read at most; a page of 20 records is some 60 kB."""
 CHUNK = 64 * 1024
+MOST_URLS = 256
+"""URLs that are kept made; each page of the list has its own."""
 
 Http = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession]
 
@@ -81,6 +83,8 @@ class HttpTransport:
         try:
             url = self._urls.get((base_url, request.path))
             if url is None:
+                if len(self._urls) >= MOST_URLS:
+                    self._urls.clear()
                 url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
             async with client.request(
                 request.method,
@@ -202,7 +206,9 @@ def _ours(error: Exception, token: Secret | None = None) -> OmgmjError:
     if isinstance(error, OmgmjError):
         return error
     kind: type[OmgmjError] = ExchangeTimeout if isinstance(error, TimeoutError) else TransportError
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        text = f"the proxy refused the connection: HTTP {error.status}"
+    elif isinstance(error, aiohttp.ClientResponseError):
         said = _QUOTATION.split(error.message, maxsplit=1)[0].rstrip(": \n")
         text = f"the answer is no HTTP that can be read: {said or type(error).__name__}"
     elif isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):

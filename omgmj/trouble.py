@@ -45,13 +45,25 @@ class Trouble:
         self.meaning: Meaning | None = None
         self.error: OmgmjError | None = None
 
+    def note(self, error: OmgmjError) -> None:
+        """Keep an error that says nothing about the ID, for whoever asks why it takes so long; it ends a run."""
+        self.error = error
+        self.meaning = None
+
     def add(self, error: OmgmjError, meaning: Meaning, now: float) -> None:
         """Take in one more failed look."""
         if meaning is not self.meaning:
             self.meaning, self.same, self.same_since = meaning, 0, now
+        if not self.count:
+            self.since = now
         self.count += 1
         self.same += 1
         self.error = error
+
+    def shift(self, seconds: float) -> None:
+        """Leave so many seconds out of account."""
+        self.since += seconds
+        self.same_since += seconds
 
     def is_hopeless(self, now: float, last_success: float, patience: Patience | None) -> bool:
         """Whether the ID is to be given up.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self
@@ -21,6 +22,8 @@ CHUNK = 1000
 """IDs taken in at one go; the event loop gets its turn in between."""
 MAX_WATCHED = 10_000
 """IDs of an endless source that are watched, or done and not yet fetched, at once."""
+
+KEPT_CONTEXTS = 1000
 
 TaskIds = Iterable[int | str] | Mapping[int, Any] | AsyncIterable[int | str]
 
@@ -46,8 +49,8 @@ class Watch:
         max_watched: int | None = None,
     ) -> None:
         """Check everything that was given, then begin to wait; `Session.watch` makes these."""
-        if on_error is not None and not callable(on_error):
-            raise UsageError("on_error must be a function that takes an error")
+        if on_error is not None and (not callable(on_error) or inspect.iscoroutinefunction(on_error)):
+            raise UsageError("on_error must be a plain function, not an async one, that takes an error")
         if max_watched is not None:
             check_count("max_watched", max_watched)
         endless = isinstance(task_ids, AsyncIterable)
@@ -56,12 +59,14 @@ class Watch:
         self._on_error = on_error
         self._context: dict[int, Any] = {}
         self._errors: list[OmgmjError] = []
+        self._fetched: deque[int] = deque()
         given = () if isinstance(task_ids, AsyncIterable) else self._check(task_ids)
+        source = _iterator(task_ids) if isinstance(task_ids, AsyncIterable) else None
         self._inbox = _Inbox(poller, terms, max_watched or (MAX_WATCHED if endless else None))
         poller.open(self._inbox)
         self._inbox.add(given)
-        if isinstance(task_ids, AsyncIterable):
-            self._inbox.feed_from(task_ids)
+        if source is not None:
+            self._inbox.feed_from(source)
 
     def add(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> None:
         """Wait for these too; an ID that is waited for already is delivered once. `UsageError` after the end."""
@@ -70,12 +75,18 @@ class Watch:
         self._inbox.add(self._check(task_ids))
 
     def discard(self, task_ids: Iterable[int | str]) -> None:
-        """Wait no longer for these; IDs that are not waited for are ignored."""
-        self._inbox.discard([check_task_id(task_id) for task_id in task_ids])
+        """Wait no longer for these, and drop what came of them; IDs that are not waited for are ignored."""
+        gone = {check_task_id(task_id) for task_id in task_ids}
+        self._inbox.discard(gone)
+        for task_id in gone:
+            self._context.pop(task_id, None)
 
-    def context(self, task: Task | int) -> Any:
-        """Return what the mapping of IDs gave for this task; None where it was no mapping."""
-        return self._context.get(task if isinstance(task, int) else task.id)
+    def context(self, task: Task | int | str) -> Any:
+        """Return what the mapping of IDs gave for this task; None where it was no mapping.
+
+        It is kept while the task is waited for, and for the last thousand that came to an end.
+        """
+        return self._context.get(task.id if isinstance(task, Task) else check_task_id(task))
 
     def __aiter__(self) -> Self:
         return self
@@ -86,6 +97,7 @@ class Watch:
         while True:
             if inbox.results:
                 result = inbox.fetch()
+                self._forget_context(result)
                 if isinstance(result, Task):
                     return result
                 if self._on_error is None:
@@ -111,6 +123,8 @@ class Watch:
     async def aclose(self) -> None:
         """End all waits; whoever reads gets the end of the iteration."""
         self._errors.clear()
+        self._inbox.results.clear()
+        self._inbox.fatal = None
         self._inbox.leave()
 
     async def __aenter__(self) -> Self:
@@ -122,6 +136,13 @@ class Watch:
     def __del__(self) -> None:
         if (inbox := getattr(self, "_inbox", None)) is not None:
             leave_from_anywhere(inbox)
+
+    def _forget_context(self, result: Task | OmgmjError) -> None:
+        task_id = _id_of(result)
+        if task_id is not None and task_id in self._context:
+            self._fetched.append(task_id)
+        if len(self._fetched) > KEPT_CONTEXTS and not self._inbox.waits(oldest := self._fetched.popleft()):
+            self._context.pop(oldest, None)
 
     def _check(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> list[int]:
         if isinstance(task_ids, str | bytes) or not isinstance(task_ids, Iterable):
@@ -156,11 +177,11 @@ class _Inbox:
         self._backlog.extend(task_ids)
         self._take_in()
 
-    def feed_from(self, task_ids: AsyncIterable[int | str]) -> None:
-        self._feeder = self.loop.create_task(self._feed(task_ids), name="omgmj feeder")
+    def feed_from(self, source: AsyncIterator[int | str]) -> None:
+        self._feeder = self.loop.create_task(self._feed(source), name="omgmj feeder")
 
-    def discard(self, task_ids: list[int]) -> None:
-        gone = set(task_ids)
+    def discard(self, gone: set[int]) -> None:
+        self.results = deque(result for result in self.results if _id_of(result) not in gone)
         self._backlog = deque(task_id for task_id in self._backlog if task_id not in gone)
         for task_id in gone:
             if self._poller.drop(task_id, self):
@@ -174,6 +195,9 @@ class _Inbox:
         if self._max_watched is not None:
             self._take_in()
         return result
+
+    def waits(self, task_id: int) -> bool:
+        return self._poller.waits(task_id, self)
 
     def finished(self) -> bool:
         return not (self._watching or self._backlog or self.results or self._feeder)
@@ -223,14 +247,12 @@ class _Inbox:
         if self.over or size <= 0:
             return
         chunk = [self._backlog.popleft() for _ in range(size)]
-        expected = self._watching = self._watching + size
         try:
             interest = self._poller.watch(self, chunk, *self._terms)
         except SessionClosed as error:
             self.broke(error)
             return
-        # Those that were waited for already did not join; those that ended at once have been taken off.
-        self._watching -= size - interest.pending - (expected - self._watching)
+        self._watching += interest.joined
         if interest.pending:
             self._interests.add(interest)
         if self._backlog:
@@ -245,15 +267,14 @@ class _Inbox:
         if self._feeder is not None:
             self._feeder.cancel()
 
-    async def _feed(self, task_ids: AsyncIterable[int | str]) -> None:
-        iterator = aiter(task_ids)
+    async def _feed(self, source: AsyncIterator[int | str]) -> None:
         try:
             while not self.over:
                 if self._room() <= len(self._backlog):
                     await self._space.heard()
                     continue
                 try:
-                    task_id = check_task_id(await anext(iterator))
+                    task_id = check_task_id(await anext(source))
                 except UsageError as error:
                     self.results.append(error)
                     self.bell.ring()
@@ -261,6 +282,12 @@ class _Inbox:
                     self.add((task_id,))
         except StopAsyncIteration:
             pass
+        except asyncio.CancelledError:
+            if self.over:
+                raise
+            self.fatal = OmgmjError("the source of task IDs was cancelled")
+            self._feeder = None
+            self.leave()
         except Exception as error:  # noqa: BLE001 (the user's own iterable: its reader gets what it raised)
             self.fatal = error
             self._feeder = None
@@ -268,7 +295,18 @@ class _Inbox:
         finally:
             self._feeder = None
             self.bell.ring()
-            await _close_iterator(iterator)
+            await _close_iterator(source)
+
+
+def _id_of(result: Task | OmgmjError) -> int | None:
+    return result.id if isinstance(result, Task) else result.task_id
+
+
+def _iterator(task_ids: AsyncIterable[int | str]) -> AsyncIterator[int | str]:
+    try:
+        return aiter(task_ids)
+    except TypeError as error:
+        raise UsageError(f"the async iterable of task IDs cannot be iterated: {error}") from None
 
 
 async def _close_iterator(iterator: AsyncIterator[Any]) -> None:

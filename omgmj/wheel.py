@@ -20,11 +20,15 @@ FAR = 2.0**40
 class Wheel:
     """Keys in buckets of one tick each, and a heap of the ticks that have a bucket."""
 
-    __slots__ = ("_buckets", "_ticks")
+    __slots__ = ("_buckets", "_size", "_ticks")
 
     def __init__(self) -> None:
         self._buckets: dict[int, deque[int]] = {}
         self._ticks: list[int] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
 
     def add(self, key: int, due: float) -> float:
         """Put `key` in to come out at `due` or just after it; return that time, rounded up to the tick."""
@@ -34,6 +38,7 @@ class Wheel:
             bucket = self._buckets[tick] = deque()
             heapq.heappush(self._ticks, tick)
         bucket.append(key)
+        self._size += 1
         return tick / TICKS
 
     def next(self) -> tuple[float, int] | None:
@@ -41,11 +46,18 @@ class Wheel:
         ticks = self._ticks
         return (ticks[0] / TICKS, self._buckets[ticks[0]][0]) if ticks else None
 
+    def turn(self, roll: float) -> None:
+        """Choose by `roll`, in [0, 1), which of the keys with the earliest due time comes next."""
+        if self._ticks:
+            bucket = self._buckets[self._ticks[0]]
+            bucket.rotate(-int(roll * len(bucket)))
+
     def take(self) -> int:
         """Take out the key that `next` showed."""
         tick = self._ticks[0]
         bucket = self._buckets[tick]
         key = bucket.popleft()
+        self._size -= 1
         if not bucket:
             del self._buckets[tick]
             heapq.heappop(self._ticks)
@@ -55,3 +67,4 @@ class Wheel:
         """Take out everything."""
         self._buckets.clear()
         self._ticks.clear()
+        self._size = 0

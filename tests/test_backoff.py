@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Retry, check_delay, check_rate, check_seconds
+from omgmj.durations import Durations
 from omgmj.errors import UsageError
 from omgmj.models import Status
 
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
 
 BAD_NUMBERS = [math.nan, math.inf, -math.inf, -1, -0.001, 10**400, True, False, "3", b"3", None, [1], 1j]
 RUNNING = Status.IN_PROGRESS
+
+
+@st.composite
+def some_durations(draw: st.DrawFn) -> Durations | None:
+    """Draw what a session may have learned: nothing, little, or much of anything."""
+    if draw(st.booleans()):
+        return None
+    durations = Durations()
+    for _ in range(draw(st.integers(0, 3))):
+        end = draw(st.floats(0.0, 1e6))
+        late, foretold = draw(st.floats(0.0, 1e4)), draw(st.one_of(st.none(), st.floats(0.0, 1e6)))
+        for _ in range(draw(st.integers(1, 60))):
+            durations.saw_end(None, end / 2, end + late, ended=end, foretold=foretold)
+    return durations
+
+
 some_facts = st.builds(
     Facts,
     task_id=st.just(1),
@@ -34,6 +51,7 @@ some_facts = st.builds(
     progress=st.one_of(st.none(), st.integers(0, 100)),
     changed=st.floats(0.0, 1e9),
     hint=st.none(),
+    durations=some_durations(),
 )
 rolls = st.floats(0.0, 1.0, exclude_max=True)
 
@@ -270,7 +288,7 @@ def test_unknown_word_is_slow(status: str) -> None:
 
 @given(known=some_facts, roll=rolls)
 def test_adaptive_stays_in_bounds(known: Facts, roll: float) -> None:
-    """Whatever is known, rubbish too, the delay lies between `least` and `cap`, less the jitter."""
+    """Whatever is known and was learned, rubbish too, the delay lies between `least` and `cap`, less the jitter."""
     assert 1.4 * 0.9 <= Adaptive()(known, roll) <= 20.0
 
 
@@ -287,27 +305,37 @@ def test_adaptive_jitter_is_small_and_downwards() -> None:
 Life = tuple[float, list[tuple[float, int | None]]]
 
 
-def look(policy: Policy, life: Life, rng: random.Random) -> tuple[int, float]:
-    """Look at one life until its end is seen; return the number of looks and the delay of the last."""
+def look(policy: Policy, life: Life, rng: random.Random, durations: Durations | None = None) -> tuple[int, float]:
+    """Look at one life until its end is seen; return the number of looks and the delay of the last.
+
+    What is seen goes into `durations`, where there are any.
+    """
     end, steps = life
-    now = seen_at = 0.0
+    now = seen_at = last = 0.0
     seen: int | None = -1
     for queries in itertools.count(1):
         if now >= end:
+            if durations is not None:
+                foretold = seen_at * 100 / seen if seen is not None and seen > 0 else None
+                durations.saw_end(None, last, now, ended=end, foretold=foretold)
             return queries, now - end
         progress = next(step for at, step in reversed(steps) if at <= now)
         if progress != seen:
             seen, seen_at = progress, now
-        delay = policy(facts(attempt=queries, age=now, progress=progress, changed=now - seen_at), rng.random())
+        if durations is not None:
+            durations.saw_running(None, last, now)
+        known = facts(attempt=queries, age=now, progress=progress, changed=now - seen_at, durations=durations)
+        delay = policy(known, rng.random())
         assert delay is not None
-        now += delay
+        last, now = now, now + delay
     raise AssertionError
 
 
-def score(policy: Policy, lives: Sequence[Life]) -> tuple[float, float, float]:
+def score(policy: Policy, lives: Sequence[Life], *, learn: bool = False) -> tuple[float, float, float]:
     """Return queries a task, mean delay and 95th percentile of the delay."""
     rng = random.Random(7)
-    looks = [look(policy, life, rng) for life in lives]
+    durations = Durations() if learn else None
+    looks = [look(policy, life, rng, durations) for life in lives]
     delays = sorted(delay for _, delay in looks)
     return sum(queries for queries, _ in looks) / len(looks), sum(delays) / len(looks), delays[len(looks) * 95 // 100]
 
@@ -366,3 +394,130 @@ def test_wrong_progress_costs_at_most_a_cap(steps: list[tuple[float, int | None]
         queries, delay = look(Adaptive(), life, random.Random(3))
         assert delay <= 20.0
         assert queries <= 50
+
+
+# --- what the session has learned ---
+
+
+def learned(*ends: float, **told: Any) -> Durations:
+    """Return durations of a pool without a name, learned from tasks that ended so."""
+    durations = Durations()
+    for end in ends:
+        durations.saw_end(None, 0.0, end + told.get("late", 0.0), ended=end, foretold=told.get("foretold"))
+    return durations
+
+
+def test_nothing_learned_changes_nothing() -> None:
+    """Before enough tasks have ended, and with no durations at all, the policy answers the same."""
+    few = learned(*[3.0] * 10, foretold=100.0)
+    for progress, age in itertools.product((None, 0, 15, 93), (0.0, 10.0, 40.0, 100.0)):
+        known = facts(progress=progress, age=age)
+        assert Adaptive()(known._replace(durations=few), 0.5) == Adaptive()(known, 0.5)
+
+
+def test_learned_looks_are_close_where_tasks_end() -> None:
+    """Without progress a task is looked at closely at the age at which others ended, and seldom before and after."""
+    durations = learned(*[36.0, 38.0, 40.0, 42.0, 44.0] * 20)
+    policy = Adaptive()
+    for progress in (None, 0):
+        delays = [policy(facts(progress=progress, age=age, durations=durations), 0.0) for age in (0.0, 40.0, 400.0)]
+        assert delays[0] == 20.0
+        assert delays[1] < 2.5
+        assert delays[2] > 5.0
+
+
+def test_failures_that_come_at_once_are_looked_for() -> None:
+    """Where all tasks end after three seconds, the first delay is no longer that of a task that cannot be done yet."""
+    assert Adaptive()(facts(durations=learned(*[3.0] * 100)), 0.0) < 5.0
+
+
+def test_progress_that_foretells_nothing_is_not_believed() -> None:
+    """Where tasks end long before what progress foretells, the interval comes from how long tasks ran."""
+    policy = Adaptive()
+    known = facts(progress=15, age=38.0)
+    assert policy(known, 0.0) == 20.0
+    assert policy(known._replace(durations=learned(*[40.0] * 100, foretold=250.0)), 0.0) < 3.0
+    assert policy(known._replace(durations=learned(*[40.0] * 100, foretold=41.0)), 0.0) == 20.0
+
+
+def test_progress_that_has_stopped_is_not_waited_for() -> None:
+    """Long past the foretold end the looks are those of a task without progress, not the closest there are."""
+    known = facts(progress=50, age=300.0, changed=280.0, durations=learned(*[40.0] * 100))
+    assert Adaptive()(known, 0.0) == Adaptive()(known._replace(progress=None), 0.0)
+
+
+def test_late_ends_make_cautious_and_early_ones_bold() -> None:
+    """The margin before a foretold end grows where such ends were seen late, and shrinks where they were seen soon."""
+    known = facts(progress=50, age=10.0)
+    delays = [
+        Adaptive()(known._replace(durations=learned(*[40.0] * 100, foretold=40.0, late=late)), 0.0)
+        for late in (0.0, 1.0, 2.0, 3.0)
+    ]
+    assert delays[0] == pytest.approx(0.6 * 10 - 0.04 * 0.7 * 20)
+    assert delays == sorted(set(delays), reverse=True)
+    assert delays[-1] == pytest.approx(0.6 * 10 - 0.04 * 4 * 20)
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_learning_asks_under_a_third_and_sees_the_end_as_soon(median: float, tail: float) -> None:
+    """With progress, learning included, 0.3 of a fixed two seconds' queries, and ends are seen as soon."""
+    lives = draw(median, tail)
+    queries, mean, late = score(Adaptive(), lives, learn=True)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.3 * fixed
+    assert mean <= 1.0
+    assert late <= 1.3 * fixed_late
+
+
+@pytest.mark.parametrize("shown", [None, 0])
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_learning_pays_without_progress(median: float, tail: float, shown: int | None) -> None:
+    """With no progress reported, or 0 to the end, a quarter of the queries is spared, and ends are seen as soon."""
+    lives: list[Life] = [(end, [(0.0, shown)]) for end, _ in draw(median, tail)]
+    queries, mean, late = score(Adaptive(), lives, learn=True)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.75 * fixed
+    assert mean <= 1.1
+    assert late <= 1.3 * fixed_late
+
+
+def odd(shape: str, end: float, rng: random.Random) -> Life:
+    """Return a life with progress, or an end, that misleads."""
+    even: list[tuple[float, int | None]] = [(0.0, 0), *((end * step / 100, step) for step in (15, 31, 46, 62, 78, 93))]
+    noisy = sorted(min(0.99, max(0.01, step / 100 + rng.gauss(0, 0.08))) * end for step in (15, 31, 46, 62, 78, 93))
+    jump = end * rng.uniform(0.4, 0.6)
+    lives: dict[str, Life] = {
+        "sticks": (end, [(at / 2, step) for at, step in even[: rng.randrange(2, 7)]]),
+        "noisy": (end, [(0.0, 0), *zip(noisy, (15, 31, 46, 62, 78, 93), strict=True)]),
+        "two jumps": (end, [(0.0, 0), (jump, 50), (end * 0.9, 93)]),
+        "far too late": (end, [(0.0, 0), (end * 0.5, 15), (end * 0.8, 31), (end * 0.95, 62)]),
+        "far too early": (end, [(0.0, 0), (end * 0.1, 31), (end * 0.2, 62), (end * 0.3, 93)]),
+        "one in five fails early": (rng.uniform(1.0, end) if rng.random() < 0.2 else end, even),
+    }
+    return lives[shape]
+
+
+@pytest.mark.parametrize(
+    "shape", ["sticks", "noisy", "two jumps", "far too late", "far too early", "one in five fails early"]
+)
+def test_learning_is_robust_where_progress_misleads(shape: str) -> None:
+    """Fewer queries than a fixed two seconds, and ends seen about as soon, whatever is wrong with progress."""
+    rng = random.Random(5)
+    lives = [odd(shape, end, rng) for end, _ in draw(40.0, 0.0)]
+    queries, mean, late = score(Adaptive(), lives, learn=True)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.85 * fixed
+    assert mean <= 1.25
+    assert late <= 2.1 * fixed_late
+
+
+@pytest.mark.parametrize("reports", [True, False])
+@pytest.mark.parametrize(("before", "after"), [(30.0, 90.0), (90.0, 30.0), (30.0, 4.0)])
+def test_learning_follows_a_shift(before: float, after: float, reports: bool) -> None:
+    """When tasks suddenly run three times as long, or all fail at once, the policy soon does as well as ever."""
+    lives = [*draw(before, 0.0, reports=reports, count=300), *draw(after, 0.0, reports=reports)]
+    durations, rng = Durations(), random.Random(7)
+    looks = [look(Adaptive(), life, rng, durations) for life in lives][600:]
+    fixed, _, _ = score(Fixed(2.0), lives[600:])
+    assert sum(queries for queries, _ in looks) / len(looks) < 0.85 * fixed
+    assert sum(delay for _, delay in looks) / len(looks) <= 1.2

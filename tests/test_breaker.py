@@ -109,3 +109,28 @@ def test_each_outage_begins_with_short_delays() -> None:
     for _ in range(8):
         breaker.saw_failure(100.0, 0.0)
     assert breaker.next_at == 101.0
+
+
+def test_what_is_the_tasks_own_fault_does_not_count() -> None:
+    """Failures that do not speak against the service open nothing, however many, and reset nothing either."""
+    breaker = Breaker()
+    for _ in range(7):
+        assert not breaker.saw_failure(1.0, 0.0)
+        assert not any(breaker.saw_failure(1.0, 0.0, blames=False) for _ in range(20))
+    assert not breaker.is_open
+    assert breaker.saw_failure(1.0, 0.0)
+
+
+def test_a_probe_that_fails_by_its_own_fault_is_followed_by_another_soon() -> None:
+    """A probe that proves nothing neither lengthens the delays nor takes the place of one that would, for long."""
+    breaker = opened()
+    for now in (1.0, 3.0, 7.0):
+        breaker.probing()
+        breaker.saw_failure(now, 0.0, probe=True)
+    assert breaker.next_at == 15.0
+    breaker.probing()
+    assert not breaker.saw_failure(15.0, 0.0, probe=True, blames=False)
+    assert breaker.next_at == 16.0
+    breaker.probing()
+    assert not breaker.saw_failure(16.0, 0.0, probe=True)
+    assert breaker.next_at == 32.0

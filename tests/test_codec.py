@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omgmj import codec
-from omgmj.codec import converter, dump_record, loads, read_task
+from omgmj.codec import converter, dump_record, dumps, loads, read_task
 from omgmj.errors import DecodeError
 from omgmj.models import Action, Status, Task
 
@@ -137,6 +137,8 @@ def test_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
     twin = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(twin)
     assert twin._quick_loads is json.loads
+    assert twin._quick_dumps is twin._plain_dumps
+    assert json.loads(twin.dumps(RECORD)) == RECORD
     assert twin.loads(SAMPLE) == loads(SAMPLE)
 
 
@@ -301,6 +303,26 @@ def test_dump_is_json() -> None:
     source = b'{"status": "SUCCESS", "a": [NaN, -Infinity, 1e999, 1.5]}'
     line = dump_record(read_task(loads(source), asked=5, source=source))
     assert json.loads(line, parse_constant=pytest.fail)["a"] == [None, None, None, 1.5]
+
+
+@pytest.mark.parametrize("quick", [orjson.dumps, codec._plain_dumps], ids=["orjson", "json"])
+@pytest.mark.parametrize("value", [RECORD, "cut \ud83d", 2**70, [], {"a": [None, True, 1.5, "é"]}])
+def test_what_was_read_is_written_again(quick: Any, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What JSON gave is written as the same JSON, lone surrogates and long numbers too, with orjson and without."""
+    monkeypatch.setattr(codec, "_quick_dumps", quick)
+    assert json.loads(dumps(value)) == value
+
+
+def test_what_is_nested_too_deeply_to_be_written() -> None:
+    """Nesting beyond what json writes is a DecodeError that names the place given."""
+    value: list[Any] = []
+    for _ in range(200_000):
+        value = [value]
+    with pytest.raises(DecodeError, match="cannot be written") as caught:
+        dumps(value, path="$.data.tasks[0]")
+    assert caught.value.field == "$.data.tasks[0]"
+    while value:
+        value = value.pop()
 
 
 texts = st.none() | st.text(st.characters(exclude_categories=()), max_size=20)

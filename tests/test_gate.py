@@ -34,7 +34,7 @@ class Looks:
         if self.wanted <= now:
             self.wanted = math.inf
 
-    def due(self) -> tuple[float, float]:
+    def due(self, now: float) -> tuple[float, float]:
         return min(self.waiting[FIRST], default=math.inf), min(self.waiting[POLL], default=math.inf)
 
     def wake_at(self) -> float:

@@ -6,7 +6,7 @@ import copy
 import gc
 import math
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
@@ -16,11 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from omgmj.agenda import PUSH_SPACING
 from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
+from omgmj.breaker import Breaker
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, RateLimited, ServiceError, TaskNotFound, UsageError
-from omgmj.models import STATUS_ORDER, Status, Task
-from omgmj.planner import MIN_DELAY, Ended, Planner, Seen, Why
+from omgmj.models import STATUS_ORDER, Action, Status, Task
+from omgmj.planner import LAG, MIN_DELAY, NO_IMAGE, Ended, Planner, Seen, Why
 from omgmj.protocol import Meaning
-from omgmj.roster import Interest
+from omgmj.roster import IN_FLIGHT, PUSHED, SINGLE, Interest, Roster
+from omgmj.sweeps import HOLD, SIZE, STRIKES, Sweep, Sweeps
 from omgmj.wheel import TICKS
 
 NEVER = math.inf
@@ -30,14 +32,32 @@ RETRY = Retry(jitter=0.0)
 
 
 def record(
-    task_id: int, status: str = "IN_PROGRESS", progress: int | None = None, *, finished: bool = False, nonce: int = 0
+    task_id: int,
+    status: str = "IN_PROGRESS",
+    progress: int | None = None,
+    *,
+    finished: bool = False,
+    started: bool = False,
+    whole: bool = False,
+    kind: str | None = None,
+    nonce: int = 0,
 ) -> Task:
-    """Return a task's record; its source tells status and progress, for the model to read."""
+    """Return a task's record; its source tells status and progress, for the model to read. `whole`: with its image."""
     known: Status | str = Status(status) if status in STATUS_ORDER else status
     shown = -1 if progress is None else progress
     source = f"{task_id} {STATUS_ORDER.get(status, -1)} {shown} {nonce}".encode()
     done = DONE if finished or status == "SUCCESS" else None
-    return Task(task_id, known, progress=progress, finished_at=done, source=source)
+    return Task(
+        task_id,
+        known,
+        kind=kind,
+        progress=progress,
+        started_at=DONE - timedelta(seconds=40) if started else None,
+        finished_at=done,
+        image_url="https://images.example/1.png" if whole else None,
+        actions=(Action("U1", label="U1"),) if whole else (),
+        source=source,
+    )
 
 
 class Sink:
@@ -77,9 +97,38 @@ class Wanted:
 
     def __init__(self, *, fresh: bool) -> None:
         self.fresh = fresh  # a first look is to come, or the one of a wait that wants one look only
+        self.single = False  # a page did not show it, or not all of it
         self.seen = View()
         self.pushed_at: float | None = None  # a push that no look has followed yet
-        self.last_push_due = -NEVER
+        self.last_push_look = -NEVER
+        self.polled_from = NEVER  # since when its poll could have gone, had it not been held
+
+
+class Willing(Sweeps):
+    """A list that is as its driver says: it pays for all that is due soon, or for nothing."""
+
+    def __init__(self, roster: Roster) -> None:
+        super().__init__(roster)
+        self.roster = roster
+        self.pays = self.is_holding = False
+        self.strikes = 0
+
+    def holds(self, task_id: int, now: float) -> bool:
+        return self.is_holding
+
+    def plan(self, task_id: int, now: float) -> Sweep | None:
+        roster = self.roster
+        if not self.pays:
+            return None
+        others = (
+            one
+            for one, row in roster.rows.items()
+            if roster.due[row] <= now + HOLD and not roster.flags[row] & (IN_FLIGHT | PUSHED | SINGLE)
+        )
+        return Sweep(1, (task_id, *others), deeper=False)
+
+    def strike(self, now: float, *, times: int = 1) -> None:
+        self.strikes += times
 
 
 IDS = st.integers(1, 3)
@@ -99,13 +148,21 @@ ERRORS: dict[Meaning, OmgmjError] = {
 }
 
 
+def waits(planner: Planner, task_id: int, sink: object) -> bool:
+    """Whether a sink waits for the ID."""
+    row = planner._roster.rows.get(task_id)
+    return row is not None and any(one.sink is sink for one in planner._roster.waiting(row))
+
+
 class PlannerMachine(RuleBasedStateMachine):
     """A model beside the planner: who waits for what, what is out, what each has seen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.planner = Planner(RETRY)
+        self.list = self.planner.sweeps = Willing(self.planner._roster)
         self.now = 0.0
+        self.down_since: float | None = None
         self.waiters: dict[int, dict[Interest, View]] = {}
         self.wanted: dict[int, Wanted] = {}
         self.out: dict[int, Flight] = {}
@@ -158,11 +215,12 @@ class PlannerMachine(RuleBasedStateMachine):
             seen = View(*map(int, last.split()[1:3])) if last else View()
             self.waiters.setdefault(task_id, {})[one] = seen
             wanted = self.wanted.setdefault(task_id, Wanted(fresh=task_id not in self.out))
-            wanted.fresh = wanted.fresh or (one.once and task_id not in self.out)
+            if one.once and task_id not in self.out:
+                wanted.fresh, wanted.single = True, False
         if joined:
             self.interests.append(one)
         self.end(self.planner.watch(one, self.now, roll))
-        assert all(self.planner.waits(task_id, sink) for task_id in joined if one in self.waiters.get(task_id, ()))
+        assert all(waits(self.planner, task_id, sink) for task_id in joined if one in self.waiters.get(task_id, ()))
 
     @precondition(lambda self: self.interests)
     @rule(data=st.data())
@@ -179,7 +237,7 @@ class PlannerMachine(RuleBasedStateMachine):
         assert self.planner.drop(task_id, sink) is bool(mine)
         for one in mine:
             self.part(task_id, one)
-        assert not self.planner.waits(task_id, sink)
+        assert not waits(self.planner, task_id, sink)
 
     @rule(task_id=IDS)
     def push(self, task_id: int) -> None:
@@ -187,29 +245,57 @@ class PlannerMachine(RuleBasedStateMachine):
         if task_id in self.wanted:
             self.wanted[task_id].pushed_at = self.now
 
-    @rule(most=st.integers(1, 4))
-    def take(self, most: int) -> None:
+    @rule(pays=st.booleans(), is_holding=st.booleans())
+    def the_list_is(self, pays: bool, is_holding: bool) -> None:
+        self.list.pays, self.list.is_holding = pays, is_holding
+
+    @rule(most=st.integers(1, 4), roll=ROLLS)
+    def take(self, most: int, roll: float) -> None:
         for _ in range(most):
-            fresh, poll = self.planner.agenda.due_fresh(), self.planner.agenda.due_poll()
+            fresh, poll = self.planner.agenda.due_fresh(), self.due_poll()
             if min(fresh, poll) > self.now:
                 return
-            self.take_one(fresh=fresh <= self.now)
+            self.take_one(fresh=fresh <= self.now, roll=roll)
 
-    def take_one(self, *, fresh: bool) -> None:
-        head = self.planner.agenda.due_fresh() if fresh else self.planner.agenda.due_poll()
-        task_id, due = self.planner.agenda.take(fresh=fresh)
+    def due_poll(self) -> float:
+        """Ask when the next poll is due: it may be held for its page, once, and then goes whatever comes."""
+        before = {task_id: due for task_id, due in self.dues().items() if due <= self.now}
+        head = self.planner.due_poll(self.now)
+        after = self.dues()
+        for task_id, due in before.items():
+            wanted = self.wanted[task_id]
+            wanted.polled_from = min(wanted.polled_from, due)
+            assert due <= after[task_id] <= wanted.polled_from + HOLD + TICK
+            assert after[task_id] == due or not (wanted.single or wanted.pushed_at is not None)
+        return head
+
+    def take_one(self, *, fresh: bool, roll: float) -> tuple[int, ...]:
+        """Take what is due; return the IDs that are looked at in one."""
+        head = self.planner.agenda.due_fresh() if fresh else self.due_poll()
+        probe = None if self.down_since is None else roll
+        look, due = self.planner.take(self.now, fresh=fresh, probe=probe)
+        task_ids = look.task_ids if isinstance(look, Sweep) else (look,)
         assert due == head
-        assert task_id not in self.out  # invariant 2
-        assert task_id in self.waiters  # no look starts for an ID that nobody waits for
-        wanted = self.wanted[task_id]
-        if fresh and not wanted.fresh:
-            # Invariant 3: a look for a push has a push, and such looks are a second apart.
-            assert wanted.pushed_at is not None
-            assert due >= wanted.last_push_due + PUSH_SPACING
-        if wanted.pushed_at is not None:
-            wanted.last_push_due = due
-        wanted.fresh, wanted.pushed_at = False, None
-        self.out[task_id] = Flight(self.planner.last(task_id))
+        assert len(set(task_ids)) == len(task_ids)
+        for task_id in task_ids:
+            assert task_id not in self.out  # invariant 2
+            assert task_id in self.waiters  # no look starts for an ID that nobody waits for
+            wanted = self.wanted[task_id]
+            if isinstance(look, Sweep):
+                # A page may lag behind: who was pushed, or was not shown by one, is asked for singly.
+                assert probe is None
+                assert not wanted.single
+                assert wanted.pushed_at is None
+            elif fresh and not wanted.fresh:
+                # Invariant 3: a look for a push has a push, and such looks are a second apart.
+                assert wanted.pushed_at is not None
+                assert min(due, self.now) >= wanted.last_push_look + PUSH_SPACING
+            if wanted.pushed_at is not None:
+                wanted.last_push_look = self.now
+            wanted.fresh = wanted.single = False
+            wanted.pushed_at, wanted.polled_from = None, NEVER
+            self.out[task_id] = Flight(self.planner.last(task_id))
+        return task_ids
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), status=STATUSES, progress=PROGRESS, finished=st.booleans(), roll=ROLLS, age=AGES, hint=HINTS)
@@ -224,15 +310,75 @@ class PlannerMachine(RuleBasedStateMachine):
         hint: float | None,
     ) -> None:
         task_id = self.land(data)
+        self.answering()
         self.nonce += 1
-        task = record(task_id, status, progress, finished=finished, nonce=self.nonce)
+        task = record(task_id, status, progress, finished=finished, started=age is not None, nonce=self.nonce)
         self.see(task, self.planner.saw(task, self.now, roll, age=age, hint=hint, look=True))
 
     @rule(task_id=IDS, status=STATUSES, progress=PROGRESS, roll=ROLLS, age=AGES)
     def feed(self, task_id: int, status: str, progress: int | None, roll: float, age: float | None) -> None:
+        self.answering()
         self.nonce += 1
-        task = record(task_id, status, progress, nonce=self.nonce)
+        task = record(task_id, status, progress, started=age is not None, nonce=self.nonce)
         self.see(task, self.planner.saw(task, self.now, roll, age=age, look=False))
+
+    @rule(
+        task_id=IDS,
+        status=STATUSES,
+        progress=PROGRESS,
+        whole=st.booleans(),
+        kind=st.sampled_from([None, NO_IMAGE]),
+        roll=ROLLS,
+        age=AGES,
+        ended_ago=AGES,
+    )
+    def page(
+        self,
+        task_id: int,
+        status: str,
+        progress: int | None,
+        whole: bool,
+        kind: str | None,
+        roll: float,
+        age: float | None,
+        ended_ago: float | None,
+    ) -> None:
+        """Show an ID on a page of the list: for the look that is out, or where that is none by the way."""
+        self.answering()
+        self.nonce += 1
+        look = self.out.pop(task_id, None) is not None
+        task = record(task_id, status, progress, started=age is not None, whole=whole, kind=kind, nonce=self.nonce)
+        dues = dict(self.dues())
+        seen = self.planner.saw_listed(task, self.now, roll, age=age, ended_ago=ended_ago, look=look)
+        if seen is not None:
+            assert task_id in self.waiters
+            assert not task.succeeded or whole or kind == NO_IMAGE
+            self.see(task, seen)
+        elif task_id in self.waiters and task.is_terminal:
+            # It wants to be confirmed, at once, and by nothing but a look of its own.
+            assert task.succeeded
+            assert not whole
+            assert self.dues()[task_id] <= min(self.now, dues.get(task_id, NEVER)) + TICK
+            self.wanted[task_id].single = self.wanted[task_id].single or not self.wanted[task_id].fresh
+        elif look:
+            assert task_id not in self.waiters
+        else:
+            assert self.dues() == dues
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), absent=st.booleans())
+    def missed(self, data: st.DataObject, absent: bool) -> None:
+        task_id = self.land(data)
+        self.planner.missed(task_id, self.now, absent=absent)
+        self.landed(task_id)
+        if task_id in self.wanted:
+            assert self.dues()[task_id] <= self.now + TICK
+            self.wanted[task_id].single = True
+
+    def dues(self) -> dict[int, float]:
+        """Return when each ID is due that is not in flight."""
+        roster = self.planner._roster
+        return {i: roster.due[row] for i, row in roster.rows.items() if not roster.flags[row] & IN_FLIGHT}
 
     @precondition(lambda self: any(flight.last is not None for flight in self.out.values()))
     @rule(data=st.data(), roll=ROLLS, hint=HINTS)
@@ -240,6 +386,7 @@ class PlannerMachine(RuleBasedStateMachine):
         known = sorted(task_id for task_id, flight in self.out.items() if flight.last is not None)
         task_id = data.draw(st.sampled_from(known))
         del self.out[task_id]
+        self.answering()
         self.end(self.planner.unchanged(task_id, self.now, roll, hint=hint))
         self.landed(task_id)
 
@@ -247,9 +394,12 @@ class PlannerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), meaning=st.sampled_from(list(ERRORS)), outage=st.booleans(), roll=ROLLS)
     def fail(self, data: st.DataObject, meaning: Meaning, outage: bool, roll: float) -> None:
         task_id = self.land(data)
-        outage = outage and meaning is Meaning.TRANSIENT
-        if outage:
-            self.planner.forgive()
+        if meaning is not Meaning.TRANSIENT:
+            outage = False
+            self.answering()
+        elif outage := outage or self.down_since is not None:
+            self.down_since = self.now if self.down_since is None else self.down_since
+        self.planner.blames(task_id)
         self.end(self.planner.failed(task_id, ERRORS[meaning], meaning, self.now, roll, outage=outage))
         if outage:
             assert not any(one.once for ones in self.waiters.values() for one in ones)
@@ -265,9 +415,11 @@ class PlannerMachine(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         over = [one for one in self.interests if one.deadline <= self.now]
-        ended = self.planner.expire(self.now)
-        assert all(one.interest in over and one.why is Why.TIMEOUT for one in ended)
-        self.end(ended, expired=True)
+        while self.planner.next_deadline() <= self.now:
+            ended = self.planner.expire(self.now)
+            assert all(one.interest in over and one.why is Why.TIMEOUT for one in ended)
+            assert len({one.interest for one in ended}) <= 1
+            self.end(ended, expired=True)
         assert not any(one in ones for one in over for ones in self.waiters.values())
         assert self.planner.next_deadline() > self.now
 
@@ -285,14 +437,16 @@ class PlannerMachine(RuleBasedStateMachine):
     def look(self, status: str, progress: int | None, roll: float, age: float | None) -> None:
         """Make the look that is due next, at its time: what a wait is made of for the most part."""
         self.skip_to_what_is_due()
-        if min(self.planner.agenda.due_fresh(), self.planner.agenda.due_poll()) > self.now:
+        fresh = self.planner.agenda.due_fresh()
+        if min(fresh, self.due_poll()) > self.now:
             return
-        self.take_one(fresh=self.planner.agenda.due_fresh() <= self.now)
-        task_id = next(reversed(self.out))
-        del self.out[task_id]
-        self.nonce += 1
-        task = record(task_id, status, progress, nonce=self.nonce)
-        self.see(task, self.planner.saw(task, self.now, roll, age=age, look=True))
+        task_ids = self.take_one(fresh=fresh <= self.now, roll=roll)
+        self.answering()
+        for task_id in task_ids:
+            del self.out[task_id]
+            self.nonce += 1
+            task = record(task_id, status, progress, started=age is not None, nonce=self.nonce)
+            self.see(task, self.planner.saw(task, self.now, roll, age=age, look=True))
 
     @rule(sure=st.integers(0, 5))
     def clear(self, sure: int) -> None:
@@ -310,10 +464,18 @@ class PlannerMachine(RuleBasedStateMachine):
         del self.out[task_id]
         return task_id
 
+    def answering(self) -> None:
+        """End an outage, if there is one."""
+        if self.down_since is not None:
+            self.planner.outage_over(self.now - self.down_since)
+        self.down_since = None
+
     def landed(self, task_id: int) -> None:
         """After an answer the policy decides: what looks come in the fresh class are for pushes."""
         if task_id in self.wanted:
-            self.wanted[task_id].fresh = False
+            wanted = self.wanted[task_id]
+            wanted.fresh = wanted.single = False
+            wanted.polled_from = NEVER
 
     def part(self, task_id: int, one: Interest) -> None:
         del self.waiters[task_id][one]
@@ -365,7 +527,7 @@ class PlannerMachine(RuleBasedStateMachine):
         twin = copy.deepcopy(self.planner)
         reached: dict[int, float] = {}
         while (due := min(twin.agenda.due_fresh(), twin.agenda.due_poll())) < NEVER:
-            task_id, when = twin.agenda.take(fresh=twin.agenda.due_fresh() == due)
+            task_id, when, _ = twin.agenda.take(self.now, fresh=twin.agenda.due_fresh() == due)
             assert task_id not in reached
             assert when == due
             reached[task_id] = when
@@ -415,6 +577,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.planner = Planner(RETRY)
+        self.willing = self.planner.sweeps = Willing(self.planner._roster)
         self.now = 0.0
 
     def watch(
@@ -448,10 +611,10 @@ class Bench:
         return min(self.planner.agenda.due_fresh(), self.planner.agenda.due_poll())
 
     def look(self) -> int:
-        """Go to when the next look is due, and take it."""
+        """Go to when the next look is due, and take it: by itself, without the list."""
         due = self.due
         self.now = max(self.now, due)
-        return self.planner.agenda.take(fresh=self.planner.agenda.due_fresh() == due)[0]
+        return self.planner.agenda.take(self.now, fresh=self.planner.agenda.due_fresh() == due)[0]
 
     def saw(self, task: Task, *, look: bool = True, age: float | None = None, hint: float | None = None) -> Seen:
         """Take in a record now."""
@@ -464,6 +627,10 @@ class Bench:
     def found_at_home(self, status: str, progress: int | None = None) -> Seen:
         """Bring the look at ID 1 home that is out."""
         return self.saw(record(1, status, progress))
+
+    def listed(self, task: Task, *, look: bool, ended_ago: float | None = None) -> Seen | None:
+        """Take in a record that a page shows now."""
+        return self.planner.saw_listed(task, self.now, 0.0, age=None, ended_ago=ended_ago, look=look)
 
     def fail(self, error: OmgmjError, meaning: Meaning, *, outage: bool = False) -> list[Ended]:
         """Make the next look, which fails."""
@@ -570,13 +737,15 @@ def test_a_timeout_of_zero_is_one_look() -> None:
     assert (ended.why, ended.error) == (Why.TIMEOUT, MISSING)
 
 
-def test_a_429_is_no_look_for_a_wait_of_one_look() -> None:
-    """A look that the service only puts off has not been made yet: the wait of one look goes on."""
+def test_a_429_is_a_look_too_for_a_wait_of_one_look() -> None:
+    """A wait of one look does not outlast a pace that is too high: a look that is put off ends it, others go on."""
     bench = Bench()
-    bench.watch(1, timeout=0)
-    assert bench.fail(RateLimited("slowly"), Meaning.PACED) == []
+    steady, quick = bench.watch(1), bench.watch(1, timeout=0)
+    error = RateLimited("slowly")
+    (ended,) = bench.fail(error, Meaning.PACED)
+    assert (ended.interest, ended.why, ended.error) == (quick, Why.TIMEOUT, error)
     assert bench.due == bench.now
-    assert whys(bench.found("IN_PROGRESS").ended) == [Why.TIMEOUT]
+    assert bench.found("IN_PROGRESS").waiting == (steady,)
 
 
 def test_a_wait_of_one_look_does_not_wait_for_the_schedule_of_another() -> None:
@@ -605,18 +774,32 @@ def test_a_live_job_is_not_stalled() -> None:
 
 
 def test_an_outage_is_no_stall() -> None:
-    """`stall` counts between successful looks only, so that an hour without answers does not end a wait."""
+    """An hour in which nobody succeeds counts for no stall, be it of an ID that was probed or of one that was not."""
     bench = Bench()
-    bench.watch(1, policy=Fixed(10.0), stall=60.0)
+    probed, other = (bench.watch(i, policy=Fixed(10.0), stall=60.0) for i in (1, 2))
+    while bench.due < 20:
+        bench.found("IN_PROGRESS", 15)
+    bench.fail(BLIP, Meaning.TRANSIENT, outage=True)
+    down_since, bench.now = bench.now, bench.now + 3600
+    bench.fail(BLIP, Meaning.TRANSIENT, outage=True)
+    bench.now += 10
+    bench.planner.outage_over(bench.now - down_since)
+    ends: dict[Interest, float] = {}
+    while bench.planner.watched:
+        ends.update({ended.interest: bench.now for ended in bench.found("IN_PROGRESS", 15).ended})
+    assert set(ends) == {probed, other}
+    assert all(3670 <= at < 3690 for at in ends.values())
+
+
+def test_a_failed_look_now_and_then_keeps_no_stall_from_coming() -> None:
+    """What fails while others succeed interrupts no stall: every second look may fail, and it ends as soon."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(9.0), stall=60.0)
     bench.found("IN_PROGRESS", 15)
-    bench.found("IN_PROGRESS", 15)
-    bench.fail(BLIP, Meaning.TRANSIENT)
-    bench.now += 3600
-    assert not bench.found("IN_PROGRESS", 15).ended
-    while not (seen := bench.found("IN_PROGRESS", 15)).ended:
-        pass
-    assert 3660 < bench.now < 3700
-    assert whys(seen.ended) == [Why.STALLED]
+    while not (ended := bench.found("IN_PROGRESS", 15).ended):
+        bench.fail(BLIP, Meaning.TRANSIENT)
+    assert whys(ended) == [Why.STALLED]
+    assert 60 <= bench.now < 71
 
 
 def test_who_comes_late_to_a_quiet_task_gets_the_whole_stall() -> None:
@@ -680,7 +863,7 @@ def test_the_policy_hears_what_is_known() -> None:
     bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=15, source=b"b"), age=1.5, hint=9.0)
     bench.look()
     bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=0, source=b"c"))
-    assert heard == [
+    assert [facts._replace(durations=None) for facts in heard] == [
         Facts(1, 1, 1.0, "FAST", "IMAGINE", Status.SUBMITTED, None, 0.0, None),
         Facts(1, 2, 1.5, "FAST", "IMAGINE", Status.IN_PROGRESS, 15, 0.0, 9.0),
         Facts(1, 3, 5.5, "FAST", "IMAGINE", Status.IN_PROGRESS, 15, 4.0, None),
@@ -745,8 +928,8 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
     bench.watch(*range(1, 6))
     for _ in range(8):
         assert bench.fail(BLIP, Meaning.TRANSIENT) == []
-    bench.planner.forgive()
-    assert not bench.planner._trouble
+    down_since = bench.now
+    counts = {task_id: trouble.count for task_id, trouble in bench.planner._trouble.items()}
     for _ in range(200):
         before = bench.now
         assert bench.fail(BLIP, Meaning.TRANSIENT, outage=True) == []
@@ -754,6 +937,8 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
         bench.now += 30
     assert bench.now > 6000
     assert bench.planner.watched == 5
+    bench.planner.outage_over(bench.now - down_since)
+    assert {task_id: trouble.count for task_id, trouble in bench.planner._trouble.items()} == counts
     assert bench.found("SUCCESS").moved
     for _ in range(4):
         # The service is back, and these fail once more: their failures in the outage do not add up with it.
@@ -763,14 +948,82 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
     assert bench.planner.watched == 0
 
 
-def test_forgiving_an_outage_forgives_no_refusal() -> None:
-    """What the service said about one ID stands, though other IDs failed for no fault of theirs."""
+def test_a_wait_in_an_outage_tells_of_the_outage() -> None:
+    """Failures that are not counted are still what a wait tells of when its time is over."""
+    bench = Bench()
+    bench.watch(1, timeout=9.0)
+    bench.fail(RateLimited("slowly"), Meaning.PACED)
+    bench.fail(BLIP, Meaning.TRANSIENT, outage=True)
+    (ended,) = bench.planner.expire(9.0)
+    assert (ended.why, ended.error) == (Why.TIMEOUT, BLIP)
+
+
+def drive(bench: Bench, breaker: Breaker, good: set[int], until: float) -> None:
+    """Make the looks up to a time: the good ones succeed, the others fail, and each takes a moment."""
+    while bench.due < until and not breaker.is_open:
+        task_id = bench.look()
+        bench.now += 0.01
+        if task_id in good:
+            breaker.saw_success()
+            bench.saw(record(task_id))
+        else:
+            breaker.saw_failure(bench.now, 0.0, blames=bench.planner.blames(task_id))
+            assert bench.planner.failed(task_id, BLIP, Meaning.TRANSIENT, bench.now, 0.0) == []
+
+
+def test_bad_ids_do_not_open_the_breaker_while_others_succeed() -> None:
+    """Seven IDs that always fail, many times between two looks of the good one, are no outage; all together are one."""
+    bench, breaker = Bench(), Breaker()
+    bench.watch(*range(1, 8))
+    bench.watch(100, policy=Fixed(60.0))
+    drive(bench, breaker, {100}, until=300.0)
+    assert not breaker.is_open
+    assert all(trouble.count > 8 for trouble in bench.planner._trouble.values())
+    drive(bench, breaker, set(), until=600.0)
+    assert breaker.is_open
+
+
+def test_a_failed_look_speaks_against_the_service_until_somebody_succeeds() -> None:
+    """The first failure of an ID may be the service's; once another ID has succeeded since, it is its own."""
     bench = Bench()
     bench.watch(1, 2)
-    bench.fail(MISSING, Meaning.TASK)
+    assert bench.planner.blames(1)
+    assert bench.look() == 1
+    assert bench.planner.failed(1, RateLimited("slowly"), Meaning.PACED, 0.0, 0.0) == []
+    assert bench.planner.blames(1)
+    bench.look()
+    bench.saw(record(2))
+    assert bench.planner.blames(1)
+    bench.now = 1.0
     bench.fail(BLIP, Meaning.TRANSIENT)
-    bench.planner.forgive()
-    assert set(bench.planner._trouble) == {1}
+    assert bench.planner.blames(1)
+    bench.now = 1.5
+    bench.saw(record(2), look=False)
+    assert not bench.planner.blames(1)
+
+
+def test_chance_chooses_the_probe() -> None:
+    """In an outage any of those that are equally overdue may be the probe, alone, and the others stay due."""
+    for fresh in (True, False):
+        bench = Bench()
+        bench.willing.pays = True
+        ids = set(range(1, 11))
+        bench.watch(*ids)
+        if not fresh:
+            for _ in ids:
+                bench.found("IN_PROGRESS")
+            bench.now = bench.due
+        chosen = []
+        for step in range(10):
+            twin = copy.deepcopy(bench.planner)
+            task_id, due = twin.take(bench.now, fresh=fresh, probe=step / 10)
+            chosen.append(task_id)
+            others = set()
+            while (twin.agenda.due_fresh() if fresh else twin.agenda.due_poll()) < NEVER:
+                others.add(twin.agenda.take(bench.now, fresh=fresh)[0])
+            assert due == bench.due
+            assert others == ids - {task_id}
+        assert set(chosen) == ids
 
 
 def test_an_outage_ends_waits_of_one_look() -> None:
@@ -838,12 +1091,12 @@ def test_ids_that_start_in_step_fall_out_of_step() -> None:
     planner.watch(Interest(Sink(), range(1, 101), Exponential(initial=30.0, jitter=0.5), 0.0, None, None), 0.0, 0.0)
     for i in range(100):
         assert planner.agenda.due_fresh() == 0.0
-        task_id, _ = planner.agenda.take(fresh=True)
+        task_id = planner.agenda.take(0.0, fresh=True)[0]
         planner.saw(record(task_id), 0.0, i / 100, look=True)
     dues = set()
     while (due := planner.agenda.due_poll()) < NEVER:
         dues.add(due)
-        planner.agenda.take(fresh=False)
+        planner.agenda.take(due, fresh=False)
     assert len(dues) == 100
     assert 15 < min(dues) < max(dues) == 30
 
@@ -1030,13 +1283,16 @@ def test_time_ends_only_what_is_left_of_an_interest() -> None:
     assert bench.planner.watched == 2
 
 
-def test_all_whose_time_is_over_end() -> None:
-    """One sweep ends all interests whose time is over, and no other."""
+def test_all_whose_time_is_over_end_one_by_one() -> None:
+    """Each call ends one interest whose time is over, the earliest first, and none whose time is not."""
     bench = Bench()
-    gone = [bench.watch(i, timeout=5.0) for i in (1, 2)]
+    gone = [bench.watch(i, i + 10, timeout=5.0) for i in (1, 2)]
     bench.watch(3, timeout=6.0)
-    assert [one.interest for one in bench.planner.expire(5.5)] == gone
-    assert bench.planner.watched == 1
+    for one in gone:
+        assert bench.planner.next_deadline() == 5.0
+        assert [ended.interest for ended in bench.planner.expire(5.5)] == [one, one]
+    assert bench.planner.expire(5.5) == []
+    assert (bench.planner.watched, bench.planner.next_deadline()) == (1, 6.0)
 
 
 def test_an_outage_in_between_is_something_else() -> None:
@@ -1045,8 +1301,10 @@ def test_an_outage_in_between_is_something_else() -> None:
     bench.watch(1)
     bench.fail(MISSING, Meaning.TASK)
     bench.fail(MISSING, Meaning.TASK)
+    down_since = bench.now
     bench.fail(BLIP, Meaning.TRANSIENT, outage=True)
     bench.now += 30
+    bench.planner.outage_over(bench.now - down_since)
     assert bench.fail(MISSING, Meaning.TASK) == []
     assert bench.fail(MISSING, Meaning.TASK) == []
     assert whys(bench.fail(MISSING, Meaning.TASK)) == [Why.FAILED]
@@ -1095,7 +1353,21 @@ def test_pushes_make_one_look_a_second() -> None:
             bench.found("IN_PROGRESS")
             looks += 1
     assert looks == 10
-    assert len(bench.planner.agenda._fresh._buckets) <= 1
+    assert len(bench.planner.agenda._fresh) <= 1
+
+
+def test_pushed_looks_are_a_second_apart_from_when_they_went() -> None:
+    """A look for a push that had to wait for its turn is not followed by the next one sooner than a second later."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(600.0))
+    bench.found("IN_PROGRESS")
+    bench.planner.agenda.push(1, 0.0)
+    bench.now = 5.0
+    bench.look()
+    bench.planner.agenda.push(1, 5.25)
+    bench.now = 5.5
+    bench.found_at_home("IN_PROGRESS")
+    assert bench.planner.agenda.due_fresh() == 5.0 + PUSH_SPACING
 
 
 def test_a_push_puts_nothing_off() -> None:
@@ -1165,6 +1437,8 @@ def test_an_id_can_be_left_alone_of_many() -> None:
     assert not bench.planner.drop(1, sink)
     assert not bench.planner.waits(1, sink)
     assert bench.planner.waits(2, sink)
+    assert not bench.planner.waits(3, sink)
+    assert [bench.planner.is_watched(i) for i in (1, 2, 3)] == [False, True, False]
     assert not bench.planner.drop(2, Sink())
     assert bench.look() == 2
     assert bench.due == NEVER
@@ -1183,3 +1457,281 @@ def test_clear_ends_all_waits() -> None:
     assert bench.planner.expire(5.0) == []
     bench.planner.again(1, 0.0)
     assert bench.planner.agenda.in_flight == 0
+
+
+def test_thousands_of_waiters_of_one_id_come_and_go_in_linear_work() -> None:
+    """To come, to be found, to end in time and to leave costs each of 8,000 waiters of one ID as much as the first."""
+    reads = 0
+
+    class Counted(Interest):
+        """An interest that counts how often somebody asks whose it is."""
+
+        __slots__ = ("whose",)
+
+        @property
+        def sink(self) -> object:
+            nonlocal reads
+            reads += 1
+            return self.whose
+
+        @sink.setter
+        def sink(self, whose: object) -> None:
+            self.whose: object = whose
+
+    planner = Planner(RETRY)
+    # Who came last is the first to go, as it is the last that a search would find.
+    waiters = [Counted(Sink(), [1], Fixed(2.0), 0.0, 8000.0 - i, None) for i in range(8000)]
+
+    def check(count: int) -> None:
+        nonlocal reads
+        assert reads <= 8 * count
+        reads = 0
+
+    for one in waiters:
+        assert planner.watch(one, 0.0, 0.0) == []
+        assert planner.watch(Counted(one.whose, [1], Fixed(2.0), 0.0, 5.0, None), 0.0, 0.0) == []
+        check(2)
+    for one in waiters[:5999:-1]:
+        assert planner.waits(1, one.whose)
+        assert planner.drop(1, one.whose)
+        check(2)
+    for one in waiters[5999:3999:-1]:
+        assert [ended.interest for ended in planner.expire(one.deadline)] == [one]
+        check(1)
+    for one in waiters[3999:1999:-1]:
+        planner.leave(one)
+        check(1)
+    planner.agenda.take(9.0, fresh=True)
+    assert planner.saw(record(1, "SUCCESS"), 9.0, 0.0, look=True).waiting == tuple(waiters[:2000])
+    check(2000)
+    assert planner.watched == 0
+
+
+# The list: which IDs are looked at with one page, and what a page proves.
+
+
+def test_what_is_due_on_one_page_is_looked_at_with_one_request() -> None:
+    """IDs of one page of the list that are due together go out together, and the page's records come home to each."""
+    planner = Planner(RETRY)
+    ids = tuple(range(1, SIZE + 1))
+    waiter = Interest(Sink(), ids, Fixed(2.0), 0.0, None, None)
+    planner.watch(waiter, 0.0, 0.0)
+    for task_id in ids:
+        assert planner.agenda.take(0.0, fresh=True)[0] == task_id
+        planner.saw(record(task_id), 0.0, 0.0, look=True)
+    planner.sweeps.learn(Sweep(1, (), deeper=True), ids[::-1], 0.0)
+    assert planner.due_poll(2.0) == 2.0
+    sweep, due = planner.take(2.0, fresh=False)
+    assert isinstance(sweep, Sweep)
+    assert (sweep.page, sorted(sweep.task_ids), due) == (1, list(ids), 2.0)
+    assert planner.agenda.in_flight == len(ids)
+    assert planner.due_poll(2.0) == NEVER
+    for task_id in ids:
+        seen = planner.saw_listed(record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, age=None, ended_ago=None, look=True)
+        assert seen == (True, (waiter,), [])
+    assert planner.agenda.in_flight == 0
+    assert planner.due_poll(2.5) == 4.5
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_whom_a_page_does_not_show_is_asked_for_singly_at_once(absent: bool) -> None:
+    """An ID that its page fails to show is due at once, and goes alone although a page would pay."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.willing.pays = True
+    look, _ = bench.planner.take(0.0, fresh=True)
+    assert isinstance(look, Sweep)
+    assert set(look.task_ids) == {1, 2}
+    bench.now = 0.5
+    bench.planner.missed(1, 0.5, absent=absent)
+    bench.listed(record(2), look=True)
+    assert bench.planner.due_poll(0.5) == 0.5
+    assert bench.planner.take(0.5, fresh=False) == (1, 0.5)
+    assert bench.saw(record(1)).moved
+    bench.now = bench.due
+    assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)
+
+
+def test_who_left_is_missed_by_nobody() -> None:
+    """A page comes home for IDs whose waiters left meanwhile, whether it shows them or not, and nothing is due."""
+    bench = Bench()
+    one = bench.watch(1, 2)
+    bench.willing.pays = True
+    bench.planner.take(0.0, fresh=True)
+    bench.planner.leave(one)
+    bench.planner.missed(1, 0.0, absent=True)
+    assert bench.listed(record(2), look=True) is None
+    assert bench.listed(record(3), look=False) is None
+    assert (bench.planner.agenda.in_flight, bench.due) == (0, NEVER)
+
+
+def test_a_pushed_id_is_looked_at_alone() -> None:
+    """A page may lag behind the push: who was pushed goes alone and does not come along with others."""
+    bench = Bench()
+    bench.watch(1, 2, 3, policy=Fixed(60.0))
+    for _ in range(3):
+        bench.found("IN_PROGRESS")
+    bench.willing.pays = True
+    bench.now = 60.0
+    bench.planner.agenda.push(2, 60.0)
+    look, _ = bench.planner.take(60.0, fresh=False)
+    assert isinstance(look, Sweep)
+    assert set(look.task_ids) == {1, 3}
+    assert bench.planner.take(60.0, fresh=True) == (2, 60.0)
+
+
+def test_a_due_id_waits_a_little_for_others_of_its_page_and_then_goes() -> None:
+    """A due ID is held once and not for long, however often somebody joins; one that is late already is not held."""
+    bench = Bench()
+    bench.watch(1)
+    bench.found("IN_PROGRESS")
+    bench.willing.is_holding = True
+    until = 2.0 + math.ceil(HOLD * TICKS) / TICKS
+    while bench.now < until:
+        if bench.now >= 2.0:
+            assert bench.planner.due_poll(bench.now) == until
+            bench.watch(1)
+        bench.now += 0.25
+    assert bench.planner.due_poll(bench.now) == until
+    assert bench.look() == 1
+    bench.found_at_home("IN_PROGRESS")
+    due = bench.due
+    late = due + 2 * HOLD
+    assert bench.planner.due_poll(late) == due
+
+
+def test_what_a_page_is_no_answer_for_is_not_held() -> None:
+    """Neither a poll that serves a push, nor what is to be asked for singly, waits for others of its page."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(0.5))
+    bench.willing.is_holding = True
+    for _ in range(2):
+        bench.found("IN_PROGRESS")
+        bench.planner.agenda.push(1, 0.0)
+    assert (bench.planner.agenda.due_fresh(), bench.planner.due_poll(0.5)) == (NEVER, 0.5)
+    bench.look()
+    bench.planner.missed(1, 0.5, absent=True)
+    assert bench.planner.due_poll(0.5) == 0.5
+
+
+def test_a_page_shows_news_of_ids_that_are_not_due() -> None:
+    """What a page shows by the way counts where it is news, and changes nothing where it is not."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.found("IN_PROGRESS", 15)
+    bench.now = 1.0
+    assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+    assert bench.due == 2.0
+    assert bench.listed(record(1, "IN_PROGRESS", 31), look=False) == (True, (one,), [])
+    assert bench.due == 3.0
+    assert bench.listed(record(1, "SUCCESS", whole=True), look=False) == (True, (one,), [])
+    assert bench.planner.watched == 0
+
+
+def test_a_page_that_lags_behind_puts_nothing_off_and_speaks_against_the_list() -> None:
+    """An earlier state on a page is no news: by the way it changes nothing, as an answer it is a look without news."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.found("IN_PROGRESS", 50)
+    bench.now = 1.0
+    assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+    assert (bench.due, bench.willing.strikes) == (2.0, 1)
+    bench.look()
+    assert bench.listed(record(1, "SUBMITTED"), look=True) == (False, (one,), [])
+    assert (bench.due, bench.willing.strikes) == (4.0, 2)
+
+
+def test_a_final_record_without_its_image_is_confirmed_by_asking() -> None:
+    """Success without image or actions on a page is not the end yet: the ID is asked for singly, and at once."""
+    bench = Bench()
+    one = bench.watch(1, policy=Fixed(60.0))
+    bench.willing.pays = True
+    bench.look()
+    assert bench.listed(record(1, "SUCCESS"), look=True) is None
+    assert bench.planner.take(0.0, fresh=False) == (1, 0.0)
+    assert bench.listed(record(1, "SUCCESS"), look=False) is None  # a look is out: it will tell
+    assert bench.due == NEVER
+    bench.found_at_home("IN_PROGRESS")
+    bench.now = 9.0
+    for _ in range(3):
+        assert bench.listed(record(1, "SUCCESS"), look=False) is None
+        assert bench.due == 9.0  # however often pages show it, it does not lose its turn
+        bench.now += 5.0
+    assert bench.planner.take(bench.now, fresh=False) == (1, 9.0)
+    assert bench.saw(record(1, "SUCCESS")).waiting == (one,)
+
+
+def test_an_overdue_id_that_a_page_shows_as_done_keeps_its_turn() -> None:
+    """An ID that was late before a page asked for its confirmation is not put behind those that are less late."""
+    bench = Bench()
+    bench.watch(1)
+    bench.found("IN_PROGRESS")
+    bench.now = 50.0
+    assert bench.listed(record(1, "SUCCESS"), look=False) is None
+    assert bench.due == 2.0
+
+
+@pytest.mark.parametrize(
+    "task", [record(1, "SUCCESS", whole=True), record(1, "SUCCESS", kind=NO_IMAGE), record(1, "FAILURE")]
+)
+def test_a_final_record_on_a_page_that_lacks_nothing_ends_the_wait(task: Task) -> None:
+    """Success with image and actions, one of a kind that has none, and failure are the end, page or not."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.look()
+    assert bench.listed(task, look=True) == (True, (one,), [])
+    assert bench.planner.watched == bench.planner.agenda.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("ended_ago", "listed", "strikes"),
+    [(None, True, 0), (10.0, True, 0), (10.0 + LAG, True, 0), (11.0 + LAG, True, STRIKES), (99.0, False, 0)],
+)
+def test_a_page_that_showed_a_task_as_running_that_had_ended_is_not_trusted(
+    ended_ago: float | None, *, listed: bool, strikes: int
+) -> None:
+    """A task that ended well before a page still showed it as running makes an end of looking at the list."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(10.0))
+    bench.look()
+    if listed:
+        bench.listed(record(1, "IN_PROGRESS"), look=True)
+    else:
+        bench.found_at_home("IN_PROGRESS")
+    bench.look()
+    assert bench.now == 10.0
+    assert bench.listed(record(1, "SUCCESS", whole=True), look=True, ended_ago=ended_ago) is not None
+    assert bench.willing.strikes == strikes
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("age", [None, 0.0, 40.0])
+def test_a_final_record_ends_the_wait_whatever_times_it_tells(
+    looks: int, *, finished: bool, started: bool, age: float | None
+) -> None:
+    """A final record may lack any of its times, at the first look or later: the wait ends all the same."""
+    bench = Bench()
+    one = bench.watch(1)
+    for _ in range(looks):
+        task_id = bench.look()
+        bench.saw(record(task_id, "IN_PROGRESS", 50, started=started), age=age)
+    task = record(bench.look(), "FAILURE", finished=finished, started=started)
+    assert bench.saw(task, age=age) == (True, (one,), [])
+
+
+def test_what_was_quiet_before_somebody_came_anew_does_not_count() -> None:
+    """All left while a look was out and one came again: that it found nothing new is the first that this one hears."""
+    bench = Bench()
+    first = bench.watch(1)
+    bench.found("IN_PROGRESS")
+    bench.now = 50.0
+    bench.look()
+    bench.planner.leave(first)
+    bench.watch(1, policy=Fixed(10.0), stall=60.0)
+    assert bench.planner.unchanged(1, bench.now, 0.0) == []
+    while not (ended := bench.found("MODAL").ended):
+        pass
+    assert whys(ended) == [Why.STALLED]
+    assert bench.now == 120.0

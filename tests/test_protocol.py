@@ -30,17 +30,25 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.models import Status, Task
+from omgmj.models import Status, Task, TaskPage
 from omgmj.protocol import (
     KEPT_HEADERS,
     Answer,
     Meaning,
     age,
+    check_page,
+    check_size,
     check_task_id,
     meaning,
+    page_request,
     query_request,
     read_hint,
+    read_page,
     read_query,
+    read_record,
+    read_records,
+    read_source,
+    record_id,
     retry_after,
     served_at,
 )
@@ -326,9 +334,9 @@ def test_age(after: float, seconds: float | None) -> None:
     """A task's age is counted by the service's clock alone, at least 0, and is unknown where a clock is off."""
     now = datetime(2023, 8, 31, 14, 0, 14, tzinfo=UTC)
     task = Task(id=20, status=Status.IN_PROGRESS, started_at=now - timedelta(seconds=after))
-    assert age(task, answer(date=DATE)) == seconds
-    assert age(task, answer()) is None
-    assert age(Task(id=20, status=Status.SUBMITTED), answer(date=DATE)) is None
+    assert age(task.started_at, answer(date=DATE)) == seconds
+    assert age(task.started_at, answer()) is None
+    assert age(None, answer(date=DATE)) is None
 
 
 @pytest.mark.parametrize(
@@ -372,7 +380,7 @@ def check(got: Answer, asked: int = 20) -> None:
         # of digits that orjson takes.
         assert quick == plain
         assert json.loads(codec.dump_record(plain))["taskId"] is not None
-    age_or_none = None if quick is None else age(quick, got)
+    age_or_none = None if quick is None else age(quick.started_at, got)
     assert age_or_none is None or age_or_none >= 0
     wait = retry_after(got)
     assert wait is None or wait >= 0
@@ -479,3 +487,238 @@ def test_a_webhook_body_without_a_task(payload: Any) -> None:
     """What names no task is a `UsageError`, whatever it is."""
     with pytest.raises(UsageError):
         read_hint(payload)
+
+
+# Pages of the account's list.
+
+
+def page_of(*records: object, **fields: object) -> dict[str, object]:
+    """Make the body of a page."""
+    return envelope(200, "Success", {"total": len(records), "tasks": list(records), **fields})
+
+
+def listed(task_id: int, **changes: object) -> dict[str, object]:
+    """Make a record of a page."""
+    return {**RECORD, "taskId": task_id, **changes}
+
+
+def test_page_request() -> None:
+    """A page is asked for by a POST with its number and size in the query; it may be sent again."""
+    path = "/api/v1/ai/draw/mj/query-mj-tasks?page=3&pageSize=12"
+    assert page_request(3, 12) == ("POST", path, b"model=midjourney", True)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 2**63, 10**40, 1.0, "1", None])
+def test_what_is_no_page(value: object) -> None:
+    """Pages are counted from 1 in whole numbers; anything else is refused with what was given, before it is sent."""
+    with pytest.raises(UsageError, match="from 1, not ") as caught:
+        check_page(value)
+    assert len(str(caught.value)) < 100
+    assert [check_page(number) for number in (1, 2**63 - 1)] == [1, 2**63 - 1]
+
+
+@pytest.mark.parametrize("value", [4, 21, 0, -5, True, 12.0, "12", None])
+def test_what_is_no_size(value: object) -> None:
+    """A page has 5 to 20 records, in a whole number; anything else is refused."""
+    with pytest.raises(UsageError, match="from 5 to 20, not "):
+        check_size(value)
+    assert [check_size(size) for size in (5, 20)] == [5, 20]
+
+
+def test_a_page_is_read() -> None:
+    """The records of a page become tasks in their order, each with its own record as its source."""
+    records = [listed(30), listed(29, progress="46%", status="IN_PROGRESS")]
+    page = read_page(answer(page_of(*records, total=57)), 2, 20)
+    assert (page.number, page.size, page.total) == (2, 20, 57)
+    assert [(task.id, task.status, task.progress) for task in page.tasks] == [
+        (30, "SUCCESS", 100),
+        (29, "IN_PROGRESS", 46),
+    ]
+    assert [task.raw for task in page.tasks] == records
+    assert page == TaskPage(2, 20, 57, page.tasks)
+    assert hash(page)
+
+
+def test_a_page_is_read_in_two_steps() -> None:
+    """For who wants few of its records, a page gives them unjudged; each tells its ID, and is read by itself."""
+    rows = [listed(30), {"taskId": "29"}, 5]
+    total, records = read_records(answer(page_of(*rows)))
+    assert (total, records) == (3, rows)
+    assert [record_id(record) for record in records] == [30, None, None]
+    assert read_record(records[0]).id == 30
+    assert read_record({"status": "SUCCESS"}, asked=7).id == 7
+    with pytest.raises(DecodeError) as caught:
+        read_record({"taskId": 8, "status": 5}, path="$.data.tasks[1]")
+    assert (caught.value.field, caught.value.task_id) == ("$.data.tasks[1].status", 8)
+    assert caught.value.body == b'{"taskId":8,"status":5}'
+
+
+@pytest.mark.parametrize("record", [None, [], "x", {}, *({"taskId": bad} for bad in (None, "5", True, 5.0, 0, 2**63))])
+def test_a_record_that_names_no_id(record: object) -> None:
+    """A look at a record's ID raises nothing, whatever the record is."""
+    assert record_id(record) is None
+
+
+def test_a_source_is_read_again() -> None:
+    """What a task keeps as its source, the bare record or the answer round it, gives the task again."""
+    whole = read_query(answer(), 20)
+    bare = read_record(RECORD)
+    assert read_source(whole.source, 20) == read_source(bare.source, 20) == whole == bare
+
+
+def test_an_empty_page() -> None:
+    """A page beyond the end is empty, and no error."""
+    assert read_page(answer(page_of()), 9, 20).tasks == ()
+
+
+def test_a_page_with_duplicates() -> None:
+    """An ID that stands twice on a page is one task: the later record counts, at the place of the first."""
+    running = listed(30, status="IN_PROGRESS", progress="46%")
+    for first, second, status in ((running, listed(30), "SUCCESS"), (listed(30), running, "IN_PROGRESS")):
+        page = read_page(answer(page_of(first, listed(29), second)), 1, 20)
+        assert [(task.id, task.status) for task in page.tasks] == [(30, status), (29, "SUCCESS")]
+
+
+@pytest.mark.parametrize(
+    ("total", "told"), [(0, 0), (999, 999), (-1, -1), *((bad, None) for bad in (None, "2", True, 2.5, 2**63, 10**30))]
+)
+def test_a_total_that_lies(total: object, told: int | None) -> None:
+    """`total` is passed on as it came, None where it is no number, and what is on the page does not go by it."""
+    page = read_page(answer(page_of(listed(30), listed(29), total=total)), 1, 20)
+    assert (page.total, len(page.tasks)) == (told, 2)
+
+
+def test_a_page_without_total() -> None:
+    """A missing total is no error."""
+    assert read_page(answer(envelope(200, "", {"tasks": []})), 1, 20).total is None
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "text"),
+    [
+        (None, "$.data", "is null, not an object"),
+        ([listed(30)], "$.data", "is a list, not an object"),
+        ("", "$.data", "is a string"),
+        ({}, "$.data.tasks", "is missing"),
+        ({"items": []}, "$.data.tasks", "is missing"),
+        ({"tasks": None}, "$.data.tasks", "is null, not a list"),
+        ({"tasks": {}}, "$.data.tasks", "is an object, not a list"),
+    ],
+)
+def test_a_page_of_another_shape(data: object, field: str, text: str) -> None:
+    """A list of another shape than promised is a DecodeError that names the place and keeps the body."""
+    got = answer(envelope(200, "Success", data))
+    for read in (read_records, lambda it: read_page(it, 1, 20)):
+        with pytest.raises(DecodeError, match=text) as caught:
+            read(got)
+        assert (caught.value.field, caught.value.body) == (field, got.body)
+
+
+@pytest.mark.parametrize(
+    ("record", "place", "task_id"),
+    [
+        (listed(28, status=5), ".status", 28),
+        (listed(28, status=None), ".status", 28),
+        (listed(28, progress={}), ".progress", 28),
+        ({"id": 28, "state": "SUCCESS"}, ".taskId", None),
+        (listed(28, taskId="28"), ".taskId", None),
+        (None, "", None),
+        ([], "", None),
+    ],
+)
+def test_a_record_of_another_shape(record: object, place: str, task_id: int | None) -> None:
+    """A record of another account's shape is a DecodeError that names its place on the page, the page and the task."""
+    got = answer(page_of(listed(30), listed(29), record))
+    with pytest.raises(DecodeError, match=r"on page 7$") as caught:
+        read_page(got, 7, 20)
+    assert (caught.value.field, caught.value.task_id) == (f"$.data.tasks[2]{place}", task_id)
+    assert caught.value.body == got.body
+    assert meaning(caught.value) is Meaning.GARBLED
+
+
+@pytest.mark.parametrize(("body", "status", "kind", "code", "means"), JUDGED)
+def test_a_page_is_judged_like_a_look(
+    body: object, status: int, kind: type[ServiceError], code: int | None, means: Meaning
+) -> None:
+    """What is no success is the same error for a page as for a look, but that no task can be unknown to a list."""
+    got = answer(body, status, retry_after="7")
+    if kind is TaskNotFound:
+        kind = ServiceError
+    with pytest.raises(OmgmjError) as caught:
+        read_records(got)
+    error = caught.value
+    if isinstance(error, DecodeError):
+        assert (code, error.field) == (200 if "statusCode" in json.loads(got.body) else code, "$.data")
+        return
+    assert isinstance(error, ServiceError)
+    assert type(error) is kind
+    assert (error.status, error.code, error.retry_after) == (status, code, 7.0)
+    assert means is Meaning.TASK or meaning(error) is means
+
+
+@pytest.mark.parametrize("quick", [orjson.loads, json.loads], ids=["orjson", "json"])
+def test_odd_records_keep_their_source(quick: Any) -> None:
+    """A record with what UTF-8 or orjson have no words for, such as a cut emoji, keeps all of it in its source."""
+    odd = b'{"taskId":5,"status":"SUCCESS","prompt":"cut \\ud83d","new":' + b"[" * 300 + b"]" * 300 + b"}"
+    with patch.object(codec, "_quick_loads", quick):
+        page = read_page(answer(b'{"statusCode":200,"message":"","data":{"tasks":[' + odd + b"]}}"), 1, 20)
+    assert page.tasks[0].prompt == "cut \ud83d"
+    assert page.tasks[0].raw == json.loads(odd)
+
+
+def pages(got: Answer) -> list[TaskPage | None]:
+    """Read an answer as a page with orjson and with json alone: the page, or None where it is an error of ours."""
+    found: list[TaskPage | None] = []
+    for loads, dumps in ((orjson.loads, orjson.dumps), (json.loads, codec._plain_dumps)):
+        with patch.object(codec, "_quick_loads", loads), patch.object(codec, "_quick_dumps", dumps):
+            try:
+                found.append(read_page(got, 1, 20))
+                for record in read_records(got).records:
+                    assert record_id(record) in {task.id for task in read_page(got, 1, 20).tasks}
+            except OmgmjError as error:
+                assert str(error).isprintable(), repr(str(error))
+                assert isinstance(meaning(error), Meaning)
+                found.append(None)
+    return found
+
+
+def check_pages(got: Answer) -> None:
+    """Any answer gives a page or an error of ours; where both readers give a page, it is the same one."""
+    quick, plain = pages(got)
+    if quick is not None and plain is not None:
+        assert quick == plain
+        assert all(json.loads(codec.dump_record(task))["taskId"] == task.id for task in quick.tasks)
+
+
+LISTED = json.dumps(page_of(listed(30), listed(29))).encode()
+
+
+@given(st.binary(max_size=60), statuses, headers)
+@example(b'{"statusCode":200,"data":{"tasks":[{"taskId":5,"status":"SUCCESS","x":' + b"[" * 20_000, 200, {})
+@example(b'{"data":{"tasks":[{"taskId":5,"status":"S","x":' + b"[" * 990 + b"]" * 990 + b"}]}}", 200, {})
+@example(b'{"data":{"tasks":[{"taskId":5,"status":"S","x":' + b"9" * 5000 + b"}]}}", 200, {})
+@example(b'{"data":{"tasks":[{"taskId":5,"status":"S","x":[1e999,NaN,"\\ud83d"]}]}}', 200, {})
+@example(b'{"data":{"total":18446744073709551616,"tasks":[{"taskId":18446744073709551616}]}}', 200, {})
+@example(b"\xef\xbb\xbf" + LISTED, 200, {})
+def test_any_bytes_as_a_page(body: bytes, status: int, kept: dict[str, str]) -> None:
+    """Any bytes with any status and headers give a page or an error of ours, with json and orjson alike."""
+    check_pages(Answer(status, kept, body))
+
+
+@given(
+    st.dictionaries(st.sampled_from(["total", "tasks"]), values),
+    st.lists(values | st.dictionaries(st.sampled_from(list(RECORD)), values, max_size=4), max_size=3),
+    statuses,
+)
+def test_any_json_as_a_page(fields: dict[str, Any], records: list[Any], status: int) -> None:
+    """Any records, and any fields round them, give a page or an error of ours, with json and orjson alike."""
+    mixed = [{**RECORD, **record} if isinstance(record, dict) else record for record in records]
+    check_pages(answer(page_of(*mixed, **fields), status))
+    check_pages(answer(page_of(*(record for record in mixed if isinstance(record, dict)))))
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(LISTED) - 1), st.integers(0, 40), st.binary(max_size=6))
+def test_any_damage_to_a_page(at: int, lost: int, put: bytes) -> None:
+    """A page with bytes lost, changed or put in gives a page or an error of ours, with json and orjson alike."""
+    check_pages(Answer(200, {"date": DATE}, LISTED[:at] + put + LISTED[at + lost :]))

@@ -51,6 +51,47 @@ def test_a_sink_joins_an_id_once() -> None:
     assert not roster.join(row, interest(7, sink=second.sink))
     assert roster.waiting(row) == (first, second, third)
     assert roster.watched == 1
+    assert (first.joined, second.joined, third.joined) == (1, 1, 1)
+
+
+def test_a_sink_finds_its_own_interest() -> None:
+    """Whoever waits for an ID, alone or among others, is found by its sink, and nobody else is."""
+    roster, one, two = Roster(), interest(7), interest(7)
+    row = roster.open(7, 0.0)
+    assert roster.find(row, one.sink) is None
+    roster.join(row, one)
+    assert roster.find(row, one.sink) is one
+    assert roster.find(row, two.sink) is None
+    roster.join(row, two)
+    assert roster.find(row, one.sink) is one
+    assert roster.find(row, two.sink) is two
+    assert roster.find(row, object()) is None
+    roster.part(row, one)
+    assert roster.find(row, one.sink) is None
+
+
+def test_another_interest_of_the_same_sink_does_not_part_for_it() -> None:
+    """An interest that did not join, as its sink waited already, cannot take out the one that did."""
+    roster, sink = Roster(), object()
+    row = roster.open(7, 0.0)
+    one, other, again = interest(7, sink=sink), interest(7), interest(7, sink=sink)
+    for many in (False, True):
+        if many:
+            roster.join(row, other)
+        assert roster.join(row, one) is not many
+        assert not roster.join(row, again)
+        assert not roster.part(row, again)
+        assert roster.find(row, sink) is one
+    assert again.joined == again.pending == 0
+
+
+def test_who_parted_still_counts_as_joined() -> None:
+    """`joined` tells how many IDs an interest ever took in, `pending` how many are left of them."""
+    roster = Roster()
+    one = interest(1, 2, 3)
+    enter(roster, one)
+    roster.part(roster.rows[2], one)
+    assert (one.joined, one.pending) == (3, 2)
 
 
 def test_who_parts_is_gone_and_the_others_stay() -> None:
@@ -118,9 +159,9 @@ def test_each_deadline_is_told_once_and_in_order() -> None:
     roster.part(roster.rows[5], once)
     assert not roster.once
     assert roster.next_deadline() == 3.0
-    assert roster.expired(2.9) == []
-    assert roster.expired(9.0) == [soon, late]
-    assert roster.expired(1e9) == []
+    assert roster.expired(2.9) is None
+    assert [roster.expired(9.0) for _ in range(3)] == [soon, late, None]
+    assert roster.expired(1e9) is None
     assert roster.next_deadline() == NEVER
 
 
@@ -135,7 +176,7 @@ def test_deadlines_of_those_who_left_do_not_pile_up() -> None:
         roster.part(roster.rows[2], one)
         assert len(roster._deadlines) < 200
     assert roster.next_deadline() == 5e5
-    assert roster.expired(2e6) == [keeper]
+    assert roster.expired(2e6) is keeper
     assert roster._dead >= 0
 
 

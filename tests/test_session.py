@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import looptime
 import pytest
 
 import omgmj
@@ -148,6 +149,45 @@ async def test_a_timeout_names_the_failed_look_before_it() -> None:
         assert caught.value.last is None
 
 
+@pytest.mark.parametrize("fault", ["rate_limited", Fault("rate_limited_seconds", seconds=40)])
+async def test_timeout_zero_ends_while_the_service_turns_all_away(fault: str | Fault) -> None:
+    """One look that is turned away is one look: a timeout of 0 ends, and `RateLimited` is the cause."""
+    async with FakeService(tasks=1) as fake, fake.session() as session:
+        fake.inject(fault, times=None)
+        with pytest.raises(omgmj.WaitTimeout, match="too many requests") as caught:
+            await session.wait(fake.task_ids[0], timeout=0)
+        assert isinstance(caught.value.__cause__, omgmj.RateLimited)
+        assert (caught.value.task_id, caught.value.queries, fake.requests) == (fake.task_ids[0], 1, 1)
+        assert now() < 1
+
+
+@pytest.mark.parametrize("timeout", [0, 100])
+async def test_a_timeout_in_an_outage_says_why(timeout: float) -> None:
+    """Who times out in an outage is told of it, looked at or not; a task never seen is not said to go on."""
+    async with FakeService(tasks=30) as fake, fake.session() as session:
+        fake.down = True
+        waiting = [session.wait(task_id, timeout=timeout) for task_id in fake.task_ids]
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, omgmj.WaitTimeout)
+            assert "never seen" in str(error)
+            assert "the last look failed: the connection was dropped" in str(error)
+            assert "goes on" not in str(error)
+            assert isinstance(error.__cause__, omgmj.TransportError)
+
+
+async def test_a_timeout_after_an_outage_began_tells_what_was_seen() -> None:
+    """Of a task that was seen, a timeout in an outage tells the record, why looks fail, and that it goes on."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "46%"), (9999, "SUCCESS", "100%")]))
+        waiting = asyncio.ensure_future(session.wait(task_id, timeout=100))
+        await asyncio.sleep(30)
+        fake.down = True
+        with pytest.raises(omgmj.WaitTimeout, match=r"IN_PROGRESS at 46 %.*the last look failed: .*goes on") as caught:
+            await waiting
+        assert caught.value.last is not None
+        assert isinstance(caught.value.__cause__, omgmj.TransportError)
+
+
 async def test_stall_is_apart_from_timeout() -> None:
     """A stuck task ends with `Stalled`; a slow one that moves does not, however long it takes."""
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
@@ -163,6 +203,27 @@ async def test_stall_is_apart_from_timeout() -> None:
             Life.steps([(250.0 * i, "IN_PROGRESS", f"{10 * i}%") for i in range(10)] + [(2500, "SUCCESS", "100%")])
         )
         assert (await session.wait(slow, stall=300)).succeeded
+
+
+async def test_a_stall_is_found_although_every_other_look_fails() -> None:
+    """Failures in between put no stall off: the time between the good looks round them counts."""
+    async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
+        task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "46%"), (99999, "SUCCESS", "100%")]))
+
+        async def fail_every_other() -> None:
+            asked = -2
+            while True:
+                if fake.requests >= asked + 2:
+                    asked = fake.requests
+                    fake.inject("html_502")
+                await asyncio.sleep(0.25)
+
+        failing = asyncio.ensure_future(fail_every_other())
+        with pytest.raises(omgmj.Stalled) as caught:
+            await session.wait(task_id, stall=300)
+        failing.cancel()
+        assert fake.injected["html_502"] >= 20
+        assert caught.value.elapsed == pytest.approx(310, abs=15)
 
 
 async def test_an_outage_is_no_stall() -> None:
@@ -568,6 +629,7 @@ async def test_one_budget_for_everything() -> None:
 async def test_a_query_gets_through_a_crowd() -> None:
     """With thousands of IDs overdue a direct query answers within a second, and polls still get their share."""
     async with FakeService(tasks=5000, lives="mix") as fake, fake.session(rate=10.0, backoff=omgmj.Fixed(1)) as session:
+        fake.inject("list_forbidden", times=None)
         watching = asyncio.ensure_future(drained(session.watch(fake.task_ids)))
         await asyncio.sleep(600)
         for _ in range(20):
@@ -588,6 +650,7 @@ async def test_a_query_gets_through_a_crowd() -> None:
 async def test_too_many_ids_for_the_pace_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """When the pace is too low, one warning says so, and `stats` shows how many are overdue."""
     async with FakeService(tasks=2000, lives="mix") as fake, fake.session(rate=10.0) as session:
+        fake.inject("list_forbidden", times=None)
         watching = asyncio.ensure_future(drained(session.watch(fake.task_ids)))
         await asyncio.sleep(150)
         stats = session.stats()
@@ -598,6 +661,22 @@ async def test_too_many_ids_for_the_pace_is_said_once(caplog: pytest.LogCaptureF
         assert re.fullmatch(r"looks are \d+ s late: \d+ watched tasks are too many for 10 requests a second", said[0])
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_queries_cancelled_while_they_are_held_leave_nothing() -> None:
+    """Thousands of queries that are cancelled during a Retry-After leave nothing in the gate's queue."""
+    async with FakeService(tasks=1) as fake, fake.session() as session:
+        fake.inject(Fault("rate_limited_seconds", seconds=50))
+        queries = [asyncio.ensure_future(session.query(fake.task_ids[0])) for _ in range(5000)]
+        await asyncio.sleep(1)
+        gate = session._open().gate
+        assert len(gate._queue) >= 4990
+        for query in queries:
+            query.cancel()
+        await asyncio.gather(*queries, return_exceptions=True)
+        assert (len(gate._queue), gate.in_flight) == (0, 0)
+        assert (await session.query(fake.task_ids[0])).id == fake.task_ids[0]
+        assert now() == pytest.approx(50, abs=0.5)
 
 
 # What a poll costs.
@@ -750,6 +829,24 @@ def test_a_second_loop_is_refused() -> None:
     asyncio.run(both())
     session._closed = False
     asyncio.run(use_again())
+
+
+def test_closing_from_a_wrong_loop_is_refused() -> None:
+    """`aclose` in another loop, or in none, is refused and closes nothing: the session works on in its own."""
+    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
+        fake = FakeService(tasks=1)
+        runner.run(fake.__aenter__())
+        session = fake.session()
+        assert runner.run(session.wait(fake.task_ids[0])).succeeded
+        with pytest.raises(omgmj.UsageError, match="belongs to the event loop"):
+            asyncio.run(session.aclose())
+        assert "closed" not in repr(session)
+        assert runner.run(session.query(fake.task_ids[0])).succeeded
+        runner.run(session.aclose())
+        assert "closed" in repr(session)
+        with pytest.raises(omgmj.SessionClosed):
+            runner.run(session.query(fake.task_ids[0]))
+        runner.run(fake.__aexit__())
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

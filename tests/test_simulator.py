@@ -6,6 +6,7 @@ import json
 import random
 import re
 import statistics
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,18 +18,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omgmj.errors import UsageError
-from omgmj.faults import FAULTS, FIELDS, Fault
+from omgmj.faults import FAULTS, FIELDS, OF_LIST, Fault
+from omgmj.intake import LIST, QUERY
+from omgmj.listing import KEPT
 from omgmj.lives import KINDS, PRESETS, Life, Lives
-from omgmj.simulator import EPOCH, FIRST_ID, QUERY, Reply, Simulator
+from omgmj.simulator import EPOCH, FIRST_ID, Reply, Simulator
 
 HEADERS = {"authorization": "Bearer t", "content-type": "application/x-www-form-urlencoded"}
 SAMPLE = Path(__file__).parent / "samples" / "query-response.json"
 SUCCESS = Life.succeed(after=40.0, queue=3.0)
+SLACK = 3
+"""Room for a busy machine, where a test bounds CPU."""
 
 
 def look(service: Simulator, task_id: int, now: float) -> Reply:
     body = urlencode({"model": "midjourney", "taskId": task_id}).encode()
     return service.handle("POST", QUERY, HEADERS, body, now)
+
+
+def turn(service: Simulator, now: float, number: int = 1, size: int = 20) -> Reply:
+    return service.handle("POST", f"{LIST}?page={number}&pageSize={size}", HEADERS, b"model=midjourney", now)
+
+
+def shown(service: Simulator, now: float, number: int = 1, size: int = 20) -> list[Any]:
+    tasks: list[Any] = json.loads(turn(service, now, number, size).body)["data"]["tasks"]
+    return tasks
 
 
 def told(service: Simulator, task_id: int, now: float) -> Any:
@@ -271,6 +285,10 @@ def test_impossible_task_is_refused(wrong: dict[str, Any]) -> None:
         {"faults": {"slow": 1.1}},
         {"faults": {"slow": -0.1}},
         {"faults": {"slow": 0.6, "silence": 0.6}},
+        {"list_lag": -1.0},
+        {"list_lag": float("nan")},
+        {"foreign_share": 1.0},
+        {"foreign_share": -0.1},
     ],
 )
 def test_impossible_service_is_refused(wrong: dict[str, Any]) -> None:
@@ -292,6 +310,7 @@ def test_unknown_fault_names_the_known_ones() -> None:
 # Strictness
 
 GOOD = b"model=midjourney&taskId=3432"
+LIST_FORM = b"model=midjourney"
 
 
 @pytest.mark.parametrize(
@@ -325,6 +344,26 @@ GOOD = b"model=midjourney&taskId=3432"
         (400, {"body": b"model=midjourney&taskId=3432.0"}),
         (400, {"body": b"model=midjourney&taskId=+3432"}),
         (400, {"body": b"model=midjourney&taskId=%D9%A3"}),
+        (405, {"path": LIST, "method": "GET", "body": b""}),
+        (401, {"path": LIST + "?page=1", "headers": {"authorization": "Bearer wrong-token"}, "body": LIST_FORM}),
+        (400, {"path": LIST, "body": LIST_FORM}),
+        (400, {"path": LIST + "?", "body": LIST_FORM}),
+        (400, {"path": LIST + "?pageSize=5", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=0", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=-1", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1.0", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1&page=1", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1&pageSize=4", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1&pageSize=21", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1&pageSize=05", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1&size=20", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1&model=midjourney", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=\u0663", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1", "body": b""}),
+        (400, {"path": LIST + "?page=1", "body": b"model=gpt"}),
+        (400, {"path": LIST + "?page=1", "body": GOOD}),
+        (404, {"path": LIST + "/?page=1", "body": LIST_FORM}),
     ],
 )
 def test_what_is_not_to_the_letter_is_refused(status: int, change: dict[str, Any]) -> None:
@@ -340,6 +379,7 @@ def test_what_is_not_to_the_letter_is_refused(status: int, change: dict[str, Any
     assert service.refused[0].startswith(f"{status}: ")
     assert "wrong-token" not in service.refused[0]
     assert not service.asked
+    assert not service.pages
 
 
 def test_what_is_to_the_letter_is_answered() -> None:
@@ -431,13 +471,17 @@ def test_limiter_may_say_when_to_come_back() -> None:
 
 def test_every_fault_can_be_injected_and_is_counted() -> None:
     """Each fault of the table, asked for by name, changes exactly one answer and is counted once."""
+
+    def ask(service: Simulator, name: str) -> Reply:
+        return turn(service, 20.0) if name in OF_LIST else look(service, FIRST_ID, 20.0)
+
     for name in FAULTS:
         service = Simulator()
         service.add_task(SUCCESS, now=0.0)
         look(service, FIRST_ID, 10.0)
-        right = look(_twin(service), FIRST_ID, 20.0)
+        right = ask(_twin(service), name)
         service.inject(name)
-        wrong, again = look(service, FIRST_ID, 20.0), look(service, FIRST_ID, 20.0)
+        wrong, again = ask(service, name), ask(service, name)
         assert wrong != right, name
         assert again == right, name
         assert service.injected == {name: 1}
@@ -581,7 +625,11 @@ def test_faults_by_hand_come_in_order_and_for_one_id() -> None:
 
 @pytest.mark.parametrize("wrong", [{"times": 0}, {"times": 1.5}, {"times": True}, {"task_id": 1}])
 def test_impossible_injection_is_refused(wrong: dict[str, Any]) -> None:
-    """Times below 1 or an ID that was never made are usage errors."""
+    """Times below 1, an ID that was never made, or a page's fault for one ID, are usage errors."""
+    service = Simulator()
+    service.add_task(SUCCESS, now=0.0)
+    with pytest.raises(UsageError, match="a page of the list"):
+        service.inject("list_empty", task_id=FIRST_ID)
     with pytest.raises(UsageError):
         Simulator().inject("slow", **wrong)
 
@@ -620,6 +668,163 @@ def test_outage_drops_all_until_its_end() -> None:
     service.outage(until=99.0)
     service.heal()
     assert told(service, FIRST_ID, 12.0)["taskId"] == FIRST_ID
+
+
+# The list
+
+
+def test_list_shows_the_newest_first() -> None:
+    """The list shows whole records, the newest first, by pages; the total is that of all, a page beyond is empty."""
+    service = Simulator()
+    ids = [service.add_task(SUCCESS, now=float(n)) for n in range(12)]
+    found = [[record["taskId"] for record in shown(service, 50.0, number, 5)] for number in (1, 2, 3, 4)]
+    assert found == [ids[:-6:-1], ids[-6:-11:-1], ids[-11::-1], []]
+    assert json.loads(turn(service, 50.0).body)["data"]["total"] == 12
+    assert shown(service, 50.0)[0] == told(service, ids[-1], 50.0)
+    assert (
+        len(json.loads(service.handle("POST", LIST + "?page=1", HEADERS, LIST_FORM, 50.0).body)["data"]["tasks"]) == 12
+    )
+    assert service.pages == {1: 4, 2: 1, 3: 1, 4: 1}
+    assert service.asked == {ids[-1]: 1}
+    assert not service.refused
+
+
+def test_list_tells_each_moment() -> None:
+    """Whenever a page is read, backwards in time too, each record is as a query tells it."""
+    service = Simulator(lives="mix")
+    ids = service.add_tasks(20, now=0.0, failing=4)
+    for now in (*range(0, 700, 7), 3, 90, 41.5):
+        records = {record["taskId"]: record for record in shown(service, float(now))}
+        assert records == {task_id: told(service, task_id, float(now)) for task_id in ids}
+
+
+def test_list_hides_what_is_not_known_yet() -> None:
+    """A task that the service does not know yet comes up in the list when it is known, at its top."""
+    service = Simulator()
+    late = service.add_task(SUCCESS, now=0.0, unknown_for=10.0)
+    early = service.add_task(SUCCESS, now=1.0)
+    assert [record["taskId"] for record in shown(service, 9.0)] == [early]
+    assert [record["taskId"] for record in shown(service, 10.0)] == [late, early]
+
+
+def test_list_lags() -> None:
+    """A list that lags shows each task as it was so many seconds ago, and none that is younger; it may change."""
+    service = Simulator(list_lag=30.0)
+    old, young = service.add_task(SUCCESS, now=0.0), service.add_task(SUCCESS, now=30.0)
+    assert (service.list_lag, shown(service, 29.0)) == (30.0, [])
+    assert [(record["taskId"], record["status"]) for record in shown(service, 45.0)] == [(old, "IN_PROGRESS")]
+    assert told(service, old, 45.0)["status"] == "SUCCESS"
+    service.list_lag = 0
+    assert [record["taskId"] for record in shown(service, 45.0)] == [young, old]
+    with pytest.raises(UsageError):
+        service.list_lag = -1.0
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_foreign_tasks_are_mixed_in(share: float) -> None:
+    """Foreign tasks come to their share of the list, among the others; those live the same lives for any share."""
+    service, alone = Simulator(seed=5, foreign_share=share), Simulator(seed=5)
+    count = 400
+    ids = [service.add_task(now=float(n)) for n in range(count)]
+    assert [service.tasks[task_id].life for task_id in ids] == [
+        alone.tasks[task_id].life for task_id in (alone.add_task(now=float(n)) for n in range(count))
+    ]
+    assert set(ids) | service.foreign.keys() == service.tasks.keys()
+    assert len(service.foreign) / len(service.tasks) == pytest.approx(share, abs=0.05)
+    latest = shown(service, 400.0)
+    assert 0 < sum(record["taskId"] in service.foreign for record in latest) <= 20 or share == 0.1
+
+
+def test_foreign_tasks_by_hand() -> None:
+    """Foreign tasks may be made at any time; they live, and are told to whoever asks, like any other."""
+    service = Simulator()
+    foreign = service.add_foreign(3, now=0.0)
+    assert list(service.foreign) == foreign
+    assert [record["taskId"] for record in shown(service, 600.0)] == foreign[::-1]
+    assert told(service, foreign[0], 600.0)["status"] == "SUCCESS"
+    with pytest.raises(UsageError):
+        service.add_foreign(-1, now=0.0)
+
+
+def spoiled(fault: str, number: int = 1) -> tuple[Reply, Any]:
+    """Return the first page of twelve with a fault, and its data."""
+    service = Simulator()
+    for n in range(12):
+        service.add_task(SUCCESS, now=float(n))
+    service.inject(fault)
+    reply = turn(service, 20.0, number, 5)
+    assert service.injected == {fault: 1}
+    return reply, json.loads(reply.body)["data"]
+
+
+def test_faults_of_the_list() -> None:
+    """Each fault of the list does to a page what the table says."""
+    assert spoiled("list_forbidden")[0].status == 403
+    assert spoiled("list_error")[0].status == 500
+    assert spoiled("list_wrong_shape")[1].keys() == {"count", "items"}
+    assert spoiled("list_empty", 2)[1] == {"total": 12, "tasks": []}
+    assert spoiled("list_total_lies")[1]["total"] != 12
+    ids = [record["taskId"] for record in spoiled("list_duplicates")[1]["tasks"]]
+    assert ids == [3443, 3442, 3441, 3440, 3439, 3443]
+    twice = [record for record in spoiled("list_twice")[1]["tasks"] if record["taskId"] == 3443]
+    assert [record["progress"] for record in twice] == ["0%", "15%"]
+    foreign = spoiled("list_foreign_shape")[1]["tasks"]
+    assert ["taskId" in record for record in foreign] == [False, True, False, True, False]
+    assert foreign[0]["id"] == 3443
+    assert not {"progress", "status"} & foreign[0].keys()
+
+
+def test_faults_of_the_list_spare_queries() -> None:
+    """What befalls the list leaves queries alone, and the other way round; the rest befalls either."""
+    service = Simulator()
+    service.add_task(SUCCESS, now=0.0)
+    service.inject("list_error", times=None)
+    service.inject("wrong_type")
+    assert look(service, 1, 0.0).status == 200
+    assert turn(service, 0.0).status == 500
+    assert isinstance(told(service, FIRST_ID, 0.0)["progress"], dict)
+    service.heal()
+    service.inject("html_502", times=2)
+    assert (look(service, FIRST_ID, 0.0).status, turn(service, 0.0).status) == (502, 502)
+    assert turn(Simulator(faults={"null_data": 1.0}), 0.0).body.endswith(b'"data":null}')
+    service = Simulator(faults={"list_error": 1.0})
+    service.add_task(SUCCESS, now=0.0)
+    assert (look(service, FIRST_ID, 0.0).status, turn(service, 0.0).status) == (200, 500)
+
+
+@pytest.mark.parametrize("fault", ["list_empty", "list_duplicates", "list_twice", "list_foreign_shape"])
+def test_faults_of_the_list_wait_for_records(fault: str) -> None:
+    """A fault that needs records, or one with an earlier state, waits until there are such."""
+    service = Simulator()
+    service.inject(fault)
+    assert shown(service, 0.0) == []
+    assert not service.injected
+    service.add_task(SUCCESS, now=0.0)
+    shown(service, 20.0)
+    assert service.injected == {fault: 1}
+
+
+def test_a_page_costs_little() -> None:
+    """Among 20,000 tasks a page whose records were made before costs well under a tenth of a millisecond."""
+    service = Simulator()
+    service.add_tasks(20_000, now=0.0)
+    turn(service, 700.0)
+    start = time.process_time()
+    for _ in range(300):
+        turn(service, 700.0)
+    assert (time.process_time() - start) / 300 < 100e-6 * SLACK
+
+
+def test_few_records_are_kept() -> None:
+    """Reading all of a long list leaves no more than some thousand records in memory."""
+    service = Simulator()
+    service.add_tasks(KEPT + 100, now=0.0)
+    for number in range(1, KEPT // 20 + 6):
+        assert len(shown(service, 700.0, number)) == 20
+    assert len(service._listing._kept) <= KEPT
+
+
+# Images
 
 
 def test_image_lies_where_the_record_says() -> None:

@@ -125,6 +125,38 @@ async def test_counters_tell_what_came() -> None:
         assert fake.limited == 1
 
 
+async def test_pages_of_the_list() -> None:
+    """The list is served in memory and over loopback alike; pages and queries are counted apart."""
+    turn = Request("POST", "/api/v1/ai/draw/mj/query-mj-tasks?page=1&pageSize=5", b"model=midjourney", idempotent=True)
+    async with FakeService(tasks=7, list_lag=10.0) as fake, client() as http:
+        await asyncio.sleep(10.0)
+        answer = await fake.transport().send(BASE, turn, Secret("t"))
+        assert [record["taskId"] for record in data(answer)["tasks"]] == [3438, 3437, 3436, 3435, 3434]
+        await fake.serve()
+        headers = {"Authorization": "Bearer t", "Content-Type": FORM}
+        async with http.post(fake.url + turn.path, data=turn.body, headers=headers) as response:
+            assert await response.read() == answer.body
+        await look(fake.transport(), 3432)
+        assert (fake.pages, fake.asked, fake.requests) == ({1: 2}, {3432: 1}, 3)
+        assert fake.list_lag == 10.0
+        fake.list_lag = 5.0
+        assert fake.list_lag == 5.0
+
+
+async def test_foreign_tasks_are_nobodys() -> None:
+    """Foreign tasks, mixed in or made by hand, are told but stand in no list of IDs to watch."""
+    async with FakeService(tasks=50, foreign_share=0.5) as fake:
+        assert len(fake.task_ids) == 50
+        mixed = len(fake.foreign_ids)
+        assert 30 < mixed < 80
+        new = fake.add_foreign(4)
+        assert fake.foreign_ids[mixed:] == new
+        fake.add_tasks(50)
+        assert len(fake.task_ids) == 100
+        assert not set(fake.task_ids) & set(fake.foreign_ids)
+        assert data(await look(fake.transport(), new[0]))["taskId"] == new[0]
+
+
 async def test_requests_in_memory_are_concurrent() -> None:
     """Each request gives way to the event loop, takes its latency, and all that are out at once are counted."""
     async with FakeService(latency=2.0) as fake:
@@ -397,14 +429,14 @@ async def test_every_other_fault_over_loopback() -> None:
         await fake.serve()
         task_id = fake.add_task(Life.steps([(0, "NOT_START", None), (1, "IN_PROGRESS", "15%")]))
         await asyncio.sleep(5.0)
-        for name in FAULTS.keys() - connections:
+        for name in FAULTS.keys() - connections - faults.OF_LIST:
             fake.inject(name, times=2)
             answer = await look(fake.transport(), task_id)
             status, body = await post(http, fake, task_id)
             assert status == answer.status, name
             if name != "slow":
                 assert body == answer.body, name
-        assert set(fake.injected) == FAULTS.keys() - connections
+        assert set(fake.injected) == FAULTS.keys() - connections - faults.OF_LIST
 
 
 @pytest.mark.real_time

@@ -22,8 +22,9 @@ from aiohttp import web
 
 import omgmj
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
+from omgmj.faults import OF_LIST
 from omgmj.models import Secret
-from omgmj.protocol import Answer, Request, query_request
+from omgmj.protocol import Answer, Request, page_request, query_request
 from omgmj.testing import FAULTS, FakeService, Fault, Life
 from omgmj.transport import MAX_ANSWER, HttpTransport
 
@@ -206,7 +207,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
     assert paths == [REQUEST.path]
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS))
+@pytest.mark.parametrize("name", sorted(set(FAULTS) - OF_LIST))
 async def test_every_fault_is_an_answer_or_one_of_our_errors(name: str) -> None:
     """Each fault of the fake service comes over loopback as an answer, a TransportError, or silence; none tells."""
     async with FakeService(token=TOKEN) as fake, transporting() as transport:
@@ -228,6 +229,22 @@ async def test_every_fault_is_an_answer_or_one_of_our_errors(name: str) -> None:
         assert fake.injected == {name: 1}
         # And the next one is fine, on whatever connection.
         assert (await send(transport, fake.url, query_request(task_id))).status == 200
+
+
+@pytest.mark.parametrize("name", sorted(OF_LIST))
+async def test_every_fault_of_the_list_is_an_answer_to_who_asks_for_a_page(name: str) -> None:
+    """Each fault of the list befalls the request for a page and no query, and comes as an answer that does not tell."""
+    async with FakeService(token=TOKEN) as fake, transporting() as transport:
+        await fake.serve()
+        ids = [fake.add_task(Life.steps([(0, "NOT_START", None), (1, "IN_PROGRESS", "15%")])) for _ in range(3)]
+        await asyncio.sleep(5.0)
+        fake.inject(name)
+        assert (await send(transport, fake.url, query_request(ids[0]))).status == 200
+        assert fake.injected == {}
+        answer = await send(transport, fake.url, page_request(1, 20))
+        assert TOKEN not in repr(answer)
+        assert fake.injected == {name: 1}
+        assert (await send(transport, fake.url, page_request(1, 20))).status == 200
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -285,6 +302,25 @@ async def test_no_connection_is_a_transport_error() -> None:
         pass
     async with transporting() as transport:
         assert "Cannot connect" in str(await failing(transport, url))
+
+
+async def test_a_proxy_that_refuses_is_named_as_such() -> None:
+    """A proxy's 407 is a `TransportError` that names the proxy, and tells neither its password nor the token."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert asked.startswith(b"CONNECT fake.invalid:443 ")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    proxy = f"http://me:hidden@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, transporting(lambda: aiohttp.ClientSession(proxy=proxy)) as transport:
+        error = await failing(transport, "https://fake.invalid")
+    assert str(error) == "the proxy refused the connection: HTTP 407"
+    check_secret(error)
+    check_secret(error, "hidden")
 
 
 async def test_a_certificate_that_is_not_trusted_is_a_transport_error() -> None:

@@ -76,3 +76,39 @@ def test_looks_are_spaced_so_that_the_last_one_decides() -> None:
     assert UNKNOWN.spacing == 5.0
     assert Patience(8, 70.0).spacing == 10.0
     assert WHATEVER == (8, 600.0)
+
+
+def test_what_is_noted_does_not_count() -> None:
+    """An error that says nothing about the ID is kept, and neither counts nor starts the time of those that do."""
+    made = Trouble(0)
+    made.note(BLIP)
+    assert (made.count, made.error) == (0, BLIP)
+    times = [50 + 100 * i for i in range(WHATEVER.looks)]
+    for now in times:
+        assert not made.is_hopeless(now, now, None)
+        made.add(BLIP, Meaning.TRANSIENT, now)
+        made.note(BLIP)
+    assert (made.count, made.since) == (WHATEVER.looks, 50)
+    assert made.is_hopeless(times[-1], times[-1], None)
+
+
+def test_what_is_noted_ends_a_run() -> None:
+    """`Of nothing else`: what says nothing about the ID, as a 429 or an outage, stands between two refusals."""
+    made = trouble((0, Meaning.TASK), (5, Meaning.TASK), error=TaskNotFound("no"))
+    made.note(BLIP)
+    made.add(TaskNotFound("no"), Meaning.TASK, 10)
+    assert not made.is_hopeless(10, 10, UNKNOWN)
+    made.add(TaskNotFound("no"), Meaning.TASK, 15)
+    made.add(TaskNotFound("no"), Meaning.TASK, 20)
+    assert made.is_hopeless(20, 20, UNKNOWN)
+
+
+@pytest.mark.parametrize(("meaning", "patience"), [(Meaning.TASK, UNKNOWN), (Meaning.TRANSIENT, None)])
+def test_time_that_is_left_out_of_account_hastens_nothing(meaning: Meaning, patience: Patience | None) -> None:
+    """Shifted by an outage, an ID is given up as much later as the outage was long."""
+    needed = patience or WHATEVER
+    made = trouble(*((0, meaning) for _ in range(needed.looks)))
+    made.shift(1000)
+    end = 1000 + needed.seconds
+    assert not made.is_hopeless(end - 1, end, patience)
+    assert made.is_hopeless(end, end, patience)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 import omgmj
+from omgmj.backoff import Facts
 from omgmj.testing import FakeService, Life
 
 
@@ -170,6 +173,126 @@ async def test_arguments_are_checked_at_the_call() -> None:
             watch.add([5])
 
 
+async def test_an_async_on_error_is_refused() -> None:
+    """`on_error` is called, not awaited: an async function in whatever clothes is refused, and nothing is sent."""
+
+    class Hearer:
+        async def hear(self, error: omgmj.OmgmjError) -> None: ...
+
+    class HearerItself:
+        async def __call__(self, error: omgmj.OmgmjError) -> None: ...
+
+    async def hear(where: str, error: omgmj.OmgmjError) -> None: ...
+
+    async with FakeService(tasks=1) as fake, fake.session() as session:
+        for bad in (Hearer().hear, functools.partial(hear, "here"), HearerItself()):
+            with pytest.raises(omgmj.UsageError, match="on_error must be a plain function"):
+                session.watch(fake.task_ids, on_error=bad)
+        assert (fake.requests, session.stats().watched) == (0, 0)
+
+
+class Among:
+    """A watch of good IDs, which end one by one after `first` seconds, and of bad ones, which are answered 502."""
+
+    def __init__(self, *, good: int, bad: int, first: float) -> None:
+        self.counts = good, bad
+        self.first = first
+        self.late: list[float] = []
+        self.errors: list[tuple[int | None, float, type[omgmj.OmgmjError]]] = []
+        self.gap = 0.0  # the longest between two looks at a good ID
+
+    async def run(self, **settings: Any) -> None:
+        seen: dict[int, float] = {}
+        adaptive = omgmj.Adaptive()
+
+        def policy(facts: Facts, roll: float) -> float:
+            self.gap = max(self.gap, now() - seen.get(facts.task_id, now()))
+            seen[facts.task_id] = now()
+            return adaptive(facts, roll)
+
+        def on_error(error: omgmj.OmgmjError) -> None:
+            self.errors.append((error.task_id, now(), type(error)))
+
+        good, bad = self.counts
+        async with FakeService(latency=0.2) as fake, fake.session(**settings) as session:
+            # The list would show the bad ones although they cannot be asked for.
+            fake.inject("list_forbidden", times=None)
+            never = [fake.add_task(Life.succeed(1e6)) for _ in range(bad)]
+            ends = {fake.add_task(Life.succeed(self.first + i)): self.first + i for i in range(good)}
+            for task_id in never:
+                fake.inject("html_502", times=None, task_id=task_id)
+            async for task in session.watch([*never, *ends], backoff=policy, on_error=on_error):
+                self.late.append(now() - ends[task.id])
+            assert len(self.late) == good
+            assert sorted(task_id or 0 for task_id, _, _ in self.errors) == never
+            assert all(fake.asked[task_id] >= 8 for task_id in never)
+
+
+async def test_many_bad_ids_hold_up_no_good_one(caplog: pytest.LogCaptureFixture) -> None:
+    """A hundred IDs that fail for ever are no outage: 300 others come about in time, the hundred end as errors."""
+    among = Among(good=300, bad=100, first=300.0)
+    await among.run(rate=50.0)
+    assert max(among.late) < 10
+    assert sum(among.late) / len(among.late) < 3
+    assert {kind for _, _, kind in among.errors} == {omgmj.ServiceError}
+    assert all(600 <= at <= 700 for _, at, _ in among.errors)
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 2
+
+
+@pytest.mark.parametrize(("good", "bad"), [(3, 12), (8, 8), (1, 1)])
+async def test_good_ids_are_looked_at_in_time_among_as_many_bad_ones(
+    good: int, bad: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where bad IDs are as many or more, the good ones are looked at about as often as their policy wants."""
+    among = Among(good=good, bad=bad, first=400.0)
+    await among.run()
+    assert among.gap < 2 * omgmj.Adaptive().cap
+    assert max(among.late) < 5
+    assert {kind for _, _, kind in among.errors} == {omgmj.ServiceError}
+    assert all(600 <= at <= 680 for _, at, _ in among.errors)
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 2
+
+
+async def test_contexts_do_not_pile_up() -> None:
+    """A context is kept while its ID is waited for, and for the last thousand that ended; by a string too."""
+    async with FakeService() as fake, fake.session(rate=5000.0) as session:
+        pending = fake.add_task(Life.succeed(1e6))
+        watch = session.watch({pending: "pending"})
+        got: list[int] = []
+        for _ in range(5):
+            batch = [fake.add_task(Life.succeed(1.0)) for _ in range(1000)]
+            watch.add({task_id: f"chat {task_id}" for task_id in batch})
+            for _ in batch:
+                task = await anext(watch)
+                assert watch.context(task) == f"chat {task.id}"
+                got.append(task.id)
+        assert len(watch._context) == 1001
+        assert watch.context(str(pending)) == "pending"
+        assert watch.context(got[-1000]) == f"chat {got[-1000]}"
+        assert watch.context(got[-1001]) is None
+        with pytest.raises(omgmj.UsageError, match="task ID"):
+            watch.context("chat")
+        watch.discard([pending])
+        assert watch.context(pending) is None
+        assert await drained(watch) == []
+
+
+@pytest.mark.parametrize("max_watched", [None, 500])
+async def test_the_context_of_an_id_that_is_given_again_stays(max_watched: int | None) -> None:
+    """An ID that ended and is given again keeps its new context until it was fetched, wherever it waits meanwhile."""
+    async with FakeService() as fake, fake.session(rate=5000.0) as session:
+        again = fake.add_task(Life.succeed(0.0))
+        watch = session.watch({again: "once"}, max_watched=max_watched)
+        assert watch.context(await anext(watch)) == "once"
+        others = [fake.add_task(Life.succeed(0.0)) for _ in range(1500)]
+        watch.add(dict.fromkeys(others, "other"))
+        await asyncio.sleep(5)
+        watch.add({again: "twice"})
+        await asyncio.sleep(5)
+        contexts = {task.id: watch.context(task) async for task in watch}
+        assert contexts == {**dict.fromkeys(others, "other"), again: "twice"}
+
+
 # Leaving.
 
 
@@ -279,6 +402,34 @@ async def test_discard_ends_single_ids() -> None:
         assert await drained(watch) == [good]
 
 
+async def test_discard_drops_results_in_hand() -> None:
+    """What is discarded is not delivered any more, be it a record or an error that is in hand already."""
+    async with FakeService() as fake, fake.session() as session:
+        ids = [fake.add_task(Life.succeed(after)) for after in (5, 6, 7)]
+        watch = session.watch([*ids, 111])
+        await asyncio.sleep(100)
+        assert session.stats().watched == 0
+        watch.discard([ids[1], 111])
+        assert sorted(await drained(watch)) == [ids[0], ids[2]]
+
+
+async def test_aclose_drops_what_is_in_hand() -> None:
+    """After `aclose` the reader sees the end: no record that was in hand, no error, and none of the account's."""
+    async with FakeService() as fake, fake.session() as session:
+        ids = [fake.add_task(Life.succeed(after)) for after in (5, 6, 500)]
+        watch = session.watch([*ids, 111])
+        await asyncio.sleep(100)
+        await watch.aclose()
+        assert await drained(watch) == []
+        watch = session.watch([111, *ids])
+        assert (await anext(watch)).id in ids
+        assert (await anext(watch)).id in ids
+        fake.tokens.clear()
+        await asyncio.sleep(100)
+        await watch.aclose()
+        assert await drained(watch) == []
+
+
 async def test_a_watch_outlives_a_neighbour() -> None:
     """Leaving one watch does not touch another that waits for the same IDs."""
     async with FakeService(tasks=20) as fake, fake.session() as session:
@@ -343,6 +494,68 @@ async def test_rubbish_from_a_source_goes_to_on_error() -> None:
         assert ours() == []
 
 
+class RaisingSource:
+    """An async iterable whose `__aiter__` raises."""
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        raise OSError("the queue is gone")
+
+
+class NoSource:
+    """An async iterable whose `__aiter__` gives no async iterator."""
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return 5  # type: ignore[return-value]
+
+
+class AsyncSource:
+    """An async iterable whose `__aiter__` is a coroutine function, which is a frequent mistake."""
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        raise AssertionError
+
+    async def __anext__(self) -> int:
+        raise AssertionError
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize(
+    ("source", "error", "said"),
+    [
+        (RaisingSource, OSError, "the queue is gone"),
+        (NoSource, omgmj.UsageError, "cannot be iterated"),
+        (AsyncSource, omgmj.UsageError, "cannot be iterated"),
+    ],
+)
+async def test_a_source_that_cannot_be_iterated_is_refused_at_the_call(
+    source: Callable[[], Any], error: type[Exception], said: str
+) -> None:
+    """An async iterable whose `__aiter__` raises, or gives no iterator, is refused by the call, and nothing is left."""
+    async with FakeService() as fake, fake.session() as session:
+        with pytest.raises(error, match=said):
+            session.watch(source(), on_error=print)
+        gc.collect()
+        assert (ours(), session.stats().watched) == ([], 0)
+
+
+async def test_a_source_that_is_cancelled_is_no_normal_end() -> None:
+    """A source that ends by `CancelledError` ends the watch with an error, after the records that are in hand."""
+    async with FakeService(tasks=2) as fake, fake.session() as session:
+
+        async def source() -> AsyncIterator[int]:
+            yield fake.task_ids[0]
+            await asyncio.sleep(300)
+            raise asyncio.CancelledError
+
+        watch = session.watch(source(), on_error=print)
+        assert (await anext(watch)).id == fake.task_ids[0]
+        with pytest.raises(omgmj.OmgmjError, match="source of task IDs was cancelled"):
+            await anext(watch)
+        assert await drained(watch) == []
+        await settled()
+        assert (ours(), session.stats().watched) == ([], 0)
+
+
 async def test_leaving_closes_the_source() -> None:
     """Leaving a watch closes the async iterable it drew from."""
     async with FakeService() as fake, fake.session() as session:
@@ -392,3 +605,22 @@ async def test_starting_many_does_not_hold_the_loop() -> None:
         assert session.stats().watched == 0
         await asyncio.sleep(5)
         assert fake.requests <= 2
+
+
+async def test_ending_many_does_not_hold_the_loop() -> None:
+    """Twenty thousand IDs whose time is over at once end by chunks, with the loop's turn in between."""
+    async with FakeService() as fake, fake.session(rate=1.0) as session:
+        errors: list[omgmj.OmgmjError] = []
+        watch = session.watch(range(1, 20_001), timeout=60, on_error=errors.append)
+        await asyncio.sleep(59.9)
+        ended = []
+        before = session.stats().watched
+        while before:
+            await asyncio.sleep(0 if now() >= 60 else 0.01)
+            left = session.stats().watched
+            ended.append(before - left)
+            before = left
+        assert now() == pytest.approx(60, abs=0.05)
+        assert max(ended) <= 2000
+        assert await drained(watch) == []
+        assert len(errors) == 20_000

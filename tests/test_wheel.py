@@ -58,7 +58,35 @@ def test_clear_takes_out_everything() -> None:
     """After `clear` the wheel is as new."""
     wheel = Wheel()
     wheel.add(1, 1.0)
+    assert len(wheel) == 1
     wheel.clear()
     assert wheel.next() is None
+    assert len(wheel) == 0
     wheel.add(2, 1.0)
     assert drained(wheel) == [(1.0, 2)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), TIMES)), st.floats(0, 1, exclude_max=True))
+def test_a_turn_changes_who_comes_next_and_nothing_else(puts: list[tuple[int, float]], roll: float) -> None:
+    """Chance only changes the order among the keys of the earliest tick: all of them come out, at the same times."""
+    wheel, turned = Wheel(), Wheel()
+    for key, due in puts:
+        wheel.add(key, due)
+        turned.add(key, due)
+    turned.turn(roll)
+    assert len(wheel) == len(turned) == len(puts)
+    assert sorted(drained(turned)) == sorted(drained(wheel))
+    assert len(wheel) == len(turned) == 0
+
+
+def test_each_of_the_earliest_keys_can_come_next() -> None:
+    """A turn gives each key of the earliest tick the same share of chance; later ones do not come first."""
+    chosen = []
+    for step in range(100):
+        wheel = Wheel()
+        for key in (1, 2, 3, 4):
+            wheel.add(key, 1.0)
+        wheel.add(5, 2.0)
+        wheel.turn(step / 100)
+        chosen.append(wheel.take())
+    assert sorted(chosen) == [1] * 25 + [2] * 25 + [3] * 25 + [4] * 25

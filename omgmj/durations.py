@@ -1,0 +1,196 @@
+"""What a session has learned of how long tasks run: the chance that one ends, by its age, for each resource pool.
+
+The planner tells of each look how long a task was seen running and whether it ended; policies read. Tasks of long ago
+are forgotten slowly, so that a change of the service is followed. Time comes as ages in seconds; no clock is read.
+
+What is kept is two sums for each slot of age: how many tasks ended in it, and how many seconds tasks were seen running
+in it, ended or not. Their ratio is the chance per second. That the tasks still running count too matters when many
+start at once: of those the short ones end first, and alone they would make all tasks look short.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+
+HALF_LIFE = 200
+"""After so many ended tasks of its pool a task counts half."""
+ENOUGH = 20
+"""So many tasks of a pool must have ended before anything is said of it."""
+MOST_POOLS = 16
+"""Pools that are told apart; further ones share one place, as their names come from the service."""
+
+# Slots of age, four to each doubling from 2 seconds to 2 hours, and one below and one above.
+_EDGES = (0.0, *(2.0 * 2 ** (step / 4) for step in range(48)), 1e12)
+_SLOTS = len(_EDGES) - 1
+_MIDDLES = tuple(max(1.0, edge) * 2 ** (1 / 8) for edge in _EDGES[:-1])
+_OLDEST = 86_400.0  # seconds: an age above this counts as this
+_LATEST = 30.0  # seconds: the same for how late an end was seen
+_PRIOR = 0.05  # as if so much of a task had shown in each slot that tasks run for as long again as they have run
+_REFRESH = 8  # the chances are worked out anew after so many ends
+_HEAVY = 1e9  # weights are brought down again when they reach this
+_EARLY = 0.7  # who ended before this share of the foretold duration came as a surprise
+
+
+def _slot(age: float) -> int:
+    return min(bisect_right(_EDGES, age), _SLOTS) - 1
+
+
+def _smooth(values: array[float]) -> list[float]:
+    padded = (values[0], *values, values[-1])
+    return [(padded[slot] + 2 * padded[slot + 1] + padded[slot + 2]) / 4 for slot in range(_SLOTS)]
+
+
+class _Pool:
+    """The sums of one pool. A sum grows by `weight`, which grows itself: cheaper than to shrink all old sums."""
+
+    __slots__ = ("chances", "ends", "foretold", "seconds", "seen", "spread", "squares", "surprises", "weight")
+
+    def __init__(self) -> None:
+        self.weight = 1.0
+        self.seen = 0
+        self.ends = array("d", [0.0] * _SLOTS)
+        self.seconds = array("d", [0.0] * _SLOTS)
+        self.foretold = self.surprises = self.squares = 0.0
+        self.chances = array("d")  # per second, in each slot; empty while too little was seen
+        self.spread = 0.0  # the mean of 1 / sqrt(chance) over the ends
+
+    def ran(self, since: float, age: float) -> None:
+        slot = _slot(since)
+        while _EDGES[slot + 1] < age:
+            self.seconds[slot] += self.weight * (_EDGES[slot + 1] - since)
+            slot += 1
+            since = _EDGES[slot]
+        self.seconds[slot] += self.weight * (age - since)
+
+    def told(self, share: float, late: float) -> None:
+        """Take in that a task ended after this share of its foretold duration, and was seen so many seconds later."""
+        self.foretold += self.weight
+        self.squares += self.weight * late * late
+        if share < _EARLY:
+            self.surprises += self.weight
+
+    def ended(self, age: float) -> None:
+        self.ends[_slot(age)] += self.weight
+        self.seen += 1
+        self.weight *= 2 ** (1 / HALF_LIFE)
+        if self.weight > _HEAVY:
+            self._lighten()
+        if self.seen >= ENOUGH and self.seen % _REFRESH == ENOUGH % _REFRESH:
+            self._work_out()
+
+    def _lighten(self) -> None:
+        self.ends = array("d", [value / self.weight for value in self.ends])
+        self.seconds = array("d", [value / self.weight for value in self.seconds])
+        self.foretold /= self.weight
+        self.squares /= self.weight
+        self.surprises /= self.weight
+        self.weight = 1.0
+
+    def _work_out(self) -> None:
+        prior = _PRIOR * self.weight
+        sums = zip(_smooth(self.ends), _smooth(self.seconds), _MIDDLES, strict=True)
+        self.chances = array("d", [(ends + prior) / (seconds + prior * middle) for ends, seconds, middle in sums])
+        roots = (ends / math.sqrt(chance) for ends, chance in zip(self.ends, self.chances, strict=True))
+        self.spread = sum(roots) / sum(self.ends)
+
+
+class Durations:
+    """How long tasks run, learned from those seen so far; of small and bounded size. The planner writes, others read.
+
+    An age is in seconds since the task started to run; time in the queue is no part of it. What makes no sense, such
+    as a negative age, is left out.
+    """
+
+    __slots__ = ("_pools",)
+
+    def __init__(self) -> None:
+        self._pools: dict[str | None, _Pool] = {}
+
+    def saw_running(self, pool: str | None, since: float, age: float) -> None:
+        """Take in that a task is running at `age`; `since` is its age when it was last seen running, else 0.
+
+        A task that is taken in long after its start is told with `since` equal to `age` at first: nobody knows how
+        many of its kind had ended by then.
+        """
+        if 0 <= since <= age:
+            self._open(pool).ran(min(since, _OLDEST), min(age, _OLDEST))
+
+    def saw_end(
+        self, pool: str | None, since: float, age: float, *, ended: float | None = None, foretold: float | None = None
+    ) -> None:
+        """Take in that a task is final at `age`; `since` is its age when it was last seen running, else 0.
+
+        `foretold` is the duration that the last progress seen before foretold; None where there was none. `ended` is
+        its age at its end as the record tells it; None where it does not: then the end lies somewhere between the two
+        looks, and the middle is taken.
+        """
+        if ended is None:
+            ended = (since + age) / 2
+        if not (0 <= since <= age and 0 <= ended <= age):
+            return
+        known = self._open(pool)
+        if foretold is not None and foretold > 0:
+            known.told(ended / foretold, min(age - ended, _LATEST))
+        ended = min(ended, _OLDEST)
+        known.ran(min(since, ended), ended)
+        known.ended(ended)
+
+    def hazard(self, pool: str | None, age: float) -> float | None:
+        """Return the chance per second that a task of this age ends; None while too little was seen."""
+        known = self._find(pool)
+        return None if known is None or not age >= 0 else known.chances[_slot(age)]
+
+    def interval(self, pool: str | None, age: float, mean: float, share: float = 1.0) -> float | None:
+        """Return the seconds after which to look again at a task of this age; None while too little was seen.
+
+        Each look comes when the same delay is to be expected without it, so that looks are close where tasks end and
+        seldom elsewhere: `sqrt(2 c / h)` seconds where the chance h does not change. The last interval of a task is
+        `mean` seconds on average. With a `share` below 1 only that share of the ends is looked for.
+        """
+        known = self._find(pool)
+        if known is None or not (age >= 0 and share > 0):
+            return None
+        start = at = min(age, _OLDEST)
+        slot = _slot(at)
+        worth = mean * mean / (2 * share * known.spread * known.spread)
+        late = over = 0.0  # the delay to be expected, and the chance that the task is over, by `at`
+        while True:
+            chance, width = known.chances[slot], _EDGES[slot + 1] - at
+            more = late + over * width + chance * width * width / 2
+            if more >= worth or slot == _SLOTS - 1:
+                break
+            late, over, slot = more, over + chance * width, slot + 1
+            at = _EDGES[slot]
+        rest = (math.sqrt(over * over + 2 * chance * (worth - late)) - over) / chance
+        return min(_OLDEST, at - start + rest)
+
+    def surprise(self, pool: str | None) -> float:
+        """Return the share, 0 to 1, of the foretold ends that came long before what progress foretold."""
+        known = self._find(pool)
+        return 0.0 if known is None else known.surprises / max(known.foretold, ENOUGH * known.weight)
+
+    def lateness(self, pool: str | None) -> float | None:
+        """Return how many seconds late foretold ends were seen, as a root mean square; None while too few were seen.
+
+        The square makes the few long delays count that a mean would hide.
+        """
+        known = self._find(pool)
+        if known is None or known.foretold < ENOUGH * known.weight / 2:
+            return None
+        return math.sqrt(known.squares / known.foretold)
+
+    def _find(self, pool: str | None) -> _Pool | None:
+        known = self._pools.get(pool)
+        if known is None:
+            known = self._pools.get(None)
+        return known if known is not None and known.chances else None
+
+    def _open(self, pool: str | None) -> _Pool:
+        known = self._pools.get(pool)
+        if known is None:
+            # One place is kept for the pools that find no place of their own, and for tasks that name none.
+            place = pool if len(self._pools) < MOST_POOLS - 1 else None
+            known = self._pools.setdefault(place, _Pool())
+        return known

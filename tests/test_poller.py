@@ -1,0 +1,77 @@
+"""The poller below the doors: pushes while the session lags, and what is left when nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+import omgmj
+from omgmj.models import Secret
+from omgmj.protocol import Answer, Request
+from omgmj.testing import FakeService, InMemoryTransport, Life
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def timers() -> list[float]:
+    """Return when the loop's timers are due, but those that were cancelled."""
+    loop = asyncio.get_running_loop()
+    return [timer.when() for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+
+
+def noting(fake: FakeService, note: Callable[[Request], None]) -> InMemoryTransport:
+    """Return a transport into the service that notes each request as it is sent."""
+    transport = fake.transport()
+    send = transport.send
+
+    async def noted(base_url: str, request: Request, token: Secret) -> Answer:
+        note(request)
+        return await send(base_url, request, token)
+
+    transport.send = noted  # type: ignore[method-assign]
+    return transport
+
+
+@pytest.mark.parametrize("others", [0, 2, 30])
+async def test_pushes_are_a_second_apart_although_the_session_lags(others: int) -> None:
+    """Pushes of one ID lead to no two looks within a second, however late the first of them could start."""
+    looks: list[float] = []
+    async with FakeService(latency=0.3) as fake:
+        pushed, *rest = [fake.add_task(Life.succeed(1e5)) for _ in range(1 + others)]
+
+        def note(request: Request) -> None:
+            if str(pushed).encode() in request.body:
+                looks.append(now())
+
+        settings = {"rate": 4.0, "backoff": omgmj.Fixed(500), "transport": noting(fake, note)}
+        async with fake.session(**settings) as session, session.watch([pushed, *rest]):
+            for count in range(1200):
+                await asyncio.sleep(0.05)
+                session.notify({"taskId": pushed})
+                for task_id in rest if count % 8 == 0 else ():
+                    session.notify({"taskId": task_id})
+    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert len(gaps) >= 3
+    assert min(gaps[1:]) >= 1.0 - 1e-6  # The first look was for no push.
+    assert others or max(gaps) < 1.5
+
+
+async def test_no_timer_is_left_when_the_last_wait_left() -> None:
+    """With the last wait goes the gate's timer, however far ahead it was: an idle session holds nothing in the loop."""
+    async with FakeService() as fake, fake.session() as session:
+        waiting = asyncio.ensure_future(
+            session.wait(fake.add_task(Life.succeed(1e6)), timeout=5e6, backoff=omgmj.Fixed(86400))
+        )
+        await asyncio.sleep(5)
+        assert max(timers()) > 80_000
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert session._open().gate._timer is None
+        assert max(timers(), default=0.0) <= 30  # What is left bounds the requests that were out.
