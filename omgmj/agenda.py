@@ -109,6 +109,7 @@ class Agenda:
 
     def schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
         """Make the next look due at `due`, in one of the two classes."""
+        self._tidy()
         pushed = self._roster.flags[row] & PUSHED
         self._roster.flags[row] = FRESH | pushed if fresh else pushed
         self._roster.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
@@ -116,14 +117,7 @@ class Agenda:
     def forget(self, task_id: int) -> None:
         """Forget an ID that nobody waits for."""
         self._pushed.pop(task_id, None)
-        rows = self._roster.rows
-        if len(self._fresh) + len(self._polls) > 2 * len(rows) + SPARE:
-            # Most of what the wheels hold is not meant any more.
-            self._fresh.clear()
-            self._polls.clear()
-            for one, row in rows.items():
-                if self._roster.due[row] < NEVER:
-                    (self._fresh if self._roster.flags[row] & FRESH else self._polls).add(one, self._roster.due[row])
+        self._tidy()
 
     def _schedule_push(self, task_id: int, row: int, now: float) -> None:
         """Make a look due for a push; a look that is due sooner anyway will do."""
@@ -142,3 +136,14 @@ class Agenda:
                 return due
             wheel.take()
         return NEVER
+
+    def _tidy(self) -> None:
+        """Throw out due times that are not meant any more, before they are the most of what the wheels hold."""
+        rows = self._roster.rows
+        if len(self._fresh) + len(self._polls) > 2 * len(rows) + SPARE:
+            # Most of what the wheels hold is not meant any more.
+            self._fresh.clear()
+            self._polls.clear()
+            for one, row in rows.items():
+                if self._roster.due[row] < NEVER:
+                    (self._fresh if self._roster.flags[row] & FRESH else self._polls).add(one, self._roster.due[row])

@@ -175,6 +175,8 @@ def _gather_ids(given: Iterable[str], source: str | None) -> list[int]:
                 ids.extend(_read_ids(lines, name))
         except OSError as error:
             raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
+        if not ids:
+            complain(f"no task IDs in {name}")
     elif not ids:
         raise UsageError("no task IDs were given: name some, or use --from FILE")
     return list(dict.fromkeys(ids))

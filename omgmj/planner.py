@@ -24,7 +24,7 @@ from omgmj.durations import Durations
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Status, Task
 from omgmj.protocol import Meaning
-from omgmj.roster import HELD, IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, Interest, Roster, Trait
+from omgmj.roster import HELD, IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, UNLISTED, Interest, Roster, Trait
 from omgmj.sweeps import HOLD, STRIKES, Sweep, Sweeps
 from omgmj.trouble import UNKNOWN, UNREADABLE, Trouble
 
@@ -76,6 +76,8 @@ class Planner:
         self.sweeps: Sweeps = Sweeps(self._roster)
         self._trouble: dict[int, Trouble] = {}
         self._last_success = -NEVER
+        self._last_good: int | None = None
+        self._outages = 0.0
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
 
@@ -94,6 +96,7 @@ class Planner:
         """
         roster = self._roster
         ended: list[Ended] = []
+        interest.outages = self._outages
         for task_id in interest.ids:
             row = roster.open(task_id, now)
             new = roster.who[row] is None
@@ -121,11 +124,6 @@ class Planner:
         interest = None if row is None else self._roster.find(row, sink)
         return interest is not None and self._drop(task_id, interest)
 
-    def waits(self, task_id: int, sink: object) -> bool:
-        """Whether a sink waits for the ID."""
-        row = self._roster.rows.get(task_id)
-        return row is not None and self._roster.find(row, sink) is not None
-
     def is_watched(self, task_id: int) -> bool:
         """Whether somebody waits for the ID."""
         row = self._roster.rows.get(task_id)
@@ -151,6 +149,11 @@ class Planner:
         them may be the ones that fail.
         """
         if probe is not None:
+            # Best the one that answered last; when that has failed too, any other.
+            good, self._last_good = self._last_good, None
+            if good is not None and self.is_watched(good) and self._roster.due[self._roster.rows[good]] < NEVER:
+                self.agenda.take_along(good, now)
+                return good, now
             self.agenda.mix(probe, fresh=fresh)
         task_id, due, flags = self.agenda.take(now, fresh=fresh)
         sweep = None if probe is not None or flags & (PUSHED | SINGLE) else self.sweeps.plan(task_id, now)
@@ -202,8 +205,10 @@ class Planner:
             self.sweeps.strike(now, times=int(goes_back))
             if not look and (goes_back or not self._is_news(row, task)):
                 return None
-        roster.listed[row] = LISTED
-        return self.saw(task, now, roll, age=age, look=look)
+        seen = self.saw(task, now, roll, age=age, look=look)
+        if roster.who[row] is not None:
+            roster.listed[row] = LISTED
+        return seen
 
     def last(self, task_id: int) -> bytes | None:
         """Return the last accepted record of a watched ID, as it came; None where there is none."""
@@ -221,7 +226,8 @@ class Planner:
         row = self._home(task.id, look=look)
         if row is None:
             return Seen(moved=False, waiting=(), ended=[])
-        self._last_success = now
+        self._last_success, self._last_good = now, task.id
+        self._note_asked(row)
         waiting = self._roster.waiting(row)
         if task.is_terminal:
             self._learn_end(row, task, now, age)
@@ -239,7 +245,8 @@ class Planner:
         row = self._home(task_id, look=True)
         if row is None:
             return []
-        self._last_success = now
+        self._last_success, self._last_good = now, task_id
+        self._note_asked(row)
         return self._answered(task_id, row, now, roll, hint, moved=False)
 
     def failed(
@@ -271,15 +278,17 @@ class Planner:
     def blames(self, task_id: int) -> bool:
         """Whether a failed look at an ID speaks against the service: nobody succeeded since its failures began."""
         trouble = self._trouble.get(task_id)
-        return trouble is None or not trouble.count or self._last_success <= trouble.since
+        return trouble is None or self._last_success <= trouble.began
 
     def outage_over(self, seconds: float) -> None:
         """Take in that nobody could succeed for so long: that time counts for no stall, and against no ID."""
         for trouble in self._trouble.values():
             trouble.shift(seconds)
-        seen = self._roster.seen
+        self._outages += seconds
+        quiet = self._roster.quiet
         for row in self._roster.rows.values():
-            seen[row] += seconds
+            # Taken off beforehand: the next good look adds all the time since the last one.
+            quiet[row] -= seconds
 
     # Time.
 
@@ -355,6 +364,11 @@ class Planner:
             roster.moved[row] = now
         return moved
 
+    def _note_asked(self, row: int) -> None:
+        """Note that the last good look was not a page of the list."""
+        if self._roster.listed[row] == LISTED:
+            self._roster.listed[row] = UNLISTED
+
     def _learn_end(self, row: int, task: Task, now: float, age: float | None) -> None:
         """Tell the durations of a final record; `age` is how old the task is by now."""
         if age is None or task.started_at is None:
@@ -407,7 +421,7 @@ class Planner:
         for interest in roster.waiting(row):
             if interest.once:
                 self._end(task_id, row, interest, Why.TIMEOUT, None, ended)
-            elif min(roster.quiet[row], now - interest.since) >= interest.stall:
+            elif min(roster.quiet[row], now - interest.since - self._outages + interest.outages) >= interest.stall:
                 self._end(task_id, row, interest, Why.STALLED, None, ended)
             elif (key := id(interest.policy)) not in asked:
                 delay = self._ask(task_id, row, interest, now, hint, roll, ended)

@@ -74,6 +74,8 @@ class Poller:
         self._unknown_words: set[str] = set()
         self._answering_since: float = loop.time()
         self._down_since: float = 0.0
+        self._down_said: bool = False
+        self._outage: OmgmjError | None = None
         self._late_since: float | None = None
         self.sweeps: int = 0
         self.swept: int = 0
@@ -129,10 +131,6 @@ class Poller:
         dropped = self._planner.drop(task_id, sink)
         self._check_idle()
         return dropped
-
-    def waits(self, task_id: int, sink: Sink) -> bool:
-        """Whether a sink waits for the ID."""
-        return self._planner.waits(task_id, sink)
 
     def last(self, task_id: int) -> Task | None:
         """Return the last record seen of a watched ID."""
@@ -334,12 +332,17 @@ class Poller:
             self._answering()
         else:
             self._no_answer(error, now, roll, probe=probe, blames=self._planner.blames(task_id))
+        if means is Meaning.TRANSIENT and self._breaker.is_open:
+            self._outage = error
         self._tell_ended(self._planner.failed(task_id, error, means, now, roll, outage=self._breaker.is_open))
 
     def _no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
         """Take in a failure in passing, which may be one too many."""
         if self._breaker.saw_failure(now, roll, probe=probe, blames=blames):
             self._down_since = now
+            self._down_said = False
+        elif probe and blames and not self._down_said:
+            self._down_said = True
             log.warning(
                 "the service does not answer (%s); %d watched tasks wait until it does", error, self._planner.watched
             )
@@ -375,12 +378,14 @@ class Poller:
 
     def _tell_ended(self, ended: list[Ended]) -> None:
         for one in ended:
-            _sink(one.interest).lost(one.interest, error_of(one, self._loop.time()))
+            told = one if one.error else one._replace(error=self._outage)
+            _sink(one.interest).lost(one.interest, error_of(told, self._loop.time()))
 
     # Minding.
 
     def _answering(self) -> None:
         """Note that the service answers."""
+        self._outage = None
         if self._breaker.saw_success():
             self._answering_since = self._loop.time()
             self._planner.outage_over(self._answering_since - self._down_since)

@@ -33,7 +33,7 @@ class Interest:
     a `timeout` of 0 ends with the first look.
     """
 
-    __slots__ = ("deadline", "ids", "joined", "once", "pending", "policy", "since", "sink", "stall")
+    __slots__ = ("deadline", "ids", "joined", "once", "outages", "pending", "policy", "since", "sink", "stall")
 
     def __init__(
         self, sink: object, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
@@ -47,6 +47,7 @@ class Interest:
         self.stall: float = NEVER if stall is None else stall
         self.pending: int = 0
         self.joined: int = 0
+        self.outages: float = 0.0  # seconds nobody could succeed before it came
 
 
 class Trait(NamedTuple):
@@ -64,7 +65,7 @@ class Roster:
     """All rows. A row lives as long as somebody waits for its ID or a look at it is out.
 
     The columns, by row: `due` (infinite while in flight), `first`, `born` (when the task started to run, not a number
-    where that is not known), `seen` (the last good look, not a number after a failed one), `moved` and `quiet` are
+    where that is not known), `seen` (the last good look, not a number before the first), `moved` and `quiet` are
     seconds; `looks` counts those that went out, `answers` those that came back good; `rank` and `progress` are -1
     while unknown; `last` is the last record accepted, as it came, `listed` what the list says of it.
     """

@@ -26,8 +26,8 @@ HOLD = 1.5
 """Seconds that a due ID may wait for others of its page, or be looked at early with them."""
 FEW = 4
 """Watched IDs below which the list is not looked at."""
-POOR_PAGES = 3
-"""New pages in a row that were not worth it, after which the list is read no deeper for a while."""
+DEEPER, DEEP_WEIGHT = 1.5, 0.1
+"""Watched IDs that new pages must show on average for the list to be read deeper; how much the last page counts."""
 REST, LONGEST_REST = 60.0, 3600.0
 """Seconds that the list is left alone for at first, and at most."""
 STRIKES = 3
@@ -65,7 +65,7 @@ class Sweeps:
         self._rate = 0.0  # new tasks a second
         self._out: set[int] = set()
         self._deeper_out = False
-        self._poor = 0
+        self._deep: float = 2 * PAYS  # watched IDs on new pages, on average
         self._deeper_from = -NEVER
         self._back_at = -NEVER
         self._rest = REST
@@ -133,10 +133,10 @@ class Sweeps:
             middle = len(shown) // 2
             self._anchor(shown[middle], (sweep.page - 1) * SIZE + middle, min(shown), max(shown), now)
         if sweep.deeper:
-            worth = sum(task_id in self._roster.rows for task_id in new) >= PAYS
-            self._poor = 0 if worth else self._poor + 1
-            if self._poor >= POOR_PAGES or not new:
-                self._poor, self._deeper_from = 0, now + REST
+            watched = sum(task_id in self._roster.rows for task_id in new)
+            self._deep += DEEP_WEIGHT * (watched - self._deep)
+            if self._deep < DEEPER or not new:
+                self._deep, self._deeper_from = 2 * PAYS, now + REST
         if len(self._known) > KEPT:
             del self._known[: len(self._known) - KEPT]
 

@@ -35,9 +35,10 @@ WHATEVER = Patience(8, 600.0)
 class Trouble:
     """Failed looks in a row at one ID: in all, and of the kind that came last."""
 
-    __slots__ = ("count", "error", "meaning", "same", "same_since", "since")
+    __slots__ = ("began", "count", "error", "meaning", "same", "same_since", "since")
 
     def __init__(self, now: float) -> None:
+        self.began: float = now
         self.count: int = 0
         self.same: int = 0
         self.since: float = now

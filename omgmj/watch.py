@@ -49,7 +49,7 @@ class Watch:
         max_watched: int | None = None,
     ) -> None:
         """Check everything that was given, then begin to wait; `Session.watch` makes these."""
-        if on_error is not None and (not callable(on_error) or inspect.iscoroutinefunction(on_error)):
+        if on_error is not None and (not callable(on_error) or _is_async(on_error)):
             raise UsageError("on_error must be a plain function, not an async one, that takes an error")
         if max_watched is not None:
             check_count("max_watched", max_watched)
@@ -59,7 +59,7 @@ class Watch:
         self._on_error = on_error
         self._context: dict[int, Any] = {}
         self._errors: list[OmgmjError] = []
-        self._fetched: deque[int] = deque()
+        self._fetched: dict[int, None] = {}
         given = () if isinstance(task_ids, AsyncIterable) else self._check(task_ids)
         source = _iterator(task_ids) if isinstance(task_ids, AsyncIterable) else None
         self._inbox = _Inbox(poller, terms, max_watched or (MAX_WATCHED if endless else None))
@@ -80,6 +80,7 @@ class Watch:
         self._inbox.discard(gone)
         for task_id in gone:
             self._context.pop(task_id, None)
+            self._fetched.pop(task_id, None)
 
     def context(self, task: Task | int | str) -> Any:
         """Return what the mapping of IDs gave for this task; None where it was no mapping.
@@ -140,14 +141,19 @@ class Watch:
     def _forget_context(self, result: Task | OmgmjError) -> None:
         task_id = _id_of(result)
         if task_id is not None and task_id in self._context:
-            self._fetched.append(task_id)
-        if len(self._fetched) > KEPT_CONTEXTS and not self._inbox.waits(oldest := self._fetched.popleft()):
+            self._fetched.pop(task_id, None)
+            self._fetched[task_id] = None
+        if len(self._fetched) > KEPT_CONTEXTS:
+            oldest = next(iter(self._fetched))
+            del self._fetched[oldest]
             self._context.pop(oldest, None)
 
     def _check(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> list[int]:
         if isinstance(task_ids, str | bytes) or not isinstance(task_ids, Iterable):
             raise UsageError(f"task IDs must be an iterable of them, not {type(task_ids).__name__}")
         checked = [check_task_id(task_id) for task_id in task_ids]
+        for task_id in checked:
+            self._fetched.pop(task_id, None)
         if isinstance(task_ids, Mapping):
             self._context.update(zip(checked, task_ids.values(), strict=True))
         return checked
@@ -195,9 +201,6 @@ class _Inbox:
         if self._max_watched is not None:
             self._take_in()
         return result
-
-    def waits(self, task_id: int) -> bool:
-        return self._poller.waits(task_id, self)
 
     def finished(self) -> bool:
         return not (self._watching or self._backlog or self.results or self._feeder)
@@ -296,6 +299,10 @@ class _Inbox:
             self._feeder = None
             self.bell.ring()
             await _close_iterator(source)
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _id_of(result: Task | OmgmjError) -> int | None:
