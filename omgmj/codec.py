@@ -319,4 +319,4 @@ def _converter() -> cattrs.Converter:
     return made
 
 
-converter = _converter()
+converter: Converter = _converter()

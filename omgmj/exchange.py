@@ -78,9 +78,9 @@ class Exchange:
         retry: Retry,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.queries = 0
-        self.retries = 0
-        self.rate_limited = 0
+        self.queries: int = 0
+        self.retries: int = 0
+        self.rate_limited: int = 0
         self._transport = transport
         self._base_url = base_url
         self._credentials = credentials

@@ -45,8 +45,8 @@ class Gate:
 
     def __init__(self, pace: Pace, places: int, loop: asyncio.AbstractEventLoop) -> None:
         self.pace = pace
-        self.places = places
-        self.in_flight = 0
+        self.places: int = places
+        self.in_flight: int = 0
         self.source: Source | None = None
         self._loop = loop
         self._queue: deque[asyncio.Future[None]] = deque()

@@ -22,7 +22,7 @@ from omgmj.backoff import Policy, Retry
 from omgmj.breaker import Breaker
 from omgmj.endings import error_of, record_of
 from omgmj.errors import DecodeError, OmgmjError, SessionClosed, TransportError
-from omgmj.gate import FIRST, POLL, Gate
+from omgmj.gate import EPSILON, FIRST, POLL, Gate
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.planner import Ended, Planner
 from omgmj.protocol import Answer, Meaning
@@ -171,8 +171,9 @@ class Poller:
 
     def tick(self, now: float) -> None:
         """End the waits whose time is over."""
-        if self._planner.next_deadline() <= now:
-            self._tell_ended(self._planner.expire(now))
+        # As a timer may fire a hair early, what is due by then is due.
+        if self._planner.next_deadline() <= now + EPSILON:
+            self._tell_ended(self._planner.expire(now + EPSILON))
             self._check_idle()
 
     def wake_at(self) -> float:

@@ -82,11 +82,11 @@ class Simulator:
             check_number("rate", rate, least=0.001)
         if retry_after is not None:
             check_number("retry_after", retry_after, whole=True)
-        self.tokens = set(tokens)
+        self.tokens: set[str] = set(tokens)
         """The tokens that are accepted; may be changed at any time."""
-        self.down = False
+        self.down: bool = False
         """While True every connection is dropped."""
-        self.requests = 0
+        self.requests: int = 0
         """How many requests came, whatever became of them."""
         self.asked: Counter[int] = Counter()
         """How often each ID was asked for, in requests that were read and not refused."""
@@ -96,7 +96,7 @@ class Simulator:
         """Why requests were refused; never holds a token."""
         self.injected: Counter[str] = Counter()
         """How often each fault was acted out; requests during an outage count as `outage`."""
-        self.limited = 0
+        self.limited: int = 0
         """How many requests the limiter turned away."""
         self.times: list[float] = []
         """When each request came, in seconds."""

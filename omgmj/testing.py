@@ -102,7 +102,7 @@ class FakeService:
         self._url: str | None = None
         self._handlers: set[asyncio.Task[Any]] = set()
         self._in_flight = 0
-        self.in_flight_peak = 0
+        self.in_flight_peak: int = 0
         """The most requests that were being answered at once."""
 
     async def __aenter__(self) -> Self:

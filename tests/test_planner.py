@@ -151,7 +151,7 @@ ERRORS: dict[Meaning, OmgmjError] = {
 def waits(planner: Planner, task_id: int, sink: object) -> bool:
     """Whether a sink waits for the ID."""
     row = planner._roster.rows.get(task_id)
-    return row is not None and any(one.sink is sink for one in planner._roster.waiting(row))
+    return row is not None and planner._roster.find(row, sink) is not None
 
 
 class PlannerMachine(RuleBasedStateMachine):
@@ -273,9 +273,12 @@ class PlannerMachine(RuleBasedStateMachine):
         """Take what is due; return the IDs that are looked at in one."""
         head = self.planner.agenda.due_fresh() if fresh else self.due_poll()
         probe = None if self.down_since is None else roll
+        good = self.planner._last_good
         look, due = self.planner.take(self.now, fresh=fresh, probe=probe)
+        is_good = probe is not None and look == good and self.planner._last_good is None
         task_ids = look.task_ids if isinstance(look, Sweep) else (look,)
-        assert due == head
+        # In an outage the first probe goes to who answered last, whenever it is due.
+        assert due == (self.now if is_good else head)
         assert len(set(task_ids)) == len(task_ids)
         for task_id in task_ids:
             assert task_id not in self.out  # invariant 2
@@ -286,7 +289,7 @@ class PlannerMachine(RuleBasedStateMachine):
                 assert probe is None
                 assert not wanted.single
                 assert wanted.pushed_at is None
-            elif fresh and not wanted.fresh:
+            elif fresh and not wanted.fresh and not is_good:
                 # Invariant 3: a look for a push has a push, and such looks are a second apart.
                 assert wanted.pushed_at is not None
                 assert min(due, self.now) >= wanted.last_push_look + PUSH_SPACING
@@ -1013,6 +1016,7 @@ def test_chance_chooses_the_probe() -> None:
             for _ in ids:
                 bench.found("IN_PROGRESS")
             bench.now = bench.due
+        bench.planner._last_good = None
         chosen = []
         for step in range(10):
             twin = copy.deepcopy(bench.planner)
@@ -1024,6 +1028,19 @@ def test_chance_chooses_the_probe() -> None:
             assert due == bench.due
             assert others == ids - {task_id}
         assert set(chosen) == ids
+
+
+def test_the_first_probe_goes_to_who_answered_last() -> None:
+    """In an outage the ID that was answered last is asked first, whenever it is due; only once, as it may fail too."""
+    bench = Bench()
+    bench.watch(*range(1, 11))
+    for _ in range(10):
+        good = bench.look()
+        bench.saw(record(good))
+    twin = copy.deepcopy(bench.planner)
+    assert twin.take(bench.now, fresh=False, probe=0.0) == (good, bench.now)
+    twin.failed(good, BLIP, Meaning.TRANSIENT, bench.now, 0.0, outage=True)
+    assert twin._last_good is None
 
 
 def test_an_outage_ends_waits_of_one_look() -> None:
@@ -1435,9 +1452,9 @@ def test_an_id_can_be_left_alone_of_many() -> None:
     one = bench.watch(1, 2, sink=sink)
     assert bench.planner.drop(1, sink)
     assert not bench.planner.drop(1, sink)
-    assert not bench.planner.waits(1, sink)
-    assert bench.planner.waits(2, sink)
-    assert not bench.planner.waits(3, sink)
+    assert not waits(bench.planner, 1, sink)
+    assert waits(bench.planner, 2, sink)
+    assert not waits(bench.planner, 3, sink)
     assert [bench.planner.is_watched(i) for i in (1, 2, 3)] == [False, True, False]
     assert not bench.planner.drop(2, Sink())
     assert bench.look() == 2
@@ -1492,7 +1509,7 @@ def test_thousands_of_waiters_of_one_id_come_and_go_in_linear_work() -> None:
         assert planner.watch(Counted(one.whose, [1], Fixed(2.0), 0.0, 5.0, None), 0.0, 0.0) == []
         check(2)
     for one in waiters[:5999:-1]:
-        assert planner.waits(1, one.whose)
+        assert waits(planner, 1, one.whose)
         assert planner.drop(1, one.whose)
         check(2)
     for one in waiters[5999:3999:-1]:

@@ -75,3 +75,11 @@ async def test_no_timer_is_left_when_the_last_wait_left() -> None:
             await asyncio.sleep(0)
         assert session._open().gate._timer is None
         assert max(timers(), default=0.0) <= 30  # What is left bounds the requests that were out.
+
+
+@pytest.mark.parametrize("timeout", [1 / 3, 0.3333333, 1.00000049, 7.7777777])
+async def test_a_timeout_between_two_ticks_of_the_clock_comes(timeout: float) -> None:
+    """A timer that fires a hair early ends the wait, instead of being set again for ever at one virtual instant."""
+    async with FakeService() as fake, fake.session() as session:
+        with pytest.raises(omgmj.WaitTimeout):
+            await session.wait(fake.add_task(Life.succeed(500)), timeout=timeout)
