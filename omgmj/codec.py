@@ -319,4 +319,4 @@ def _converter() -> cattrs.Converter:
     return made
 
 
-converter: Converter = _converter()
+converter: cattrs.Converter = _converter()
