@@ -228,10 +228,15 @@ async def test_a_stall_is_found_although_every_other_look_fails() -> None:
 
 async def test_an_outage_is_no_stall() -> None:
     """`stall` counts between successful looks only, so an outage longer than it ends no wait."""
+    moves = [
+        (0, "IN_PROGRESS", "15%"),
+        (120, "IN_PROGRESS", "31%"),
+        (240, "IN_PROGRESS", "46%"),
+        (900, "SUCCESS", "100%"),
+    ]
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
-        task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "46%"), (700, "SUCCESS", "100%")]))
-        waiting = asyncio.ensure_future(session.wait(task_id, stall=200))
-        await asyncio.sleep(30)
+        waiting = asyncio.ensure_future(session.wait(fake.add_task(Life.steps(moves)), stall=200))
+        await asyncio.sleep(250)
         fake.outage(fake.now + 600)
         assert (await waiting).succeeded
 
