@@ -7,7 +7,6 @@ from collections import Counter
 
 import pytest
 
-import omgmj
 from omgmj.backoff import Fixed
 from omgmj.roster import MISSED, Interest, Roster
 from omgmj.sweeps import FEW, KEPT, LONGEST_REST, REST, SIZE, STRIKES, Sweep, Sweeps
@@ -307,8 +306,3 @@ def test_a_failed_page_is_not_out_any_more() -> None:
         assert sweep is not None
         sweeps.failed(sweep, 0.0, strikes=strikes)
     assert sweeps.plan(1001, 0.0) is not None
-
-
-def test_the_session_is_what_users_see() -> None:
-    """Sweeps are no option: a session uses them where they pay."""
-    assert "sweep" not in str(omgmj.Session.__init__.__annotations__)
