@@ -2,7 +2,8 @@
 
 Each watched ID has a row in `roster`. A row is either in flight or has a due time, and a due time stands in one of two
 wheels: `fresh` for first looks and pushed IDs, `polls` for the rest. Whoever drives the planner takes what is due
-(`take`) and tells what came of it (`saw`, `unchanged`, `failed`, `again`).
+(`take`: one ID, or a page of the list that shows several) and tells what came of it (`saw`, `unchanged`, `failed`,
+`again`; of a page `saw_listed` and `missed`).
 
 Interest and flight are apart. When the last one leaves, the look that is out comes home to nobody, and a new watch in
 between joins that row and starts no second look beside it. A push during a look makes one more look after it.

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import looptime
@@ -38,6 +39,19 @@ async def _tasks_watched(anyio_backend: object) -> AsyncIterator[None]:
     own = asyncio.current_task()
     left = {task for task in asyncio.all_tasks() if task is not own and "TestRunner" not in str(task.get_coro())}
     assert not left, f"tasks left in the loop: {left}"
+
+
+SETTINGS = ("OMGMJ_TOKEN", "OMGMJ_BASE_URL", "SSL_CERT_FILE", "XDG_CONFIG_HOME", "NETRC", "FORCE_COLOR")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Give a test an environment without settings and an empty home."""
+    for name in (*SETTINGS, *PROXIES):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 def need(part: str, found: object) -> None:

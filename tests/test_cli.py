@@ -32,16 +32,11 @@ OMGMJ = [sys.executable, "-m", "omgmj"]
 DONE = Life.steps([(0, "SUCCESS", "100%")])
 FAILED = Life.steps([(0, "FAILURE", "31%", {"failReason": "no luck"})])
 ENDLESS = Life.steps([(0, "IN_PROGRESS", "31%")])
-FOREIGN = ("OMGMJ_TOKEN", "OMGMJ_BASE_URL", "SSL_CERT_FILE", "XDG_CONFIG_HOME", "NETRC", "FORCE_COLOR")
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Give each test an environment without settings and an empty home."""
-    for name in (*FOREIGN, "http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+def surroundings(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test an environment without settings, and a terminal of its own."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm")
 

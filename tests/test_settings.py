@@ -18,16 +18,10 @@ from omgmj.session import BASE_URL
 from omgmj.settings import read_settings
 from omgmj.testing import FakeService, Life
 
-FOREIGN = ("OMGMJ_TOKEN", "OMGMJ_BASE_URL", "SSL_CERT_FILE", "XDG_CONFIG_HOME", "NETRC")
-
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Give each test an environment without settings and an empty home."""
-    for name in (*FOREIGN, "http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+def surroundings(no_settings: None) -> None:
+    """Give each test an environment without settings."""
 
 
 def write_config(text: str, home: Path, folder: str = ".config") -> Path:
