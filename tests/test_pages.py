@@ -262,7 +262,10 @@ async def test_a_list_that_leads_nowhere(name: str, show: Callable[[int, int], l
     st.lists(st.integers(0, 25), max_size=30),
 )
 def test_any_drift(many: int, size: int, made: list[int]) -> None:
-    """However many tasks are made before each page, all old ones come, once and in order."""
+    """However many tasks are made before each page, all old ones come, once and in order.
+
+    Only where more than a page or two come at once may the reader say that it cannot keep up.
+    """
     listed = list(range(many, 0, -1))
     fresh = count(10_000)
     pushes = iter(made)
@@ -277,7 +280,11 @@ def test_any_drift(many: int, size: int, made: list[int]) -> None:
         return TaskPage(number, size, 7, tuple(Task(task_id, "SUCCESS") for task_id in ids))
 
     async def run() -> None:
-        seen = await drained(Tasks(fetch, size))
+        try:
+            seen = await drained(Tasks(fetch, size))
+        except omgmj.DecodeError:
+            assert max(made) > size
+            return
         assert len(set(seen)) == len(seen)
         assert [task_id for task_id in seen if task_id <= many] == list(range(many, 0, -1))
 
