@@ -15,6 +15,7 @@ from operator import itemgetter
 from types import NoneType
 from typing import Any, cast
 
+import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
@@ -151,7 +152,17 @@ def dump_record(task: Task) -> str:
 # The reader is written by hand, as it runs for each answer: all fields are fetched at once, types are told by
 # identity, and an error is made only when something is off.
 _task_row = itemgetter(*_TASK_NAMES.values())
-_action_row = itemgetter(*_ACTION_NAMES.values())
+
+
+def _draft(model: type) -> Callable[[], Any]:
+    """Return a class with the slots of a frozen model, whose objects can be filled and then become the model's own.
+
+    A frozen object sets each field through `object.__setattr__`, which takes longer than all the rest of reading one.
+    """
+    return type("_Draft", (), {"__slots__": [field.name for field in attrs.fields(model)]})
+
+
+_TaskDraft, _ActionDraft = _draft(Task), _draft(Action)
 
 
 def _task(record: Any, asked: int | None, source: bytes) -> Task:
@@ -187,24 +198,25 @@ def _task(record: Any, asked: int | None, source: bytes) -> Task:
     texts = (pool, kind, description, prompt, fail_reason, webhook_url, image_url, stored_image_url)
     if not _TEXT_OR_NULL.issuperset(map(type, texts)):
         raise _wrong_text(texts)
-    return Task(
-        task_id,
-        _STATUSES.get(status) or status,
-        pool,
-        kind,
-        None if progress is None else _progress(progress),
-        description,
-        prompt,
-        fail_reason,
-        None if submitted is None else _time(submitted, ".submitTime"),
-        None if started is None else _time(started, ".startTime"),
-        None if finished is None else _time(finished, ".finishTime"),
-        webhook_url,
-        image_url,
-        stored_image_url,
-        () if actions is None else _actions(actions),
-        source,
-    )
+    task = _TaskDraft()
+    task.id = task_id
+    task.status = _STATUSES.get(status) or status
+    task.pool = pool
+    task.kind = kind
+    task.progress = None if progress is None else _progress(progress)
+    task.description = description
+    task.prompt = prompt
+    task.fail_reason = fail_reason
+    task.submitted_at = None if submitted is None else _time(submitted, ".submitTime")
+    task.started_at = None if started is None else _time(started, ".startTime")
+    task.finished_at = None if finished is None else _time(finished, ".finishTime")
+    task.webhook_url = webhook_url
+    task.image_url = image_url
+    task.stored_image_url = stored_image_url
+    task.actions = () if actions is None else _actions(actions)
+    task.source = source
+    task.__class__ = Task
+    return cast("Task", task)
 
 
 def _wrong_text(texts: tuple[Any, ...]) -> _WrongError:
@@ -271,16 +283,21 @@ def _actions(value: Any) -> tuple[Action, ...]:
     """Read the list of actions."""
     if value.__class__ is not list:
         raise _WrongError(".actions", f"is {json_type(value)}, not a list")
-    actions = []
-    for index, item in enumerate(value):
+    actions: list[Action] = []
+    for item in value:
         try:
-            custom_id, emoji, label = _action_row(item)
+            custom_id, emoji, label = item["customId"], item["emoji"], item["label"]
         except (KeyError, TypeError):
-            custom_id = emoji = label = cast("Any", None)
+            custom_id = emoji = label = None
         if custom_id.__class__ is str and emoji.__class__ is str and label.__class__ is str:
-            actions.append(Action(custom_id, emoji, label))
+            action = _ActionDraft()
+            action.custom_id = custom_id
+            action.emoji = emoji
+            action.label = label
+            action.__class__ = Action
         else:
-            actions.append(_odd_action(item, f".actions[{index}]"))
+            action = _odd_action(item, f".actions[{len(actions)}]")
+        actions.append(action)
     return tuple(actions)
 
 

@@ -89,7 +89,8 @@ class Secret:
 _WHERE = "pass it as Session(token) or set OMGMJ_TOKEN in the environment"
 
 
-@attrs.frozen
+# Without a place for weak references, so that `codec` can fill them quickly, and as there may be many.
+@attrs.frozen(weakref_slot=False)
 class Action:
     """Something that can be done next with a finished task; `label` or `emoji` may be empty."""
 
@@ -98,7 +99,7 @@ class Action:
     label: str = ""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Task:
     """One task's record, as the service told it.
 
