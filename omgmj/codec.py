@@ -15,7 +15,6 @@ from operator import itemgetter
 from types import NoneType
 from typing import Any, cast
 
-import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
@@ -154,12 +153,13 @@ def dump_record(task: Task) -> str:
 _task_row = itemgetter(*_TASK_NAMES.values())
 
 
-def _draft(model: type) -> Callable[[], Any]:
-    """Return a class with the slots of a frozen model, whose objects can be filled and then become the model's own.
+def _draft(model: type) -> Any:
+    """Return a frozen model without its lock: an object of it is filled field by field, then made one of the model.
 
-    A frozen object sets each field through `object.__setattr__`, which takes longer than all the rest of reading one.
+    A model's own constructor sets each field through `object.__setattr__`, which takes longer than all the rest.
     """
-    return type("_Draft", (), {"__slots__": [field.name for field in attrs.fields(model)]})
+    unlocked = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
+    return type(f"_{model.__name__}Draft", (model,), {"__slots__": (), **unlocked})
 
 
 _TaskDraft, _ActionDraft = _draft(Task), _draft(Action)

@@ -32,6 +32,11 @@ class Credentials:
         self._renewals = 0
         self._refused_at = -math.inf
 
+    @property
+    def known(self) -> Secret | None:
+        """The token to send; None where it is still to be asked for."""
+        return self._secret
+
     async def current(self) -> Secret:
         """Return the token to send; `AuthError` where the callable fails, `UsageError` where it returns rubbish."""
         if self._secret is None:

@@ -12,7 +12,7 @@ import ipaddress
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from omgmj.backoff import Retry
@@ -97,38 +97,44 @@ class Exchange:
         `read` makes a value of the answer, never None, or raises.
         """
         failures = 0
-        with _Bound(self._out) as bound:
-            try:
-                while True:
+        bound = _Bound(self._out)
+        try:
+            while True:
+                if not self._gate.enter_at_once(self._loop.time()):
                     await self._gate.enter()
-                    try:
-                        value = await self._once(request, read, bound)
-                        if value is not None:
-                            return value
-                        continue
-                    except OmgmjError as error:
-                        failures += 1
-                        again = meaning(error) in (Meaning.TRANSIENT, Meaning.PACED) and request.idempotent
-                        if not again or failures >= self._retry.attempts:
-                            raise
-                        delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
-                    finally:
-                        self._gate.leave()
-                    await asyncio.sleep(delay)
-                    self.retries += 1
-            except asyncio.CancelledError:
-                closed = bound.fired()
-                if closed is None:
-                    raise
-            raise closed
+                try:
+                    value = await self._once(request, read, bound)
+                    if value is not None:
+                        return value
+                    continue
+                except OmgmjError as error:
+                    failures += 1
+                    again = meaning(error) in (Meaning.TRANSIENT, Meaning.PACED) and request.idempotent
+                    if not again or failures >= self._retry.attempts:
+                        raise
+                    delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
+                finally:
+                    self._gate.leave()
+                await asyncio.sleep(delay)
+                self.retries += 1
+        except asyncio.CancelledError:
+            closed = bound.fired()
+            if closed is None:
+                raise
+        finally:
+            bound.end()
+        raise closed
 
     async def once(self, request: Request, read: Callable[[Answer], T]) -> T | None:
         """Make one exchange, within `request_timeout`, for whoever holds a slot; `read` never returns None.
 
         Return None where the token was refused and there is a new one: the request wants to be sent again.
         """
-        with _Bound(self._out) as bound:
+        bound = _Bound(self._out)
+        try:
             return await self._once(request, read, bound)
+        finally:
+            bound.end()
 
     def close(self, error: SessionClosed) -> None:
         """End all calls that are out with a copy of `error`."""
@@ -139,44 +145,46 @@ class Exchange:
 
     async def _once(self, request: Request, read: Callable[[Answer], T], bound: _Bound) -> T | None:
         try:
-            return await self._exchange(request, read, bound)
+            sent_at = self._loop.time()
+            self._expire_at(bound, sent_at + self._timeout)
+            token = self._credentials.known or await self._credentials.current()
+            self.queries += 1
+            answer = await self._transport.send(self._base_url, request, token)
+            bound.expires = math.inf
+            try:
+                value = read(answer)
+            except OmgmjError as refused:
+                error = refused
+            else:
+                self._credentials.proved()
+                self._gate.pace.saw_success(self._loop.time())
+                return value
+            error = _masked(error, read, answer, token)
+            if await self._refused(error, token, sent_at, bound):
+                return None
         except asyncio.CancelledError:
-            error = bound.fired()
-            if error is None:
+            closed = bound.fired()
+            if closed is None:
                 raise
+            error = closed
         finally:
             bound.expires = math.inf
         # Raised out here, so that nothing of what was cut off hangs on it as its context.
         raise error
 
-    async def _exchange(self, request: Request, read: Callable[[Answer], T], bound: _Bound) -> T | None:
-        sent_at = self._loop.time()
-        self._expire_at(bound, sent_at + self._timeout)
-        token = await self._credentials.current()
-        self.queries += 1
-        answer = await self._transport.send(self._base_url, request, token)
-        bound.expires = math.inf
-        try:
-            value = read(answer)
-        except OmgmjError as error:
-            refused = error
-        else:
-            self._credentials.proved()
-            self._gate.pace.saw_success(self._loop.time())
-            return value
+    async def _refused(self, error: OmgmjError, token: Secret, sent_at: float, bound: _Bound) -> bool:
+        """Take in what an answer means to the pace and the token; return whether there is another token to try."""
         now = self._loop.time()
-        refused = _masked(refused, read, answer, token)
-        if isinstance(refused, RateLimited):
+        if isinstance(error, RateLimited):
             self.rate_limited += 1
-            self._gate.pace.saw_429(sent_at, now, refused.retry_after)
-        elif isinstance(refused, AuthError) and UNAUTHORIZED in (refused.status, refused.code):
+            self._gate.pace.saw_429(sent_at, now, error.retry_after)
+        elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
             self._expire_at(bound, now + GRACE + self._timeout)
-            if await self._credentials.renew(token, sent_at):
-                return None
-        elif not isinstance(refused, ServiceError) or refused.code is not None:
+            return await self._credentials.renew(token, sent_at)
+        elif not isinstance(error, ServiceError) or error.code is not None:
             self._gate.pace.saw_success(now)
-        raise refused
+        return False
 
     # One timer for all exchanges: a timer each costs CPU, and those that are cancelled pile up in the loop.
 
@@ -221,7 +229,10 @@ def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answe
 
 
 class _Bound:
-    """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own."""
+    """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own.
+
+    It stands in `out` until `end`, which is to be called in any case.
+    """
 
     __slots__ = ("_cancelling", "_error", "_out", "_task", "expires")
 
@@ -234,12 +245,10 @@ class _Bound:
         self._task = task
         self._cancelling = task.cancelling()
         self._error: OmgmjError | None = None
+        out.add(self)
 
-    def __enter__(self) -> Self:
-        self._out.add(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Let go of the task."""
         self._out.discard(self)
         if self._error is not None:
             self._task.uncancel()  # It fired, and something swallowed the cancellation.

@@ -89,8 +89,7 @@ class Secret:
 _WHERE = "pass it as Session(token) or set OMGMJ_TOKEN in the environment"
 
 
-# Without a place for weak references, so that `codec` can fill them quickly, and as there may be many.
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen
 class Action:
     """Something that can be done next with a finished task; `label` or `emoji` may be empty."""
 
@@ -99,7 +98,7 @@ class Action:
     label: str = ""
 
 
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen
 class Task:
     """One task's record, as the service told it.
 

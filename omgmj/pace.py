@@ -29,14 +29,26 @@ class Pace:
     the same holds for the `limit` of the moment.
     """
 
-    __slots__ = ("_at", "_credited_at", "_cut_at", "_held_until", "_level", "_limit", "_rate", "_slots", "_successes")
+    __slots__ = (
+        "_at",
+        "_burst",
+        "_credited_at",
+        "_cut_at",
+        "_held_until",
+        "_level",
+        "_limit",
+        "_rate",
+        "_slots",
+        "_successes",
+    )
 
     def __init__(self, rate: float, now: float) -> None:
         """Start with a full burst; `rate` is a finite number above 0."""
         self._rate = rate
         self._limit = rate
         self._level = rate  # what the service let through at the last cut, as far as known
-        self._slots: float = _burst(rate)
+        self._burst: int = _burst(rate)  # of the limit of the moment
+        self._slots: float = self._burst
         self._at = now  # when the slots were last counted
         self._cut_at = -math.inf
         self._held_until = -math.inf
@@ -69,22 +81,30 @@ class Pace:
         self._refill(now)
         self._slots -= 1
 
+    def take_at_once(self, now: float) -> bool:
+        """Use one slot where one is free at `now`; return whether it was."""
+        self._refill(now)
+        if self._slots < 1 or now < self._held_until:
+            return False
+        self._slots -= 1
+        return True
+
     def saw_success(self, now: float) -> None:
         """Note that the service answered something else than 429, and win back some of what was cut."""
-        self._count(now)
         self._successes.append(now)
-        credit = min(_CREDIT, now - self._credited_at)
-        self._credited_at = now
+        self._count(now)
+        credited_at, self._credited_at = self._credited_at, now
         if self._limit == self._rate:
             return
+        credit = min(_CREDIT, now - credited_at)
         self._refill(now)
         if self._limit < self._level * _WELL_PAST:
-            self._limit += credit * self._level * _SLOW
+            limit = self._limit + credit * self._level * _SLOW
         else:
-            self._limit += credit * self._level * _FAST
+            limit = self._limit + credit * self._level * _FAST
             # The old level says nothing up here; one that moves along keeps the climb in proportion.
-            self._level = self._limit * _TRAIL
-        self._limit = min(self._limit, self._rate)
+            self._level = limit * _TRAIL
+        self._allow(min(limit, self._rate))
 
     def saw_429(self, sent_at: float, now: float, retry_after: float | None) -> None:
         """Note a 429 to a request sent at `sent_at`; `retry_after` in seconds, None where the service gave none.
@@ -104,18 +124,25 @@ class Pace:
         # far slower than thought. Halving finds out; and what is not known needs no careful recovery.
         known = through * _KEEP >= self._limit * _HALF
         cut = through * _KEEP if known else self._limit * _HALF
-        self._limit = max(cut, min(_FLOOR, self._rate))
+        self._allow(max(cut, min(_FLOOR, self._rate)))
         self._level = through if known else self._limit * _TRAIL
         self._cut_at = self._credited_at = now
 
+    def _allow(self, limit: float) -> None:
+        self._limit = limit
+        self._burst = _burst(limit)
+        # Slots saved up under a higher limit are gone.
+        self._slots = min(self._burst, self._slots)
+
     def _refill(self, now: float) -> None:
-        # The burst of the limit of now: slots saved up under a higher one are gone.
-        self._slots = min(_burst(self._limit), self._slots + max(0.0, now - self._at) * self._limit)
-        self._at = now
+        if now > self._at:
+            self._slots = min(self._burst, self._slots + (now - self._at) * self._limit)
+            self._at = now
 
     def _count(self, now: float) -> None:
-        while self._successes and self._successes[0] <= now - _WINDOW:
-            self._successes.popleft()
+        successes = self._successes
+        while successes and successes[0] <= now - _WINDOW:
+            successes.popleft()
 
 
 def _burst(limit: float) -> int:

@@ -119,6 +119,8 @@ _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 def check_task_id(value: object) -> int:
     """Return `value`, an int or a string of ASCII digits, as a task's ID; `UsageError` where it is none."""
+    if value.__class__ is int and 0 < cast("int", value) < _ID_LIMIT:
+        return cast("int", value)
     number = 0
     if isinstance(value, int) and not isinstance(value, bool):
         number = int(value)
@@ -138,7 +140,7 @@ def check_task_id(value: object) -> int:
 
 def query_request(task_id: int) -> Request:
     """Build the call that asks for one task's record."""
-    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, idempotent=True)
+    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True)  # noqa: FBT003
 
 
 def check_page(number: object) -> int:

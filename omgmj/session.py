@@ -86,8 +86,8 @@ class Session:
 
     async def aclose(self) -> None:
         """Cancel all requests that are out, give everyone who waits `SessionClosed`, and close the connections."""
-        if self._engine is not None:
-            self._check_loop(self._engine)
+        if self._engine is not None and self._engine.loop is not _running_loop():
+            raise _foreign_loop()
         self._closed = True
         if self._engine is not None:
             await self._engine.aclose()
@@ -110,7 +110,7 @@ class Session:
         except OmgmjError as error:
             error.task_id = asked
             raise
-        engine.poller.feed(task, protocol.age(task.started_at, answer))
+        engine.poller.feed(task, protocol.age(task.started_at, answer) if engine.poller.watched else None)
         return task
 
     async def wait(
@@ -238,25 +238,14 @@ class Session:
         if self._closed:
             raise SessionClosed("this session is closed; make a new one")
         engine = self._engine
+        here = _running_loop()
         if engine is None:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                raise UsageError("a session is used inside a running event loop, such as by asyncio.run") from None
-            engine = self._engine = self._build(loop)
-        else:
-            self._check_loop(engine)
+            if here is None:
+                raise UsageError("a session is used inside a running event loop, such as by asyncio.run")
+            engine = self._engine = self._build(here)
+        elif engine.loop is not here:
+            raise _foreign_loop()
         return engine
-
-    def _check_loop(self, engine: _Engine) -> None:
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if engine.loop is not here:
-            raise UsageError(
-                "this session belongs to the event loop in which it was first used; make one for each loop"
-            )
 
     def _build(self, loop: asyncio.AbstractEventLoop) -> _Engine:
         transport = self._given_transport
@@ -305,6 +294,17 @@ class _Engine:
             await self.poller.aclose(closed)
         finally:
             await self.transport.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _foreign_loop() -> UsageError:
+    return UsageError("this session belongs to the event loop in which it was first used; make one for each loop")
 
 
 def _check_policy(policy: Policy | None, default: Policy) -> Policy:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 import yarl
+from aiohttp import hdrs
+from multidict import CIMultiDict
 
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
 from omgmj.models import Secret
@@ -69,6 +71,8 @@ class HttpTransport:
         self._max_in_flight = max_in_flight
         self._client: aiohttp.ClientSession | None = None
         self._urls: dict[tuple[str, str], yarl.URL] = {}
+        self._token: Secret | None = None
+        self._made_headers: CIMultiDict[str] = CIMultiDict()
 
     @property
     def limit(self) -> int | None:
@@ -90,16 +94,12 @@ class HttpTransport:
                 request.method,
                 url,
                 data=request.body,
-                headers={
-                    "Authorization": f"Bearer {token.reveal()}",
-                    "Content-Type": FORM,
-                    "Accept": "application/json",
-                    # Answers are small, and a borrowed session may have decompression switched off.
-                    "Accept-Encoding": "identity",
-                },
+                headers=self._headers(token),
                 **_SETTINGS,
             ) as response:
-                body = await _read(response)
+                content = response.content
+                # As a rule all of the answer has come by now.
+                body = content.read_nowait() if content.is_eof() else await _read(response)
                 return Answer(response.status, _headers(response), body)
         except Exception as error:  # noqa: BLE001 (whatever aiohttp raises must not leave with the token in it)
             ours = _ours(error, token)
@@ -126,6 +126,21 @@ class HttpTransport:
         except Exception as error:  # noqa: BLE001 (as in send)
             ours = _ours(error)
         raise ours
+
+    def _headers(self, token: Secret) -> CIMultiDict[str]:
+        """Return the headers of a request; kept made, as aiohttp takes long to make them of a plain dict."""
+        if token is not self._token:
+            self._made_headers = CIMultiDict(
+                {
+                    hdrs.AUTHORIZATION: f"Bearer {token.reveal()}",
+                    hdrs.CONTENT_TYPE: FORM,
+                    hdrs.ACCEPT: "application/json",
+                    # Answers are small, and a borrowed session may have decompression switched off.
+                    hdrs.ACCEPT_ENCODING: "identity",
+                }
+            )
+            self._token = token
+        return self._made_headers
 
     def _open(self) -> aiohttp.ClientSession:
         if self._client is None:
@@ -168,9 +183,6 @@ _SETTINGS: dict[str, Any] = {
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    length = response.content_length
-    if length is not None and length <= MAX_ANSWER and "Content-Encoding" not in response.headers:
-        return await response.read()
     parts = []
     size = 0
     async for part in response.content.iter_chunked(CHUNK):
@@ -192,9 +204,13 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         raise ours
 
 
+# aiohttp's own names are found without being put into lower case at each look.
+_KEPT = [(name, getattr(hdrs, name.upper().replace("-", "_"))) for name in KEPT_HEADERS]
+
+
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     got = response.headers
-    return {name: got[name] for name in KEPT_HEADERS if name in got}
+    return {name: got[known] for name, known in _KEPT if known in got}
 
 
 # Where a message of aiohttp's begins to quote what the service sent. A quotation may be cut, in the middle of a token
