@@ -8,10 +8,13 @@ while the run goes on.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+import attrs
 
 from omgmj.backoff import Facts, Policy
 from omgmj.durations import Durations
@@ -19,6 +22,8 @@ from omgmj.models import Status
 
 STEPS = (15, 31, 46, 62, 78, 93)
 POOL, KIND = "FAST", "IMAGINE"
+TICK = 1 / 64
+"""Seconds to which the planner rounds due times up."""
 
 
 class Life(NamedTuple):
@@ -26,6 +31,7 @@ class Life(NamedTuple):
 
     end: float
     steps: tuple[tuple[float, int | None], ...]
+    fails: bool = False
 
 
 Draw = Callable[[random.Random, float], Life]
@@ -67,11 +73,15 @@ def shapes(duration: Duration) -> dict[str, Draw]:
     """Return the shapes by name, with durations drawn from `duration`."""
 
     def slow_hour(chance: random.Random, where: float) -> Life:
-        return told(chance, duration(chance) * (3.0 if 0.4 < where < 0.6 else 1.0))
+        return told(chance, duration(chance) * (3.0 if 1 <= 3 * where < 2 else 1.0))
 
     def all_fail(chance: random.Random, where: float) -> Life:
+        # From the middle of the run on: one half within seconds, the other on the way.
         life = told(chance, duration(chance))
-        return life if where < 0.5 else life._replace(end=chance.uniform(1.0, 6.0))
+        if where < 0.5:
+            return life
+        early = chance.random() < 0.5
+        return life._replace(end=chance.uniform(1.0, 6.0) if early else chance.uniform(0.3, 1.0) * life.end, fails=True)
 
     return {
         "progress": lambda chance, _: told(chance, duration(chance)),
@@ -84,20 +94,30 @@ def shapes(duration: Duration) -> dict[str, Draw]:
 
 
 class Run(NamedTuple):
-    """Tasks that are made at `starts` (seconds), with the life of each."""
+    """Tasks that are made at `starts` (seconds, in order), with the life of each."""
 
     starts: Sequence[float]
     lives: Sequence[Life]
 
 
 def draw_run(shape: str, draw: Draw, count: int, seed: int) -> Run:
-    """Draw a run of so many tasks, two a second on average, or in bursts of a tenth of them every two minutes."""
+    """Draw a run of so many tasks: two a second, a tenth of them every two minutes, or all within three hours.
+
+    They start and end at whole milliseconds, as the service tells no finer ones.
+    """
     chance = random.Random(f"{shape} {seed}")
+    a_second = count / (3 * 3600.0) if shape == "slow hour" else 2.0
     at, starts = 0.0, []
     for number in range(count):
-        at += chance.expovariate(2.0)
-        starts.append(number * 10 // count * 120.0 if shape == "bursts" else at)
-    return Run(starts, [draw(chance, number / count) for number in range(count)])
+        at += chance.expovariate(a_second)
+        starts.append(number * 10 // count * 120.0 if shape == "bursts" else round(at, 3))
+    lives = (draw(chance, number / count) for number in range(count))
+    return Run(starts, [life._replace(end=round(life.end, 3)) for life in lives])
+
+
+def rolled(policy: Policy, seed: int) -> Policy:
+    """Return the policy with chance drawn by task and look, so that two runs of the same lives draw alike."""
+    return lambda facts, _: policy(facts, random.Random(f"{seed} {facts.task_id} {facts.attempt}").random())
 
 
 class Score(NamedTuple):
@@ -114,45 +134,62 @@ def score(looks: int, delays: Sequence[float]) -> Score:
     return Score(looks / len(ordered), sum(ordered) / len(ordered), ordered[len(ordered) * 95 // 100])
 
 
-def simulate(run: Run, policy: Policy, seed: int) -> Score:
-    """Look at each task of the run from its start until its end is seen."""
-    chance = random.Random(seed)
+@attrs.define
+class _Known:
+    """What the looks at a task have shown: when it was born, as far as known, when it moved, and what it shows."""
+
+    born: float
+    moved: float
+    seen: float
+    shown: int | None = -1
+    looks: int = 0
+
+
+def simulate(run: Run, policy: Policy) -> Score:
+    """Look at each task of the run, numbered from 1, from its start until its end is seen."""
     durations = Durations()
-    due = [(at, number) for number, at in enumerate(run.starts)]
-    heapq.heapify(due)
-    looks = [0] * len(due)
-    shown: list[int | None] = [-1] * len(due)
-    moved, seen = list(run.starts), list(run.starts)
+    serial = itertools.count()
+    # Of those that are due at once first looks go first, and else who fell in first.
+    due = [(_tick(start), False, next(serial), number) for number, start in enumerate(run.starts)]
+    tasks = [_Known(at, at, at) for at, *_ in due]
     delays = []
     while due:
-        now, number = heapq.heappop(due)
-        start, life = run.starts[number], run.lives[number]
-        age, since = now - start, seen[number] - start
-        looks[number] += 1
-        if age >= life.end:
-            delays.append(age - life.end)
-            percent = shown[number]
-            foretold = (moved[number] - start) * 100 / percent if percent is not None and percent > 0 else None
-            durations.saw_end(POOL, since, age, ended=life.end, foretold=foretold)
+        now, _, _, number = heapq.heappop(due)
+        start, life, known = run.starts[number], run.lives[number], tasks[number]
+        # The service tells the time in whole seconds, so that a task looks up to a second younger than it is.
+        age = max(0.0, math.floor(now) - start)
+        known.looks += 1
+        if now - start >= life.end:
+            delays.append(now - start - life.end)
+            percent = known.shown
+            foretold = (known.moved - known.born) * 100 / percent if percent is not None and percent > 0 else None
+            since = min(age, max(0.0, age - (now - known.seen))) if known.looks > 1 else 0.0
+            durations.saw_end(POOL, since, age, ended=min(age, life.end), foretold=foretold)
             continue
-        progress = next(step for at, step in reversed(life.steps) if at <= age)
-        if progress != shown[number]:
-            shown[number], moved[number] = progress, now
-        durations.saw_running(POOL, since, age)
-        seen[number] = now
+        progress = next(step for at, step in reversed(life.steps) if at <= now - start)
+        if progress != known.shown:
+            # The same record again is not read, so the birth is not reckoned anew.
+            known.shown, known.moved, known.born = progress, now, now - age
+        age = now - known.born
+        durations.saw_running(POOL, max(0.0, age - (now - known.seen)), age)
+        known.seen = now
         facts = Facts(
             task_id=number + 1,
-            attempt=looks[number],
+            attempt=known.looks,
             age=age,
             pool=POOL,
             kind=KIND,
             status=Status.IN_PROGRESS,
             progress=progress,
-            changed=now - moved[number],
+            changed=now - known.moved,
             hint=None,
             durations=durations,
         )
-        delay = policy(facts, chance.random())
+        delay = policy(facts, 0.0)
         assert delay is not None
-        heapq.heappush(due, (now + delay, number))
-    return score(sum(looks), delays)
+        heapq.heappush(due, (_tick(now + delay), True, next(serial), number))
+    return score(sum(known.looks for known in tasks), delays)
+
+
+def _tick(due: float) -> float:
+    return math.ceil(due / TICK) * TICK
