@@ -1,4 +1,4 @@
-"""The account's tasks in pages: `Session.page`, and `Session.tasks` over pages that drift while they are read."""
+"""The account's tasks in pages: `Session.page`, and `Session.tasks` over all of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import asyncio
 import contextlib
 import gc
 import itertools
-from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import omgmj
 from omgmj.models import Task, TaskPage
@@ -167,30 +163,6 @@ async def test_pages_are_asked_for_as_they_are_needed() -> None:
         assert fake.requests == 2
 
 
-async def test_drift_is_hidden() -> None:
-    """Tasks made while the list is read push the others to later pages: no ID comes twice, and none is lost."""
-    async with FakeService(tasks=60) as fake, fake.session() as session:
-        old = fake.task_ids[::-1]
-        seen = []
-        async for task in session.tasks(size=5):
-            seen.append(task.id)
-            if len(seen) % 3 == 0:
-                fake.add_tasks(2)
-        assert seen == old
-
-
-async def test_a_slow_reader_catches_up() -> None:
-    """Where many pages of tasks were made between two steps, all that there were before still come, once, in order."""
-    async with FakeService(tasks=12) as fake, fake.session() as session:
-        old = fake.task_ids[::-1]
-        tasks = session.tasks(size=5)
-        seen = [(await anext(tasks)).id for _ in range(5)]
-        fake.add_tasks(100)
-        seen += await drained(tasks)
-        assert [task_id for task_id in seen if task_id in old] == old
-        assert len(set(seen)) == len(seen)
-
-
 @pytest.mark.parametrize("page", [1, 2, 3, 4])
 async def test_an_empty_page_in_the_middle(page: int) -> None:
     """An empty page before the end is looked past, and what should have stood on it is asked for once more."""
@@ -223,72 +195,6 @@ async def test_a_page_that_fails_may_be_asked_for_again() -> None:
         with pytest.raises(omgmj.ServiceError):
             await anext(tasks)
         assert seen + await drained(tasks) == fake.task_ids[::-1]
-
-
-def stuck(number: int, size: int) -> list[int]:
-    return list(range(100, 100 - size, -1))
-
-
-@pytest.mark.parametrize(
-    ("name", "show", "pages"),
-    [
-        ("ignores the page number", stuck, 4),
-        ("repeats its last page", lambda number, size: stuck(1, 2 * size)[min(number - 1, 1) * size :][:size], 5),
-        ("makes more than is read", lambda number, size: [n - number * size for n in range(999, 999 - size, -1)], 999),
-    ],
-)
-async def test_a_list_that_leads_nowhere(name: str, show: Callable[[int, int], list[int]], pages: int) -> None:
-    """A service that shows the same full page again and again ends in a clear error, not in a loop without end."""
-    asked = []
-
-    async def fetch(number: int, size: int) -> TaskPage:
-        asked.append(number)
-        ids = show(number, size) if number < 999 else []
-        return TaskPage(number, size, None, tuple(Task(task_id, "SUCCESS") for task_id in ids if task_id > 0))
-
-    tasks = Tasks(fetch, 5)
-    if pages == 999:
-        assert len(await drained(tasks)) == 994, name
-        return
-    with pytest.raises(omgmj.DecodeError, match="show the same tasks"):
-        await drained(tasks)
-    assert len(asked) == pages, name
-    assert await drained(tasks) == []
-
-
-@given(
-    st.integers(0, 60),
-    st.integers(5, 20),
-    st.lists(st.integers(0, 25), max_size=30),
-)
-def test_any_drift(many: int, size: int, made: list[int]) -> None:
-    """However many tasks are made before each page, all old ones come, once and in order.
-
-    Only where more than a page or two come at once may the reader say that it cannot keep up.
-    """
-    listed = list(range(many, 0, -1))
-    fresh = count(10_000)
-    pushes = iter(made)
-
-    async def fetch(number: int, size: int) -> TaskPage:
-        if number > 1:
-            # A page or more each time would be a list that nobody can read to its end.
-            most = 1000 if number % 3 == 0 else size - 1
-            for _ in range(min(next(pushes, 0), most)):
-                listed.insert(0, next(fresh))
-        ids = listed[(number - 1) * size : number * size]
-        return TaskPage(number, size, 7, tuple(Task(task_id, "SUCCESS") for task_id in ids))
-
-    async def run() -> None:
-        try:
-            seen = await drained(Tasks(fetch, size))
-        except omgmj.DecodeError:
-            assert max(made) > size
-            return
-        assert len(set(seen)) == len(seen)
-        assert [task_id for task_id in seen if task_id <= many] == list(range(many, 0, -1))
-
-    asyncio.run(run())
 
 
 # Leaving.
