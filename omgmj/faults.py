@@ -55,6 +55,8 @@ OF_RECORDS = frozenset({"wrong_type", "unknown_status", "backwards", "stuck_prog
 """Those that befall a query's record, and nothing else."""
 OF_LIST = frozenset(name for name in FAULTS if name.startswith("list_"))
 """Those that befall a page of the list, and nothing else."""
+CALLS = ("queries", "pages", "submissions")
+"""What a fault can be kept to: looks at one task, pages of the list, requests that make a task."""
 
 # What is answered instead of what was asked for: HTTP status, code and message; or HTTP status, content type and body.
 ENVELOPES: Mapping[str, tuple[int, int, str]] = {
@@ -84,7 +86,11 @@ BODIES: Mapping[str, tuple[int, str, bytes]] = {
     "forbidden_html": (403, HTML, _PAGE),
     "unavailable": (503, HTML, _PAGE),
 }
-
+MAKES_NONE = frozenset(
+    {name for name, (_, code, _) in ENVELOPES.items() if code != 200}
+    | {name for name, (status, _, _) in BODIES.items() if status >= 400}
+)
+"""Those that refuse a submission: no task is made. All others befall the answer, when the task has been made."""
 
 FIELDS = (
     "taskId", "taskType", "status", "action", "progress", "description", "prompt", "failReason", "submitTime",
@@ -110,9 +116,21 @@ def _check_field(_fault: object, _field: object, field: str) -> None:
         raise UsageError(f"a record has no field {field!r}; its fields are: {', '.join(FIELDS)}")
 
 
+def _check_only(fault: Fault, _field: object, only: str | None) -> None:
+    if only is None:
+        return
+    if only not in CALLS:
+        raise UsageError(f"a fault can be kept to {', '.join(CALLS)}; not to {only!r}")
+    if (fault.name in OF_LIST and only != "pages") or (fault.name in OF_RECORDS and only != "queries"):
+        raise UsageError(f"{fault.name} never befalls {only}")
+
+
 @attrs.frozen
 class Fault:
-    """A fault of `FAULTS` with its particulars; wherever one is taken, its bare name is too."""
+    """A fault of `FAULTS` with its particulars; wherever one is taken, its bare name is too.
+
+    `only` keeps it to `"queries"`, `"pages"` or `"submissions"`.
+    """
 
     name: str = attrs.field(validator=_check_name)
     seconds: float = attrs.field(
@@ -120,6 +138,7 @@ class Fault:
     )
     field: str = attrs.field(default="progress", kw_only=True, validator=_check_field)
     value: Any = attrs.field(factory=lambda: {"not": "what it should be"}, kw_only=True, hash=False)
+    only: str | None = attrs.field(default=None, kw_only=True, validator=_check_only)
 
 
 FaultShares = Mapping[str, float] | Mapping[Fault, float] | Mapping[str | Fault, float]

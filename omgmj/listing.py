@@ -48,6 +48,10 @@ class Listing:
         """Add a task; it comes up when it is known."""
         bisect.insort_right(self._tasks, task, key=_known_from)
 
+    def forget(self) -> None:
+        """Write every record anew: those of tasks that have not moved have changed too."""
+        self._kept.clear()
+
     def page(self, asked: ListPage, now: float) -> bytes:
         """Return the page as JSON, the answer's `data`."""
         total, tasks = self._shown(asked, now)

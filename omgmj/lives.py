@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import attrs
 
 from omgmj.errors import UsageError
+from omgmj.offers import offered
 
 STEPS = (0, 15, 31, 46, 62, 78, 93, 100)
 """The percentages at which the service tells progress."""
 ENDS = frozenset({"SUCCESS", "FAILURE", "CANCEL"})
-QUEUED = frozenset({"NOT_START", "SUBMITTED"})
+QUEUED = frozenset({"NOT_START", "SUBMITTED", "MODAL"})
 REASONS = (
     "The prompt was refused by the moderators.",
     "The image could not be made in time.",
@@ -37,25 +38,11 @@ PROMPTS = (
     "a fox reading a newspaper, ink drawing --niji 5",
     "an orchard in fog, film grain --ar 2:3",
 )
-KINDS = ("IMAGINE", "UPSCALE", "VARIATION", "ZOOM", "PAN", "BLEND", "DESCRIBE")
 POOLS = ("NORMAL", "FAST")
-
-# What a task of each kind offers at its end: (custom ID, emoji, label). A kind that is not named offers the grid.
-_GRID = (
-    *((f"MJ::JOB::upsample::{n}::{{}}", "", f"U{n}") for n in range(1, 5)),
-    ("MJ::JOB::reroll::0::{}::SOLO", "🔄", ""),
-    *((f"MJ::JOB::variation::{n}::{{}}", "", f"V{n}") for n in range(1, 5)),
-)
-_OFFERS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
-    "UPSCALE": (
-        ("MJ::JOB::high_variation::1::{}::SOLO", "🪄", "Vary (Strong)"),
-        ("MJ::JOB::low_variation::1::{}::SOLO", "🪄", "Vary (Subtle)"),
-        ("MJ::Inpaint::1::{}::SOLO", "🖌️", "Vary (Region)"),
-        ("MJ::Outpaint::50::1::{}::SOLO", "🔍", "Zoom Out 2x"),
-        ("MJ::Outpaint::75::1::{}::SOLO", "🔍", "Zoom Out 1.5x"),
-    ),
-    "DESCRIBE": (),
-}
+CDN = "https://cdn.discordapp.com"
+"""Where images lie, unless the service is served."""
+IMAGES = "/attachments/"
+"""What the paths of images begin with."""
 
 
 def check_number(name: str, value: object, *, least: float = 0.0, most: float = math.inf, whole: bool = False) -> float:
@@ -205,17 +192,21 @@ class FakeTask:
     kind: str
     pool: str
     known_from: float
+    webhook: str | None = None
+    image_base: str = CDN
     told: str | None = None
     """The progress that was told last."""
 
     @property
     def image_url(self) -> str:
         """Where the image lies once the task has succeeded."""
+        return self.image_base + self.image_path
+
+    @property
+    def image_path(self) -> str:
+        """The same, without the host."""
         name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in self.prompt.lower())[:60]
-        return (
-            f"https://cdn.discordapp.com/attachments/1136958712796430388/{self.image.int % 10**19}/"
-            f"omgmj_{self.id}_{name}_{self.image}.png"
-        )
+        return f"{IMAGES}1136958712796430388/{self.image.int % 10**19}/omgmj_{self.id}_{name}_{self.image}.png"
 
     def moment(self, now: float) -> int:
         """Return which moment of its life it is at `now`."""
@@ -228,27 +219,24 @@ class FakeTask:
         started = next((moment.at for moment in moments if moment.status not in QUEUED), None)
         ends = [moment.at for moment in moments if moment.status in ENDS] if here.status in ENDS else [None]
         success = here.status == "SUCCESS"
-        offers = _OFFERS.get(self.kind, _GRID) if success else ()
+        describes = self.kind == "DESCRIBE"
+        prompt = None if describes and not success else self.prompt
         return {
             "taskId": self.id,
             "taskType": self.pool,
             "status": here.status,
             "action": self.kind,
             "progress": here.progress,
-            "description": f"/{self.kind.lower()} {self.prompt}",
-            "prompt": self.prompt,
+            "description": f"/{self.kind.lower()}" + (f" {prompt}" if prompt and not describes else ""),
+            "prompt": prompt,
             "failReason": None,
             "submitTime": self._time(0.0),
             "startTime": self._time(started),
             "finishTime": self._time(ends[0]),
-            "webhookUrl": None,
-            "imageDcUrl": self.image_url if success and self.kind != "DESCRIBE" else None,
+            "webhookUrl": self.webhook,
+            "imageDcUrl": self.image_url if success and not describes else None,
             "imageS3Url": None,
-            "actions": [
-                {"customId": custom.format(self.image), "emoji": emoji, "label": label}
-                for custom, emoji, label in offers
-            ]
-            or None,
+            "actions": offered(self.kind, self.image) if success else None,
             **here.extra,
         }
 

@@ -1,30 +1,31 @@
 """The make-believe service, pure: what it answers to a request at `now`, and what goes wrong on purpose.
 
 It imports neither `protocol` nor `codec` and has its own copy of the service's contract, so that two mistakes do not
-cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to queries
-and shows the list of tasks. Moving bytes, waiting and breaking connections are left to `testing`.
+cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to looks
+at tasks, shows the list, and makes tasks. The tasks are kept in `account`; moving bytes, waiting and breaking
+connections are left to `testing`.
 """
 
 from __future__ import annotations
 
 import math
-import random
-import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Literal, NamedTuple, get_args
 
-import attrs
-
+from omgmj.account import FIRST_ID, Account, Declined
 from omgmj.errors import UsageError
-from omgmj.faults import BODIES, ENVELOPES, JSON, OF_LIST, OF_RECORDS, Fault, FaultShares, as_fault, check_shares
-from omgmj.intake import LIST, ListPage, Refusal, read_request, scrub
-from omgmj.listing import Listing, write
-from omgmj.lives import KINDS, POOLS, PRESETS, PROMPTS, FakeTask, Life, Lives, check_number
+from omgmj.faults import BODIES, ENVELOPES, JSON, MAKES_NONE, OF_LIST, OF_RECORDS, Fault, FaultShares
+from omgmj.forms import Refusal
+from omgmj.intake import Asked, ListPage, Submission, read_request, scrub
+from omgmj.listing import write
+from omgmj.lives import FakeTask, Lives, check_number
+from omgmj.mischief import Mischief
 
-FIRST_ID = 3432
+__all__ = ["EPOCH", "FIRST_ID", "Reply", "Simulator"]
+
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """What the service's clock shows at 0 seconds, unless it is told otherwise."""
 
@@ -43,16 +44,8 @@ class Reply(NamedTuple):
     act: Act | None = None
 
 
-@attrs.define
-class _Order:
-    """A fault asked for by hand, `left` times, or until it is called off where that is None."""
-
-    fault: Fault
-    left: int | None
-
-
-class Simulator:
-    """The service. Times are seconds on a clock of the caller's that begins at 0, where the service's shows `epoch`.
+class Simulator(Account):
+    """The service: an account that answers. Times are seconds on a clock of the caller's, as there.
 
     `rate` and `burst` are its own limiter, a token bucket in requests a second; above it the answer is 429, with
     `retry_after` seconds where that is given. `faults` gives each fault the share of requests that it befalls.
@@ -74,10 +67,7 @@ class Simulator:
         list_lag: float = 0.0,
         epoch: datetime = EPOCH,
     ) -> None:
-        if isinstance(lives, str) and lives not in PRESETS:
-            raise UsageError(f"there are no lives {lives!r}; there are: {', '.join(PRESETS)}")
-        if epoch.tzinfo is None:
-            raise UsageError("epoch must be a datetime with a time zone")
+        super().__init__(lives=lives, seed=seed, foreign_share=foreign_share, list_lag=list_lag, epoch=epoch)
         if rate is not None:
             check_number("rate", rate, least=0.001)
         if retry_after is not None:
@@ -100,84 +90,13 @@ class Simulator:
         """How many requests the limiter turned away."""
         self.times: list[float] = []
         """When each request came, in seconds."""
-        self.tasks: dict[int, FakeTask] = {}
-        self.foreign: dict[int, FakeTask] = {}
-        """Those of the tasks that nobody watches."""
-        self._lives = PRESETS[lives] if isinstance(lives, str) else lives
-        self._life_chance = random.Random(f"lives {seed}")
-        # Apart, so that the lives of the other tasks are the same for any share.
-        self._foreign_chance = random.Random(f"foreign {seed}")
-        self._foreign_share = check_number("foreign_share", foreign_share, most=0.999)
-        self._listing = Listing(check_number("list_lag", list_lag))
-        self._fault_chance = random.Random(f"faults {seed}")
-        self._epoch = epoch.astimezone(UTC)
         self._rate = rate
         self._burst = check_number("burst", burst, least=1, whole=True)
         self._tokens_left = float(burst)
         self._filled_at = 0.0
         self._retry_after = retry_after
-        self._shares = check_shares(faults or {})
-        self._orders: dict[int | str | None, deque[_Order]] = {}
+        self._mischief = Mischief(faults or {}, seed)
         self._down_until = -math.inf
-        self._next_id = FIRST_ID
-        self._images: dict[str, FakeTask] = {}
-
-    def add_task(
-        self,
-        life: Life | None = None,
-        *,
-        now: float,
-        task_id: int | None = None,
-        prompt: str = "a cat in the rain --ar 16:9",
-        kind: str = "IMAGINE",
-        pool: str = "NORMAL",
-        fails: bool | None = None,
-        unknown_for: float = 0.0,
-    ) -> int:
-        """Make a task at `now` and return its ID; without a `life` one is drawn, that fails if `fails` says so.
-
-        For `unknown_for` seconds the service does not know the ID yet.
-        """
-        if task_id is None:
-            task_id = self._next_id
-        if isinstance(task_id, bool) or not isinstance(task_id, int) or not 0 < task_id < 2**63:
-            raise UsageError(f"a task's ID must be a whole number from 1 and below 2**63, not {task_id!r}")
-        if task_id in self.tasks:
-            raise UsageError(f"there is a task {task_id} already")
-        if kind not in KINDS:
-            raise UsageError(f"there is no kind {kind!r} of task; there are: {', '.join(KINDS)}")
-        if pool not in POOLS:
-            raise UsageError(f"there is no pool {pool!r}; there are: {', '.join(POOLS)}")
-        if life is None:
-            life = self._lives.draw(self._life_chance, fails=fails)
-        elif fails is not None:
-            raise UsageError("fails is for a life that is drawn; script it with Life.fail")
-        image = uuid.UUID(int=self._life_chance.getrandbits(128), version=4)
-        known_from = now + check_number("unknown_for", unknown_for)
-        self._add(FakeTask(task_id, life, now, self._epoch, image, prompt, kind, pool, known_from))
-        while self._foreign_chance.random() < self._foreign_share:
-            self._add_foreign(now)
-        return task_id
-
-    def add_foreign(self, count: int, *, now: float) -> list[int]:
-        """Make `count` tasks at `now` that nobody watches."""
-        check_number("the number of tasks", count, whole=True)
-        return [self._add_foreign(now) for _ in range(count)]
-
-    def _add_foreign(self, now: float) -> int:
-        chance = self._foreign_chance
-        life, image = self._lives.draw(chance), uuid.UUID(int=chance.getrandbits(128), version=4)
-        prompt = PROMPTS[len(self.foreign) % len(PROMPTS)]
-        task = FakeTask(self._next_id, life, now, self._epoch, image, prompt, "IMAGINE", "NORMAL", now)
-        self.foreign[task.id] = task
-        self._add(task)
-        return task.id
-
-    def _add(self, task: FakeTask) -> None:
-        self.tasks[task.id] = task
-        self._images[task.image_url] = task
-        self._next_id = max(self._next_id, task.id + 1)
-        self._listing.add(task)
 
     @property
     def list_lag(self) -> float:
@@ -188,33 +107,15 @@ class Simulator:
     def list_lag(self, seconds: float) -> None:
         self._listing.lag = check_number("list_lag", seconds)
 
-    def add_tasks(self, count: int, *, now: float, failing: int = 0) -> list[int]:
-        """Make `count` tasks with drawn lives at `now`; `failing` of them, drawn too, fail and all others succeed.
-
-        With `failing` 0 the lives' own share of failures counts.
-        """
-        check_number("the number of tasks", count, whole=True)
-        check_number("failing", failing, most=count, whole=True)
-        doomed = set(self._life_chance.sample(range(count), failing))
-        return [
-            self.add_task(now=now, prompt=PROMPTS[n % len(PROMPTS)], fails=n in doomed if failing else None)
-            for n in range(count)
-        ]
-
     def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
-        """Let `fault` befall the next `times` requests, or those for `task_id` only; None: until `heal`.
+        """Let `fault` befall the next `times` requests, or looks at `task_id` only; None: until `heal`.
 
-        What is asked for one after the other happens one after the other; faults of the list are a row of their own.
+        What is asked for one after the other happens one after the other; faults of the list, and those kept to one
+        kind of call, are a row each.
         """
-        fault = as_fault(fault)
-        if times is not None:
-            check_number("times", times, least=1, whole=True)
         if task_id is not None and task_id not in self.tasks:
             raise UsageError(f"there is no task {task_id!r}")
-        if task_id is not None and fault.name in OF_LIST:
-            raise UsageError(f"{fault.name} befalls a page of the list, not a single task")
-        key = LIST if fault.name in OF_LIST else task_id
-        self._orders.setdefault(key, deque()).append(_Order(fault, times))
+        self._mischief.inject(fault, times, task_id)
 
     def outage(self, until: float) -> None:
         """Drop every connection until the clock shows `until` seconds."""
@@ -222,15 +123,9 @@ class Simulator:
 
     def heal(self) -> None:
         """Call off every fault, those asked for by hand and those by share, and any outage."""
-        self._orders.clear()
-        self._shares.clear()
+        self._mischief.heal()
         self.down = False
         self._down_until = -math.inf
-
-    def image(self, url: str, now: float) -> FakeTask | None:
-        """Return the task whose image lies at `url` by `now`; None where there is none."""
-        task = self._images.get(url)
-        return task if task and task.record(task.moment(now))["imageDcUrl"] == url else None
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
         """Answer one request; `path` as in the request line, `headers` under lower-case names."""
@@ -251,17 +146,14 @@ class Simulator:
             return self._envelope(now, refusal.status, refusal.status, reason)
         if isinstance(asked, ListPage):
             self.pages[asked.number] += 1
-        else:
+        elif isinstance(asked, int):
             self.asked[asked] += 1
-        fault = self._pick_fault(asked, now)
+        rows = (asked, "queries", None) if isinstance(asked, int) else (_call(asked), None)
+        fault = self._mischief.pick(rows, lambda fault: self._applies(fault, asked, now))
         if fault is None:
             return self._answer(asked, now)
         self.injected[fault.name] += 1
         return self._fail(fault, asked, now)
-
-    def _known(self, task_id: int, now: float) -> FakeTask | None:
-        task = self.tasks.get(task_id)
-        return task if task and now >= task.known_from else None
 
     def _let_through(self, now: float) -> bool:
         if self._rate is None:
@@ -273,32 +165,15 @@ class Simulator:
         self._tokens_left -= 1
         return True
 
-    def _pick_fault(self, asked: int | ListPage, now: float) -> Fault | None:
-        """Return what goes wrong: what was asked for this ID, or for the list, for any, or what chance brings."""
-        for key in (LIST if isinstance(asked, ListPage) else asked, None):
-            orders = self._orders.get(key)
-            if orders and self._applies(orders[0].fault, asked, now):
-                order = orders[0]
-                if order.left is not None:
-                    order.left -= 1
-                    if not order.left:
-                        orders.popleft()
-                return order.fault
-        if self._shares:
-            roll = self._fault_chance.random()
-            for fault, share in self._shares.items():
-                roll -= share
-                if roll < 0:
-                    return fault if self._applies(fault, asked, now) else None
-        return None
-
-    def _applies(self, fault: Fault, asked: int | ListPage, now: float) -> bool:
+    def _applies(self, fault: Fault, asked: Asked, now: float) -> bool:
         """Whether `fault` can be acted out: some need a record, an earlier state of it, or one that runs."""
+        if fault.only not in {None, _call(asked)}:
+            return False
         if fault.name in OF_LIST:
             return isinstance(asked, ListPage) and self._listing.applies(fault.name, asked, now)
         if fault.name not in OF_RECORDS:
             return True
-        task = None if isinstance(asked, ListPage) else self._known(asked, now)
+        task = self.known(asked, now) if isinstance(asked, int) else None
         if task is None:
             return False
         index = task.moment(now)
@@ -306,10 +181,15 @@ class Simulator:
             return index > 0
         return fault.name != "stuck_progress" or task.life.moments[index].status == "IN_PROGRESS"
 
-    def _answer(self, asked: int | ListPage, now: float) -> Reply:
+    def _answer(self, asked: Asked, now: float) -> Reply:
         if isinstance(asked, ListPage):
             return self._envelope(now, 200, 200, "Success", data=self._listing.page(asked, now))
-        task = self._known(asked, now)
+        if isinstance(asked, Submission):
+            try:
+                return self._envelope(now, 200, 200, "Success", data=b"%d" % self.create(asked, now))
+            except Declined as declined:
+                return self._envelope(now, 200, 400, str(declined))
+        task = self.known(asked, now)
         if task is None:
             return self._envelope(now, 200, 400, f"the task {asked} was not found")
         return self._tell(task, task.record(task.moment(now)), now)
@@ -318,8 +198,10 @@ class Simulator:
         task.told = record["progress"]
         return self._envelope(now, 200, 200, "Success", data=write(record))
 
-    def _fail(self, fault: Fault, asked: int | ListPage, now: float) -> Reply:
+    def _fail(self, fault: Fault, asked: Asked, now: float) -> Reply:
         name = fault.name
+        if isinstance(asked, Submission) and name not in MAKES_NONE and (name in BODIES or name in ENVELOPES):
+            self._answer(asked, now)  # The task is made, and then the answer is spoilt.
         if name in BODIES:
             status, content_type, body = BODIES[name]
             return Reply(status, self._headers(now, content_type), body)
@@ -337,7 +219,7 @@ class Simulator:
         index = task.moment(now)
         record = task.record(index)
         if fault.name == "backwards":
-            return self._tell(task, task.record(self._fault_chance.randrange(index)), now)
+            return self._tell(task, task.record(self._mischief.chance.randrange(index)), now)
         if fault.name == "wrong_type":
             return self._envelope(now, 200, 200, "Success", data=write({**record, fault.field: fault.value}))
         if fault.name == "unknown_status":
@@ -374,4 +256,11 @@ class Simulator:
         return {"Date": self._date(now), "Content-Type": content_type}
 
     def _date(self, now: float) -> str:
-        return format_datetime(self._epoch + timedelta(seconds=now), usegmt=True)
+        return format_datetime(self.epoch + timedelta(seconds=now), usegmt=True)
+
+
+def _call(asked: Asked) -> str:
+    """Return the kind of call, as a fault's `only` names it."""
+    if isinstance(asked, Submission):
+        return "submissions"
+    return "pages" if isinstance(asked, ListPage) else "queries"

@@ -5,27 +5,30 @@
             print(task.id, task.status)
 
 Tasks live by the event loop's own clock: under a virtual clock (looptime) a life of ten minutes is over at once, on a
-plain loop it takes ten minutes (`lives="short"`: some seconds). What is answered is decided in `simulator`, lives are
-made in `lives`, and `FAULTS` lists what can be made to go wrong.
+plain loop it takes ten minutes (`lives="short"`: some seconds). Requests make tasks too (imagine, action, blend,
+describe). What is answered is decided in `simulator`, lives are made in `lives`, `FAULTS` lists what can be made to go
+wrong, and `loopback` serves.
+
+Requests are taken to the letter of the service's contract, with these exceptions, since public clients send them so:
+multipart and JSON bodies; a list of images as one field with commas between; a `token` field in a multipart blend; an
+image's declared type that is not its true one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-import yarl
-from aiohttp import web
-
+from omgmj.account import BANNED, Created
 from omgmj.errors import TransportError, UsageError
 from omgmj.faults import FAULTS, Fault, FaultShares
 from omgmj.lives import PRESETS, Life, Lives, Moment, check_number
-from omgmj.memory import InMemoryTransport, act_in_memory, silence
+from omgmj.loopback import Loopback
+from omgmj.memory import InMemoryTransport, act_in_memory
 from omgmj.simulator import EPOCH, Reply, Simulator
 
 if TYPE_CHECKING:
@@ -33,7 +36,19 @@ if TYPE_CHECKING:
 
     from omgmj.session import Session
 
-__all__ = ["EPOCH", "FAULTS", "PRESETS", "FakeService", "Fault", "InMemoryTransport", "Life", "Lives", "Moment"]
+__all__ = [
+    "BANNED",
+    "EPOCH",
+    "FAULTS",
+    "PRESETS",
+    "Created",
+    "FakeService",
+    "Fault",
+    "InMemoryTransport",
+    "Life",
+    "Lives",
+    "Moment",
+]
 
 IN_MEMORY = "https://fake.invalid"
 """The base URL of sessions in memory; such a host can never exist."""
@@ -53,11 +68,17 @@ class FakeService:
     - `token`: the token that is accepted; see `tokens`.
     - `faults`: the share of requests that each fault of `FAULTS` befalls, such as `{"html_502": 0.02}`; a `Fault`
       instead of the name gives particulars. `inject` asks for faults one by one.
+      A fault that refuses a request that makes a task (429, 4xx, 5xx, `code_400`) makes none; any other befalls the
+      answer, when the task has been made. While the service is down nothing is made.
     - `foreign_share`: which share of the tasks are others of the account, that nobody watches. They are mixed in as
       tasks are made, now and later, and do not stand in `task_ids`; see also `add_foreign`.
     - `list_lag`: the list of tasks shows each as it was so many seconds ago; see `list_lag` below.
     - `latency`: seconds that each answer takes, half before the request is looked at and half after.
     - `epoch`: what its clock shows when it is entered. The times in records and the `Date` header go by it.
+
+    A task that a request makes stands in `created` and `task_ids` and has a drawn life, save that a prompt with a word
+    of `BANNED` fails after a second and an `Inpaint` without a mask stays `MODAL`; `plan` scripts lives. An action is
+    taken for a task in SUCCESS that offers it, in the task's own pool. The image of each task is the same small PNG.
 
     Anything misused is a `UsageError`.
     """
@@ -98,12 +119,13 @@ class FakeService:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = 0.0
         self._is_open = False
-        self._runner: web.ServerRunner | None = None
+        self._loopback: Loopback | None = None
         self._url: str | None = None
-        self._handlers: set[asyncio.Task[Any]] = set()
         self._in_flight = 0
         self.in_flight_peak: int = 0
         """The most requests that were being answered at once."""
+        self.downloads: Counter[int] = Counter()
+        """How often each task's image was fetched; such a fetch is none of `requests`."""
 
     async def __aenter__(self) -> Self:
         if self._loop is not None:
@@ -116,10 +138,8 @@ class FakeService:
     async def __aexit__(self, *_: object) -> None:
         """Stop serving; what is silent or slow is cut off at once."""
         self._is_open = False
-        for task in self._handlers:
-            task.cancel()
-        if self._runner:
-            await self._runner.cleanup()
+        if self._loopback:
+            await self._loopback.stop()
 
     # What there is, and what has come.
 
@@ -157,6 +177,11 @@ class FakeService:
     def pages(self) -> Counter[int]:
         """How often each page of the list was asked for, in requests that were let through and not refused."""
         return self._simulator.pages
+
+    @property
+    def created(self) -> list[Created]:
+        """What requests made, in that order, whether the answers arrived or not."""
+        return self._simulator.created
 
     @property
     def refused(self) -> list[str]:
@@ -207,11 +232,19 @@ class FakeService:
         """Make `count` tasks of the account now that nobody watches; return their IDs."""
         return self._simulator.add_foreign(count, now=self.now)
 
+    def plan(self, life: Life | None = None, *, unknown_for: float = 0.0) -> None:
+        """Let the next task that a request makes live so, whatever was asked for; None: as without a plan.
+
+        For `unknown_for` seconds the service does not know its ID. Plans are used one after the other.
+        """
+        self._simulator.plan(life, unknown_for=unknown_for)
+
     def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
-        """Let a fault befall the next `times` requests, or those for `task_id` only; `times=None`: until `heal`.
+        """Let a fault befall the next `times` requests, or looks at `task_id` only; `times=None`: until `heal`.
 
         Faults that are asked for one after the other happen one after the other. One that cannot happen yet, such as
-        `backwards` for a task in its first state, waits until it can.
+        `backwards` for a task in its first state, waits until it can. Those that are kept to one kind of call, such as
+        `Fault("drop_before_headers", only="submissions")`, are a row of their own.
         """
         self._simulator.inject(fault, times=times, task_id=task_id)
 
@@ -257,18 +290,18 @@ class FakeService:
         return InMemoryTransport(self._exchange_in_memory, self._image)
 
     async def serve(self, port: int = 0, host: str = "127.0.0.1", *, ssl: tls.SSLContext | None = None) -> str:
-        """Serve real HTTP on `host` and `port` (0: a free one) until the service is left, and return the URL."""
+        """Serve real HTTP on `host` and `port` (0: a free one) until the service is left, and return the URL.
+
+        From now on the records' images lie there too.
+        """
         if not self._is_open:
             raise UsageError("enter the service first: async with FakeService(…) as fake")
-        if self._runner:
+        if self._loopback:
             raise UsageError(f"the service is being served already, at {self._url}")
-        server = web.Server(self._serve_one, handler_cancellation=True, access_log=None, keepalive_timeout=3600.0)
-        self._runner = runner = web.ServerRunner(server, shutdown_timeout=0.05)
-        await runner.setup()
-        # Under a virtual clock connections that wait beyond the backlog time out at once, so it is large.
-        await web.TCPSite(runner, host, port, ssl_context=ssl, backlog=4096).start()
-        bound = runner.addresses[0][1]
-        self._url = str(yarl.URL.build(scheme="https" if ssl else "http", host=host, port=bound))
+        loopback = Loopback(self._exchange, self._image)
+        self._url = await loopback.start(host, port, ssl)
+        self._loopback = loopback
+        self._simulator.show_images_at(self._url)
         return self._url
 
     @property
@@ -307,55 +340,12 @@ class FakeService:
 
     def _image(self, url: str) -> bytes | None:
         self._check_open()
-        return PNG if self._simulator.image(url, self.now) else None
+        task = self._simulator.image(url, self.now)
+        if task is None:
+            return None
+        self.downloads[task.id] += 1
+        return PNG
 
     def _check_open(self) -> None:
         if not self._is_open:
             raise TransportError("the fake service is not running any more")
-
-    async def _serve_one(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
-        transport = request.transport
-        if task is None or transport is None:  # pragma: no cover (the client has gone meanwhile)
-            return web.Response()
-        self._handlers.add(task)
-        try:
-            headers: dict[str, str] = {}
-            for name, value in request.headers.items():
-                known = headers.get(name.lower())
-                headers[name.lower()] = value if known is None else f"{known}, {value}"
-            act = functools.partial(_act_on_the_wire, transport)
-            reply = await self._exchange(request.method, request.raw_path, headers, await request.read(), act)
-            if reply.act:
-                return web.Response()  # Goes nowhere: the connection is closed.
-            return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
-        finally:
-            self._handlers.discard(task)
-
-
-async def _act_on_the_wire(transport: asyncio.WriteTransport, reply: Reply) -> None:
-    """Do to a real connection what the fault says; comes back when it is closed."""
-    whole = f"Content-Length: {len(reply.body)}"
-    half = len(reply.body) // 2
-    match reply.act:
-        case "drop_before_headers":
-            transport.abort()
-        case "drop_after_headers":
-            transport.write(_head(reply, whole))
-            transport.abort()
-        case "cut_short":
-            transport.write(_head(reply, whole) + reply.body[:half])
-            transport.close()
-        case "bad_chunk":
-            transport.write(_head(reply, "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (half, reply.body[:half]))
-            # A pause, so that the second chunk comes in a segment of its own.
-            await asyncio.sleep(0.01)
-            transport.write(b"no size\r\n%b\r\n0\r\n\r\n" % reply.body[half:])
-            await silence()
-        case _:
-            await silence()
-
-
-def _head(reply: Reply, framing: str) -> bytes:
-    lines = [f"HTTP/1.1 {reply.status} OK", *(f"{name}: {value}" for name, value in reply.headers.items()), framing]
-    return "\r\n".join([*lines, "", ""]).encode("ascii")

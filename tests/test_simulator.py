@@ -21,7 +21,8 @@ from omgmj.errors import UsageError
 from omgmj.faults import FAULTS, FIELDS, OF_LIST, Fault
 from omgmj.intake import LIST, QUERY
 from omgmj.listing import KEPT
-from omgmj.lives import KINDS, PRESETS, Life, Lives
+from omgmj.lives import PRESETS, Life, Lives
+from omgmj.offers import KINDS
 from omgmj.simulator import EPOCH, FIRST_ID, Reply, Simulator
 
 HEADERS = {"authorization": "Bearer t", "content-type": "application/x-www-form-urlencoded"}
@@ -316,7 +317,7 @@ LIST_FORM = b"model=midjourney"
 @pytest.mark.parametrize(
     ("status", "change"),
     [
-        (404, {"path": "/api/v1/ai/draw/mj/imagine"}),
+        (404, {"path": "/api/v1/ai/draw/mj/shorten"}),
         (404, {"path": QUERY + "?taskId=3432"}),
         (404, {"path": QUERY + "/"}),
         (405, {"method": "GET"}),
@@ -327,7 +328,9 @@ LIST_FORM = b"model=midjourney"
         (401, {"headers": {"authorization": "bearer t"}}),
         (401, {"headers": {"authorization": "t"}}),
         (401, {"headers": {"authorization": "Bearer t, Bearer t"}}),
-        (415, {"headers": {"content-type": "application/json"}}),
+        (415, {"headers": {"content-type": "text/plain"}}),
+        (400, {"headers": {"content-type": "application/json"}}),
+        (400, {"headers": {"content-type": "multipart/form-data"}}),
         (415, {"headers": {"content-type": None}}),
         (400, {"body": b""}),
         (400, {"body": b"model"}),

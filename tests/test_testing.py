@@ -251,6 +251,64 @@ async def test_image_is_streamed_in_memory() -> None:
             assert stream.status == 404
 
 
+async def test_image_is_served_where_records_say() -> None:
+    """Once served, records tell images at the service's own URL; they are there without a token, and no request."""
+    async with FakeService() as fake, client() as http:
+        await fake.serve()
+        task_id = fake.add_task(LIFE)
+        await asyncio.sleep(40.0)
+        url = data(await look(fake.transport(), task_id))["imageDcUrl"]
+        assert url.startswith(fake.url + "/")
+        assert url.endswith(".png")
+        for place in (url, url + "?ex=65&is=65&hm=ab"):
+            async with http.get(place) as response:
+                body = await response.read()
+                assert (response.status, response.content_type) == (200, "image/png")
+                assert response.content_length == len(body)
+                assert _png_chunks(body) == ["IHDR", "IDAT", "IEND"]
+        async with fake.transport().stream(url) as stream:
+            assert stream.status == 200
+        running = fake.add_task(LIFE)
+        for place in (
+            url.replace(".png", ".gif"),
+            fake.url + "/attachments/",
+            fake._simulator.tasks[running].image_url,
+        ):
+            async with http.get(place) as response:
+                assert response.status == 404
+        assert (fake.requests, fake.refused) == (1, [])
+        assert fake.downloads == {task_id: 3}
+
+
+async def test_submission_whose_answer_was_lost_is_seen() -> None:
+    """What was made stands in `created`, also where the connection dropped; a plan says how it lives."""
+    body = b"model=midjourney&prompt=a+cat&type=NORMAL"
+    imagine = Request("POST", "/api/v1/ai/draw/mj/imagine", body, idempotent=False)
+    async with FakeService(faults={Fault("unavailable", only="queries"): 1.0}) as fake:
+        await asyncio.sleep(5.0)
+        fake.plan(LIFE)
+        fake.inject(Fault("drop_after_headers", only="submissions"))
+        transport = fake.transport()
+        with pytest.raises(TransportError):
+            await transport.send(BASE, imagine, Secret("t"))
+        (made,) = fake.created
+        assert (made.kind, made.at, made.fields) == ("IMAGINE", 5.0, {"prompt": "a cat", "type": "NORMAL"})
+        assert fake.task_ids == [made.task_id]
+        assert (await look(transport, made.task_id)).status == 503
+        fake.heal()
+        await asyncio.sleep(40.0)
+        assert data(await look(transport, made.task_id))["status"] == "SUCCESS"
+
+
+async def test_port_that_is_taken_can_be_tried_again() -> None:
+    """Where the port is taken the error says so, and the service can be served elsewhere."""
+    async with FakeService() as one, FakeService() as other:
+        await one.serve()
+        with pytest.raises(OSError, match="in use"):
+            await other.serve(port=int(one.url.rpartition(":")[2]))
+        assert await other.serve() != one.url
+
+
 def _png_chunks(body: bytes) -> list[str]:
     """Return the names of a PNG's chunks; each one's checksum is checked."""
     assert body[:8] == b"\x89PNG\r\n\x1a\n"
