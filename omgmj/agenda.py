@@ -26,17 +26,13 @@ class Agenda:
         self._polls = Wheel()
         self._pushed: dict[int, float] = {}
 
-    def due_fresh(self) -> float:
-        """When the next first look or pushed look is due; infinite where there is none."""
-        return self._head(self._fresh, FRESH)
+    def due(self, *, fresh: bool) -> float:
+        """When the next look of a class is due, first and pushed ones or polls; infinite where there is none."""
+        return self._head(self._fresh, FRESH) if fresh else self._head(self._polls, 0)
 
-    def due_poll(self) -> float:
-        """When the next poll is due; infinite where there is none."""
-        return self._head(self._polls, 0)
-
-    def next_poll(self) -> int:
-        """Return the ID that `due_poll` told of."""
-        head = self._polls.next()
+    def next(self, *, fresh: bool) -> int:
+        """Return the ID that `due` told of."""
+        head = (self._fresh if fresh else self._polls).next()
         return head[1] if head else 0
 
     def mix(self, roll: float, *, fresh: bool) -> None:
@@ -46,7 +42,7 @@ class Agenda:
         self._head(wheel, FRESH if fresh else 0)
 
     def take(self, now: float, *, fresh: bool) -> tuple[int, float, int]:
-        """Take the ID that `due_fresh` or `due_poll` told of: it is in flight from now on.
+        """Take the ID that `due` told of: it is in flight from now on.
 
         Return it with when it was due and the flags it had.
         """
@@ -67,11 +63,19 @@ class Agenda:
         roster.looks[row] += 1
         self.in_flight += 1
 
-    def postpone(self, task_id: int, due: float, flag: int) -> None:
-        """Make an ID due at another time, and flag why."""
+    def hold(self, task_id: int, until: float) -> None:
+        """Hold a look until others of its page are due."""
         row = self._roster.rows[task_id]
-        self.schedule(task_id, row, due, fresh=False)
-        self._roster.flags[row] |= flag
+        self.schedule(task_id, row, until, fresh=bool(self._roster.flags[row] & FRESH))
+        self._roster.flags[row] |= HELD
+
+    def single_out(self, task_id: int, now: float) -> None:
+        """Have an ID asked for singly, at once; who waits for a first look already keeps that turn."""
+        roster = self._roster
+        row = roster.rows[task_id]
+        if not (roster.flags[row] & FRESH and roster.due[row] <= now):
+            self.schedule(task_id, row, min(now, roster.due[row]), fresh=False)
+        roster.flags[row] |= SINGLE
 
     def home(self, row: int) -> None:
         """Bring a row's look home."""

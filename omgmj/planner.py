@@ -16,47 +16,24 @@ too long, when its policy says stop, or when its ID alone fails on and on.
 from __future__ import annotations
 
 import math
-from enum import Enum, auto
 from typing import NamedTuple
 
 from omgmj.agenda import Agenda
-from omgmj.backoff import Facts, Retry, check_delay
-from omgmj.durations import Durations
-from omgmj.errors import OmgmjError, UsageError
-from omgmj.models import STATUS_ORDER, Status, Task
+from omgmj.backoff import Retry
+from omgmj.errors import OmgmjError
+from omgmj.models import Task
+from omgmj.news import Ended, News, Why
 from omgmj.protocol import Meaning
-from omgmj.roster import HELD, IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, UNLISTED, Interest, Roster, Trait
-from omgmj.sweeps import HOLD, STRIKES, Sweep, Sweeps
+from omgmj.roster import HELD, IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, SLID, UNLISTED, Interest, Roster
+from omgmj.sweeps import HOLD, LAG, STRIKES, Sweep, Sweeps
 from omgmj.trouble import UNKNOWN, UNREADABLE, Trouble
+
+__all__ = ["BELIEVED", "NO_IMAGE", "Ended", "Planner", "Seen", "Why"]
 
 NO_IMAGE = "DESCRIBE"
 """The kind of task whose final record has neither image nor actions."""
-LAG = 3.0
-"""Seconds by which the list may lag behind: more than the clocks of one service differ."""
-MIN_DELAY = 0.05
-"""Seconds between two looks at one ID at least, whatever the policy says."""
 BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
 """What is believed of one ID, and when."""
-
-
-class Why(Enum):
-    """Why a wait ended although its task did not."""
-
-    TIMEOUT = auto()
-    STALLED = auto()
-    GAVE_UP = auto()
-    FAILED = auto()
-
-
-class Ended(NamedTuple):
-    """A wait that ends without an end: whose, which ID, why, the error behind it, and the looks and record so far."""
-
-    interest: Interest
-    task_id: int
-    why: Why
-    error: OmgmjError | None
-    looks: int
-    last: bytes | None
 
 
 class Seen(NamedTuple):
@@ -75,12 +52,10 @@ class Planner:
         self._roster = Roster()
         self.agenda: Agenda = Agenda(self._roster)
         self.sweeps: Sweeps = Sweeps(self._roster)
+        self.news: News = News(self._roster)
         self._trouble: dict[int, Trouble] = {}
         self._last_success = -NEVER
         self._last_good: int | None = None
-        self._outages = 0.0
-        self._durations = Durations()
-        self._traits: dict[Trait, Trait] = {}
 
     # Interest: who comes, who goes, who is pushed.
 
@@ -90,25 +65,28 @@ class Planner:
         return self._roster.watched
 
     def watch(self, interest: Interest, now: float, roll: float) -> list[Ended]:
-        """Take in all IDs of `interest`, but those that its sink waits for already; the first look is at once.
+        """Take in all IDs of `interest`, but those that its sink waits for already.
 
-        A waiter that comes late to an ID shares the looks that are made anyway, sooner where its policy wants them
-        sooner. Return those that its policy ends at once.
+        The first look is at once; at a task that was made here, when the policy says. A waiter that comes late to an
+        ID shares the looks that are made anyway, sooner where its policy wants them sooner. Return those that its
+        policy ends at once.
         """
         roster = self._roster
         ended: list[Ended] = []
-        interest.outages = self._outages
+        interest.outages = self.news.outages
         for task_id in interest.ids:
             row = roster.open(task_id, now)
             new = roster.who[row] is None
             if not roster.join(row, interest) or roster.flags[row] & IN_FLIGHT:
                 continue
             if new:
-                self.agenda.schedule(task_id, row, now, fresh=True)
+                due = self.news.first_look(task_id, row, interest, now, roll, ended)
+                if not self._settle(task_id, row):
+                    self.agenda.schedule(task_id, row, due, fresh=True)
             elif interest.once:
                 self.agenda.schedule(task_id, row, min(now, roster.due[row]), fresh=True)
             elif not math.isnan(roster.seen[row]):
-                due = roster.seen[row] + self._ask(task_id, row, interest, now, None, roll, ended)
+                due = roster.seen[row] + self.news.ask(task_id, row, interest, now, None, roll, ended)
                 self.agenda.hasten(task_id, row, max(now, due))
         roster.start_clock(interest)
         return ended
@@ -132,14 +110,18 @@ class Planner:
 
     # Looks: what is due, and what came of it.
 
-    def due_poll(self, now: float) -> float:
-        """When the next poll is due; infinite where there is none. A due ID may be held for others of its page."""
-        while (due := self.agenda.due_poll()) <= now <= due + HOLD:
-            task_id = self.agenda.next_poll()
-            flags = self._roster.flags[self._roster.rows[task_id]]
-            if flags & (HELD | PUSHED | SINGLE) or not self.sweeps.holds(task_id, now):
+    def due(self, now: float, *, fresh: bool) -> float:
+        """When the next look of a class is due; infinite where there is none. It may be held for others of its page."""
+        roster = self._roster
+        while (due := self.agenda.due(fresh=fresh)) <= now <= due + HOLD:
+            task_id = self.agenda.next(fresh=fresh)
+            row = roster.rows[task_id]
+            once = fresh and any(interest.once for interest in roster.waiting(row))
+            if once or roster.flags[row] & (HELD | PUSHED | SINGLE):
                 break
-            self.agenda.postpone(task_id, due + HOLD, HELD)
+            if not (self.sweeps.holds_new if fresh else self.sweeps.holds)(task_id, now):
+                break
+            self.agenda.hold(task_id, due + HOLD)
         return due
 
     def take(self, now: float, *, fresh: bool, probe: float | None = None) -> tuple[int | Sweep, float]:
@@ -165,17 +147,24 @@ class Planner:
                 self.agenda.take_along(other, now)
         return sweep, due
 
-    def missed(self, task_id: int, now: float, *, absent: bool) -> None:
-        """Take in that a page did not show an ID that it was read for: it is asked for singly, at once.
+    def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
+        """Take in that a page did not show an ID that it was read for: it is asked for at once, and singly.
 
-        `absent`: the page shows what lies round it, so the list does not hold it.
+        `absent`: the page shows what lies round it, so the list does not hold it. `slid`: the ID lies on another page,
+        which may be read instead, once.
         """
         row = self._home(task_id, look=True)
-        if row is not None:
-            if absent:
-                self._roster.listed[row] = MISSED
-            self._land(task_id, row, now, now)
-            self.agenda.postpone(task_id, now, SINGLE)
+        if row is None:
+            return
+        listed = self._roster.listed
+        may_sweep = slid and listed[row] != SLID
+        if absent or may_sweep:
+            listed[row] = MISSED if absent else SLID
+        self._land(task_id, row, now, now)
+        if may_sweep:
+            self._roster.flags[row] |= HELD  # It has waited long enough.
+        else:
+            self.agenda.single_out(task_id, now)
 
     def saw_listed(
         self, task: Task, now: float, roll: float, *, age: float | None, ended_ago: float | None, look: bool
@@ -195,21 +184,18 @@ class Planner:
             if look:
                 self.missed(task.id, now, absent=False)
             elif not roster.flags[row] & (IN_FLIGHT | SINGLE):
-                self.agenda.postpone(task.id, min(now, roster.due[row]), SINGLE)
+                self.agenda.single_out(task.id, now)
             return None
         if task.is_terminal:
             if roster.listed[row] == LISTED and ended_ago is not None and ended_ago > now - roster.seen[row] + LAG:
                 # The list showed it as running when it had ended already.
                 self.sweeps.strike(now, times=STRIKES)
         else:
-            goes_back = self._goes_back(row, task)
+            goes_back = self.news.goes_back(row, task)
             self.sweeps.strike(now, times=int(goes_back))
-            if not look and (goes_back or not self._is_news(row, task)):
+            if not look and (goes_back or not self.news.is_news(row, task)):
                 return None
-        seen = self.saw(task, now, roll, age=age, look=look)
-        if roster.who[row] is not None:
-            roster.listed[row] = LISTED
-        return seen
+        return self.saw(task, now, roll, age=age, look=look, listed=True)
 
     def last(self, task_id: int) -> bytes | None:
         """Return the last accepted record of a watched ID, as it came; None where there is none."""
@@ -217,9 +203,19 @@ class Planner:
         return None if row is None else self._roster.last[row]
 
     def saw(
-        self, task: Task, now: float, roll: float, *, age: float | None = None, hint: float | None = None, look: bool
+        self,
+        task: Task,
+        now: float,
+        roll: float,
+        *,
+        age: float | None = None,
+        hint: float | None = None,
+        look: bool,
+        listed: bool = False,
     ) -> Seen:
         """Take in a record. `look`: it answers the look that `take` gave out; else it came from elsewhere.
+
+        `listed`: a page of the list showed it, which says nothing of how asking for the ID goes.
 
         `age` is how many seconds the task has been running as the service tells it, `hint` how many it asks to be
         left alone for.
@@ -227,15 +223,14 @@ class Planner:
         row = self._home(task.id, look=look)
         if row is None:
             return Seen(moved=False, waiting=(), ended=[])
-        self._last_success, self._last_good = now, task.id
-        self._note_asked(row)
+        self._good(task.id, row, now, listed=listed)
         waiting = self._roster.waiting(row)
         if task.is_terminal:
-            self._learn_end(row, task, now, age)
+            self.news.learn_end(row, task, now, age)
             for interest in waiting:
                 self._drop(task.id, interest)
             return Seen(moved=True, waiting=waiting, ended=[])
-        moved = self._accept(row, task, now)
+        moved = self.news.accept(row, task, now)
         if age is not None:
             self._roster.born[row] = now - age
         ended = self._answered(task.id, row, now, roll, hint, moved=moved)
@@ -246,8 +241,7 @@ class Planner:
         row = self._home(task_id, look=True)
         if row is None:
             return []
-        self._last_success, self._last_good = now, task_id
-        self._note_asked(row)
+        self._good(task_id, row, now, listed=False)
         return self._answered(task_id, row, now, roll, hint, moved=False)
 
     def failed(
@@ -285,7 +279,7 @@ class Planner:
         """Take in that nobody could succeed for so long: that time counts for no stall, and against no ID."""
         for trouble in self._trouble.values():
             trouble.shift(seconds)
-        self._outages += seconds
+        self.news.outages += seconds
         quiet = self._roster.quiet
         for row in self._roster.rows.values():
             # Taken off beforehand: the next good look adds all the time since the last one.
@@ -347,139 +341,27 @@ class Planner:
 
     # What an answer means.
 
-    def _accept(self, row: int, task: Task, now: float) -> bool:
-        """Take in a record that is not final, unless it goes back; return whether it is news."""
-        if self._goes_back(row, task):
-            return False
-        roster = self._roster
-        before = roster.rank[row]
-        rank = STATUS_ORDER.get(task.status, before)
-        progress = -1 if task.progress is None else task.progress
-        trait = Trait(task.status, task.pool, task.kind)
-        moved = self._is_news(row, task)
-        roster.trait[row] = self._traits.setdefault(trait, trait)
-        roster.progress[row] = max(progress, roster.progress[row]) if rank == before else progress
-        roster.rank[row] = rank
-        roster.last[row] = task.source
-        if moved:
-            roster.moved[row] = now
-        return moved
-
-    def _note_asked(self, row: int) -> None:
-        """Note that the last good look was not a page of the list."""
-        if self._roster.listed[row] == LISTED:
+    def _good(self, task_id: int, row: int, now: float, *, listed: bool) -> None:
+        """Take in that an ID was seen. What failed when it was asked for is forgiven only by asking for it."""
+        self._last_success, self._last_good = now, task_id
+        trouble = self._trouble.get(task_id)
+        if trouble is not None and not (listed and trouble.count):
+            del self._trouble[task_id]
+        if listed:
+            self._roster.listed[row] = LISTED
+        elif self._roster.listed[row] in (LISTED, SLID):
             self._roster.listed[row] = UNLISTED
-
-    def _learn_end(self, row: int, task: Task, now: float, age: float | None) -> None:
-        """Tell the durations of a final record; `age` is how old the task is by now."""
-        if age is None or task.started_at is None:
-            return
-        roster = self._roster
-        ended = None
-        if task.finished_at is not None:
-            ended = min(age, max(0.0, (task.finished_at - task.started_at).total_seconds()))
-        if not roster.answers[row] and ended is None:
-            return  # Seen for the first time, and nobody says when it ended.
-        since = self._seen_since(row, age, now) if roster.answers[row] else 0.0
-        progress, born = roster.progress[row], roster.born[row]
-        foretold = (roster.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
-        self._durations.saw_end(task.pool, since, age, ended=ended, foretold=foretold)
-
-    def _seen_since(self, row: int, age: float, now: float) -> float:
-        """At which age a task that runs was seen last; its present one where this look is the first."""
-        seen = self._roster.seen[row]
-        return age if math.isnan(seen) else min(age, max(0.0, age - (now - seen)))
-
-    def _goes_back(self, row: int, task: Task) -> bool:
-        before = self._roster.rank[row]
-        rank = STATUS_ORDER.get(task.status, before)
-        less = task.progress is not None and task.progress < self._roster.progress[row]
-        return rank < before or (rank == before and less)
-
-    def _is_news(self, row: int, task: Task) -> bool:
-        """Whether a record that does not go back says more than what is known."""
-        more = task.progress is not None and task.progress > self._roster.progress[row]
-        return more or task.status != self._roster.trait[row].status
 
     def _answered(
         self, task_id: int, row: int, now: float, roll: float, hint: float | None, *, moved: bool
     ) -> list[Ended]:
-        """After a good look that was not final: who ends, and when the next look is due."""
-        roster = self._roster
-        ended: list[Ended] = []
-        self._trouble.pop(task_id, None)
-        if moved:
-            roster.quiet[row] = 0.0
-        elif not math.isnan(roster.seen[row]):
-            # Only time between two good looks counts: what lies in an outage says nothing about the task.
-            roster.quiet[row] += now - roster.seen[row]
-        if roster.trait[row].status == Status.IN_PROGRESS and not math.isnan(roster.born[row]):
-            age = now - roster.born[row]
-            self._durations.saw_running(roster.trait[row].pool, self._seen_since(row, age, now), age)
-        roster.seen[row] = now
-        roster.answers[row] += 1
-        asked: dict[int, float] = {}
-        for interest in roster.waiting(row):
-            if interest.once:
-                self._end(task_id, row, interest, Why.TIMEOUT, None, ended)
-            elif min(roster.quiet[row], now - interest.since - self._outages + interest.outages) >= interest.stall:
-                self._end(task_id, row, interest, Why.STALLED, None, ended)
-            elif (key := id(interest.policy)) not in asked:
-                delay = self._ask(task_id, row, interest, now, hint, roll, ended)
-                if delay < NEVER:
-                    asked[key] = delay
-        self._land(task_id, row, now, now + min(asked.values(), default=NEVER))
+        """After a good look that was not final: who ends; the next look is due when the policies say."""
+        delay, ended = self.news.answered(task_id, row, now, roll, hint, moved=moved)
+        self._land(task_id, row, now, now + delay)
         return ended
 
-    def _ask(
-        self,
-        task_id: int,
-        row: int,
-        interest: Interest,
-        now: float,
-        hint: float | None,
-        roll: float,
-        ended: list[Ended],
-    ) -> float:
-        """Ask a policy when to look again; infinite, and the wait ended, where it says stop or makes no sense."""
-        roster = self._roster
-        born = roster.born[row]
-        trait = roster.trait[row]
-        progress = roster.progress[row]
-        facts = Facts(
-            task_id=task_id,
-            attempt=roster.answers[row],
-            age=max(0.0, now - (roster.first[row] if math.isnan(born) else born)),
-            pool=trait.pool,
-            kind=trait.kind,
-            status=trait.status,
-            progress=None if progress < 0 else progress,
-            changed=now - roster.moved[row],
-            hint=hint,
-            durations=self._durations,
-        )
-        why, error = Why.GAVE_UP, None
-        try:
-            delay = check_delay(interest.policy(facts, roll))
-        except Exception as cause:  # noqa: BLE001 (a policy is the user's code: what it raises ends its own wait only)
-            why, delay = Why.FAILED, None
-            said = f"{type(cause).__name__}: {cause}"
-            error = UsageError(f"the backoff policy {interest.policy!r} cannot be used: {said}")
-            error.__cause__ = cause
-        if delay is None:
-            self._end(task_id, row, interest, why, error, ended)
-            return NEVER
-        return max(delay, MIN_DELAY)
-
     def _delay_after(
-        self,
-        task_id: int,
-        error: OmgmjError,
-        meaning: Meaning,
-        now: float,
-        roll: float,
-        *,
-        outage: bool,
+        self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float, *, outage: bool
     ) -> float:
         """Return the seconds until a failed look is made again; infinite where the ID is to be given up."""
         trouble = self._trouble.get(task_id)
@@ -503,8 +385,7 @@ class Planner:
         """End one wait for one ID. A timeout tells of the failed look before it, where there was one."""
         if error is None and task_id in self._trouble:
             error = self._trouble[task_id].error
-        ended.append(Ended(interest, task_id, why, error, self._roster.looks[row], self._roster.last[row]))
-        self._roster.part(row, interest)
+        ended.append(self.news.end(task_id, row, interest, why, error))
 
     def _end_interest(self, interest: Interest, error: OmgmjError | None, ended: list[Ended]) -> None:
         """End all that is left of an interest, because its time has come."""

@@ -22,8 +22,9 @@ IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE = 1, 2, 4, 8, 16
 """A row's flags: a look is out; its class; a push wants a look; it waits for its page; it is to be asked for singly."""
 
 
-UNLISTED, LISTED, MISSED = 0, 1, 2
-"""Of the account's list: the ID was seen by a query last; by a page last; a page that should show it did not."""
+UNLISTED, LISTED, MISSED, SLID = 0, 1, 2, 3
+"""Of the account's list: the ID was seen by a query last; by a page last; the list does not hold it; it lies on another
+page than the one that was read for it."""
 
 
 class Interest:

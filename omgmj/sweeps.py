@@ -1,19 +1,16 @@
-"""Where the watched IDs lie in the account's list of latest tasks, and whether a page of it costs less than asking.
+"""Whether a page of the account's list of latest tasks costs less than asking for those of its IDs that are due.
 
-The list is newest first, and new tasks push the older ones to later pages. Kept are the IDs that pages showed, in their
-order, and for each page that was read an anchor: one ID, its place, and when that was. The place of any other ID
-follows from the nearest anchor, and from how fast new tasks come. A list that errs, that does not show what it should,
-or that lags behind is left alone for a while, each time longer.
+Where IDs lie in the list, `places` foretells. A due ID may wait a little for others of its page, and one that was made
+just now for others that are as new. A list that errs, that does not show what it should, or that lags behind is left
+alone for a while, each time longer.
 """
 
 from __future__ import annotations
 
-import math
-from array import array
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from omgmj.places import Places
 from omgmj.roster import IN_FLIGHT, MISSED, NEVER, PUSHED, SINGLE, Roster
 
 SIZE = 20
@@ -24,8 +21,14 @@ SHARE = 2
 """Of the watched IDs on a page one in so many should be due, or an ID that is due waits `HOLD` for the others."""
 HOLD = 1.5
 """Seconds that a due ID may wait for others of its page, or be looked at early with them."""
+NEW_PAYS = 15
+"""New IDs on a page for which the others are not waited for."""
+YOUNG = 5.0
+"""Seconds since the first page was read in which an ID that it did not show is one that was made just now."""
 FEW = 4
 """Watched IDs below which the list is not looked at."""
+LAG = 3.0
+"""Seconds by which the list may lag behind: more than the clocks of one service differ."""
 DEEPER, DEEP_WEIGHT = 1.5, 0.1
 """Watched IDs that new pages must show on average for the list to be read deeper; how much the last page counts."""
 REST, LONGEST_REST = 60.0, 3600.0
@@ -34,8 +37,6 @@ STRIKES = 3
 """Signs that the list is not what it should be, beyond those of the opposite, after which it is left alone."""
 WEIGHT, WORTH = 0.05, 1.0
 """How much the last page counts in what pages show on average, and how many IDs that must be."""
-KEPT = 200_000
-"""IDs of the list that are kept at most."""
 
 
 class Sweep(NamedTuple):
@@ -47,12 +48,11 @@ class Sweep(NamedTuple):
     """Whether the page was never read before."""
 
 
-class _Anchor(NamedTuple):
-    """Where one ID was: its place in the list, counted from 0, and when."""
+class _Spot(NamedTuple):
+    """Where an ID is: its page, and how many are before it there."""
 
-    task_id: int
-    place: float
-    at: float
+    page: int
+    offset: float
 
 
 class Sweeps:
@@ -60,9 +60,9 @@ class Sweeps:
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
-        self._known = array("q")  # ascending: the newest is the last
-        self._anchors: list[_Anchor] = []  # by ID, ascending
-        self._rate = 0.0  # new tasks a second
+        self._places = Places()
+        self._head = 0  # the newest ID when the first page was read last
+        self._head_at = -NEVER
         self._out: set[int] = set()
         self._deeper_out = False
         self._deep: float = 2 * PAYS  # watched IDs on new pages, on average
@@ -79,34 +79,46 @@ class Sweeps:
         spot = self._spot(task_id, now)
         if spot is None:
             return False
-        watched, due = self._on_page(spot[1], now)
+        watched, due = self._on_page(task_id, spot, now)
         return len(due) * SHARE < watched and watched >= PAYS * SHARE
+
+    def holds_new(self, task_id: int, now: float) -> bool:
+        """Whether an ID's first look should wait a little: it was made just now, and more come that one page shows."""
+        if now < self._back_at or self._roster.watched < FEW or not self._places:
+            return False
+        if task_id <= self._head or now - self._head_at > YOUNG:
+            return False
+        spot = self._spot(task_id, now)
+        if spot is None:
+            return True
+        _, due = self._on_page(task_id, spot, now)
+        return len(due) < NEW_PAYS
 
     def plan(self, task_id: int, now: float) -> Sweep | None:
         """Return the page to read instead of asking for a due ID; None where asking costs less."""
         if now < self._back_at or self._roster.watched < FEW:
             return None
-        if not self._known or task_id < self._known[0]:
+        if not self._places or task_id < self._places.oldest:
             return self._plan_deeper(task_id, now)
-        if self._roster.listed[self._roster.rows[task_id]] == MISSED:
-            return None
-        if not self._is_known(task_id):
-            insort(self._known, task_id)  # It is to be expected there, and found out if not.
         spot = self._spot(task_id, now)
         if spot is None:
             return None
-        _, due = self._on_page(spot[1], now)
+        _, due = self._on_page(task_id, spot, now)
         others = tuple(one for one in due if one != task_id)
-        if 1 + len(others) < PAYS:
+        if 1 + len(others) < PAYS and not self._is_first(task_id, spot, now):
             return None
-        return self._begin(Sweep(spot[0], (task_id, *others), deeper=False))
+        return self._begin(Sweep(spot.page, (task_id, *others), deeper=False))
+
+    def _is_first(self, task_id: int, spot: _Spot, now: float) -> bool:
+        """Whether the first page costs no more than asking for a new ID, and tells which ones are new from now on."""
+        return spot.page == 1 and task_id > self._head and now - self._head_at > YOUNG
 
     def _plan_deeper(self, task_id: int, now: float) -> Sweep | None:
         if now < self._deeper_from or self._deeper_out:
             return None
         page = 1
-        if self._known:
-            page = int(self._place(self._known[0], now) // SIZE) + 2
+        if self._places:
+            page = int(self._places.place(self._places.oldest, now) // SIZE) + 2
         if page in self._out:
             return None
         return self._begin(Sweep(page, (task_id,), deeper=True))
@@ -126,19 +138,22 @@ class Sweeps:
     def learn(self, sweep: Sweep, shown: Sequence[int], now: float) -> None:
         """Take in which IDs a page showed, in its order."""
         self._end(sweep)
-        new = [task_id for task_id in shown if not self._is_known(task_id)]
-        for task_id in new:
-            insort(self._known, task_id)
-        if shown:
-            middle = len(shown) // 2
-            self._anchor(shown[middle], (sweep.page - 1) * SIZE + middle, min(shown), max(shown), now)
+        if sweep.page == 1 and shown:
+            self._head, self._head_at = max(shown), now
+            if sum(self._is_old(one, now) for one in self._places.newer(self._head, SIZE)) >= PAYS:
+                self.strike(now, times=STRIKES)
+                return
+        new = self._places.learn((sweep.page - 1) * SIZE, shown, now)
         if sweep.deeper:
             watched = sum(task_id in self._roster.rows for task_id in new)
             self._deep += DEEP_WEIGHT * (watched - self._deep)
             if self._deep < DEEPER or not new:
                 self._deep, self._deeper_from = 2 * PAYS, now + REST
-        if len(self._known) > KEPT:
-            del self._known[: len(self._known) - KEPT]
+
+    def _is_old(self, task_id: int, now: float) -> bool:
+        """Whether an ID is there, and has been for so long that the list should show it."""
+        row = self._roster.rows.get(task_id)
+        return row is not None and self._roster.answers[row] > 0 and now - self._roster.first[row] > LAG
 
     def went(self, sweep: Sweep, shown: int, absent: int, now: float) -> None:
         """Take in how many of its IDs a sweep's page showed, and how many it should have shown, but did not."""
@@ -167,63 +182,31 @@ class Sweeps:
             self._back_at = now + self._rest
             self._rest = min(LONGEST_REST, self._rest * 2)
             self._worth = PAYS
-            self._known = array("q")
-            self._anchors.clear()
+            self._places.clear()
 
     # Places.
 
-    def _is_known(self, task_id: int) -> bool:
-        at = bisect_left(self._known, task_id)
-        return at < len(self._known) and self._known[at] == task_id
-
-    def _newer(self, task_id: int) -> int:
-        """How many known IDs are newer."""
-        return len(self._known) - bisect_right(self._known, task_id)
-
-    def _nearest(self, task_id: int) -> _Anchor:
-        anchors = self._anchors
-        at = bisect_left(anchors, (task_id,))
-        return anchors[at] if at < len(anchors) else anchors[-1]
-
-    def _place(self, task_id: int, now: float) -> float:
-        """Return the place of an ID in the list, as far as can be told; at least one anchor is there."""
-        anchor = self._nearest(task_id)
-        moved = self._rate * (now - anchor.at)
-        return max(0.0, anchor.place + moved + self._newer(task_id) - self._newer(anchor.task_id))
-
-    def _spot(self, task_id: int, now: float) -> tuple[int, int] | None:
-        """Return the page of an ID, and how many known IDs are newer than it; None where it is out or not known."""
-        if now < self._back_at or not self._known or task_id < self._known[0]:
+    def _spot(self, task_id: int, now: float) -> _Spot | None:
+        """Return where an ID is; None where its page is out, nothing is known of it, or the list does not hold it."""
+        if now < self._back_at or not self._places or task_id < self._places.oldest:
             return None
-        place = 0.0 if task_id > self._known[-1] else self._place(task_id, now)
-        page = int(place // SIZE) + 1
-        if page in self._out:
+        if self._roster.listed[self._roster.rows[task_id]] == MISSED:
             return None
-        return page, self._newer(task_id) - round(place - (page - 1) * SIZE)
+        self._places.expect(task_id, now)
+        place = self._places.place(task_id, now)
+        page = int(place // SIZE)
+        return None if page + 1 in self._out else _Spot(page + 1, place - page * SIZE)
 
-    def _on_page(self, newer: int, now: float) -> tuple[int, list[int]]:
-        """Count the watched IDs on the page that so many known IDs are newer than; return those due by now or soon."""
-        roster, known = self._roster, self._known
-        end = len(known) - max(0, newer)
+    def _on_page(self, task_id: int, spot: _Spot, now: float) -> tuple[int, list[int]]:
+        """Count the watched IDs on the page of an ID; return those due by now or soon."""
+        roster = self._roster
         watched = 0
         due = []
-        for at in range(max(0, end - SIZE), end):
-            row = roster.rows.get(known[at])
+        for one in self._places.around(task_id, spot.offset, SIZE - 1 - spot.offset, now):
+            row = roster.rows.get(one)
             if row is None or roster.who[row] is None or roster.listed[row] == MISSED:
                 continue
             watched += 1
             if roster.due[row] <= now + HOLD and not roster.flags[row] & (IN_FLIGHT | PUSHED | SINGLE):
-                due.append(known[at])
+                due.append(one)
         return watched, due
-
-    def _anchor(self, task_id: int, place: float, low: int, high: int, now: float) -> None:
-        """Note where an ID is, in place of what was noted between `low` and `high`."""
-        if self._anchors:
-            before = self._nearest(task_id)
-            passed = now - before.at
-            if passed > 0:
-                there = before.place + self._newer(task_id) - self._newer(before.task_id)
-                weight = min(0.5, passed / 10.0)
-                self._rate += weight * (max(0.0, place - there) / passed - self._rate)
-        first, last = bisect_left(self._anchors, (low,)), bisect_right(self._anchors, (high, math.inf))
-        self._anchors[first:last] = [_Anchor(task_id, place, now)]

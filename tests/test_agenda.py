@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from omgmj.agenda import SPARE, Agenda
 from omgmj.backoff import Fixed
 from omgmj.roster import HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Interest, Roster
@@ -45,8 +47,8 @@ def test_due_times_of_those_who_left_do_not_pile_up() -> None:
         bench.leave(bench.watch(11, 1e5 + i, fresh=i % 3 == 0))
         assert bench.held <= 2 * 10 + SPARE + 1
     order = []
-    while (due := min(bench.agenda.due_fresh(), bench.agenda.due_poll())) < NEVER:
-        order.append(bench.agenda.take(due, fresh=bench.agenda.due_fresh() == due)[:2])
+    while (due := min(bench.agenda.due(fresh=True), bench.agenda.due(fresh=False))) < NEVER:
+        order.append(bench.agenda.take(due, fresh=bench.agenda.due(fresh=True) == due)[:2])
     assert order == [(i, 1e6 + i) for i in range(1, 11)]
 
 
@@ -54,12 +56,12 @@ def test_what_is_in_flight_is_not_due_after_stale_times_went() -> None:
     """An ID whose look is out gets no due time when the wheels are made anew."""
     bench = Bench()
     bench.watch(1, 0.0)
-    assert bench.agenda.due_poll() == 0.0
+    assert bench.agenda.due(fresh=False) == 0.0
     assert bench.agenda.take(0.0, fresh=False) == (1, 0.0, 0)
     for i in range(2 * SPARE):
         bench.leave(bench.watch(2, float(i)))
     assert bench.held <= 2 + SPARE + 1
-    assert bench.agenda.due_poll() == NEVER
+    assert bench.agenda.due(fresh=False) == NEVER
 
 
 def test_many_that_leave_one_by_one_cost_few_rounds() -> None:
@@ -79,15 +81,15 @@ def test_what_was_taken_tells_why_it_was_due() -> None:
     """Taking an ID gives the flags it had, and leaves none but that it is in flight."""
     bench = Bench()
     bench.watch(1, 5.0)
-    bench.agenda.postpone(1, 6.0, HELD)
-    assert (bench.agenda.due_poll(), bench.agenda.next_poll()) == (6.0, 1)
+    bench.agenda.hold(1, 6.0)
+    assert (bench.agenda.due(fresh=False), bench.agenda.next(fresh=False)) == (6.0, 1)
     assert bench.agenda.take(7.0, fresh=False) == (1, 6.0, HELD)
     row = bench.roster.rows[1]
     assert (bench.roster.flags[row], bench.roster.looks[row], bench.agenda.in_flight) == (IN_FLIGHT, 1, 1)
     bench.agenda.home(row)
     bench.agenda.land(1, row, 8.0, 9.0)
     bench.agenda.push(1, 8.0)
-    assert bench.agenda.due_fresh() == 8.0
+    assert bench.agenda.due(fresh=True) == 8.0
     assert bench.agenda.take(8.0, fresh=True)[2] & PUSHED
 
 
@@ -95,12 +97,25 @@ def test_nothing_hastens_what_is_due_already() -> None:
     """An ID that waits for its page, or is to be asked for singly, stays so when somebody would have it sooner."""
     for flag in (HELD, SINGLE):
         bench = Bench()
-        bench.watch(1, 5.0)
-        bench.agenda.postpone(1, 6.0, flag)
+        bench.watch(1, 6.0)
         row = bench.roster.rows[1]
+        if flag == HELD:
+            bench.agenda.hold(1, 6.0)
+        else:
+            bench.agenda.single_out(1, 7.0)
         bench.agenda.hasten(1, row, 5.5)
-        assert bench.agenda.due_poll() == 6.0
+        assert bench.agenda.due(fresh=False) == 6.0
         assert bench.roster.flags[row] == flag
+
+
+@pytest.mark.parametrize(("due", "kept"), [(5.0, True), (9.0, False)])
+def test_who_is_asked_for_singly_keeps_a_first_look_that_is_due(due: float, *, kept: bool) -> None:
+    """An ID that waits for its turn in the class of first looks is not moved to the polls; one due later is sooner."""
+    bench = Bench()
+    bench.watch(1, due, fresh=True)
+    bench.agenda.single_out(1, 6.0)
+    assert (bench.agenda.due(fresh=True), bench.agenda.due(fresh=False)) == ((5.0, NEVER) if kept else (NEVER, 6.0))
+    assert bench.agenda.take(6.0, fresh=kept)[2] & SINGLE
 
 
 def test_an_empty_agenda_has_nothing_due() -> None:
@@ -108,8 +123,8 @@ def test_an_empty_agenda_has_nothing_due() -> None:
     bench = Bench()
     for fresh in (True, False):
         bench.agenda.mix(0.5, fresh=fresh)
-    assert bench.agenda.due_fresh() == bench.agenda.due_poll() == NEVER
-    assert bench.agenda.next_poll() == 0
+    assert bench.agenda.due(fresh=True) == bench.agenda.due(fresh=False) == NEVER
+    assert bench.agenda.next(fresh=False) == 0
 
 
 def test_chance_chooses_among_those_that_are_meant() -> None:
@@ -120,7 +135,7 @@ def test_chance_chooses_among_those_that_are_meant() -> None:
             bench.watch(i, 5.0)
         for i in (1, 3):
             bench.agenda.schedule(i, bench.roster.rows[i], 4.0, fresh=True)
-        assert bench.agenda.due_poll() == 5.0
+        assert bench.agenda.due(fresh=False) == 5.0
         bench.agenda.mix(step / 20, fresh=False)
         assert bench.agenda.take(5.0, fresh=False)[0] in (2, 4)
-        assert bench.agenda.due_poll() == 5.0
+        assert bench.agenda.due(fresh=False) == 5.0

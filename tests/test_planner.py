@@ -19,10 +19,11 @@ from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
 from omgmj.breaker import Breaker
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, RateLimited, ServiceError, TaskNotFound, UsageError
 from omgmj.models import STATUS_ORDER, Action, Status, Task
-from omgmj.planner import LAG, MIN_DELAY, NO_IMAGE, Ended, Planner, Seen, Why
+from omgmj.news import MIN_DELAY
+from omgmj.planner import NO_IMAGE, Ended, Planner, Seen, Why
 from omgmj.protocol import Meaning
-from omgmj.roster import IN_FLIGHT, PUSHED, SINGLE, Interest, Roster
-from omgmj.sweeps import HOLD, SIZE, STRIKES, Sweep, Sweeps
+from omgmj.roster import IN_FLIGHT, PUSHED, SINGLE, SLID, Interest, Roster
+from omgmj.sweeps import HOLD, LAG, SIZE, STRIKES, Sweep, Sweeps
 from omgmj.wheel import TICKS
 
 NEVER = math.inf
@@ -101,7 +102,8 @@ class Wanted:
         self.seen = View()
         self.pushed_at: float | None = None  # a push that no look has followed yet
         self.last_push_look = -NEVER
-        self.polled_from = NEVER  # since when its poll could have gone, had it not been held
+        self.due_from = NEVER  # since when its look could have gone, had it not been held
+        self.slid = False  # a page did not show it, and another may
 
 
 class Willing(Sweeps):
@@ -114,6 +116,9 @@ class Willing(Sweeps):
         self.strikes = 0
 
     def holds(self, task_id: int, now: float) -> bool:
+        return self.is_holding
+
+    def holds_new(self, task_id: int, now: float) -> bool:
         return self.is_holding
 
     def plan(self, task_id: int, now: float) -> Sweep | None:
@@ -252,26 +257,27 @@ class PlannerMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 4), roll=ROLLS)
     def take(self, most: int, roll: float) -> None:
         for _ in range(most):
-            fresh, poll = self.planner.agenda.due_fresh(), self.due_poll()
+            fresh, poll = self.due_next(fresh=True), self.due_next(fresh=False)
             if min(fresh, poll) > self.now:
                 return
             self.take_one(fresh=fresh <= self.now, roll=roll)
 
-    def due_poll(self) -> float:
-        """Ask when the next poll is due: it may be held for its page, once, and then goes whatever comes."""
+    def due_next(self, *, fresh: bool) -> float:
+        """Ask when the next look of a class is due: it may be held for its page, once, and then goes whatever comes."""
         before = {task_id: due for task_id, due in self.dues().items() if due <= self.now}
-        head = self.planner.due_poll(self.now)
+        head = self.planner.due(self.now, fresh=fresh)
         after = self.dues()
         for task_id, due in before.items():
             wanted = self.wanted[task_id]
-            wanted.polled_from = min(wanted.polled_from, due)
-            assert due <= after[task_id] <= wanted.polled_from + HOLD + TICK
-            assert after[task_id] == due or not (wanted.single or wanted.pushed_at is not None)
+            wanted.due_from = min(wanted.due_from, due)
+            assert due <= after[task_id] <= wanted.due_from + HOLD + TICK
+            assert after[task_id] == due or not (wanted.single or wanted.slid or wanted.pushed_at is not None)
+            assert after[task_id] == due or not fresh or not any(one.once for one in self.waiters[task_id])
         return head
 
     def take_one(self, *, fresh: bool, roll: float) -> tuple[int, ...]:
         """Take what is due; return the IDs that are looked at in one."""
-        head = self.planner.agenda.due_fresh() if fresh else self.due_poll()
+        head = self.due_next(fresh=fresh)
         probe = None if self.down_since is None else roll
         good = self.planner._last_good
         look, due = self.planner.take(self.now, fresh=fresh, probe=probe)
@@ -295,8 +301,8 @@ class PlannerMachine(RuleBasedStateMachine):
                 assert min(due, self.now) >= wanted.last_push_look + PUSH_SPACING
             if wanted.pushed_at is not None:
                 wanted.last_push_look = self.now
-            wanted.fresh = wanted.single = False
-            wanted.pushed_at, wanted.polled_from = None, NEVER
+            wanted.fresh = wanted.single = wanted.slid = False
+            wanted.pushed_at, wanted.due_from = None, NEVER
             self.out[task_id] = Flight(self.planner.last(task_id))
         return task_ids
 
@@ -369,14 +375,18 @@ class PlannerMachine(RuleBasedStateMachine):
             assert self.dues() == dues
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), absent=st.booleans())
-    def missed(self, data: st.DataObject, absent: bool) -> None:
+    @rule(data=st.data(), where=st.sampled_from(["absent", "slid", "unknown"]))
+    def missed(self, data: st.DataObject, where: str) -> None:
         task_id = self.land(data)
-        self.planner.missed(task_id, self.now, absent=absent)
+        roster = self.planner._roster
+        slid_before = roster.listed[roster.rows[task_id]] == SLID
+        self.planner.missed(task_id, self.now, absent=where == "absent", slid=where == "slid")
         self.landed(task_id)
         if task_id in self.wanted:
             assert self.dues()[task_id] <= self.now + TICK
-            self.wanted[task_id].single = True
+            # Another page may show it, once; then it is asked for.
+            self.wanted[task_id].slid = where == "slid" and not slid_before
+            self.wanted[task_id].single = not self.wanted[task_id].slid
 
     def dues(self) -> dict[int, float]:
         """Return when each ID is due that is not in flight."""
@@ -432,7 +442,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @rule()
     def skip_to_what_is_due(self) -> None:
-        due = min(self.planner.agenda.due_fresh(), self.planner.agenda.due_poll())
+        due = min(self.planner.agenda.due(fresh=True), self.planner.agenda.due(fresh=False))
         if due < 1e9:
             self.now = max(self.now, due)
 
@@ -440,8 +450,8 @@ class PlannerMachine(RuleBasedStateMachine):
     def look(self, status: str, progress: int | None, roll: float, age: float | None) -> None:
         """Make the look that is due next, at its time: what a wait is made of for the most part."""
         self.skip_to_what_is_due()
-        fresh = self.planner.agenda.due_fresh()
-        if min(fresh, self.due_poll()) > self.now:
+        fresh = self.due_next(fresh=True)
+        if min(fresh, self.due_next(fresh=False)) > self.now:
             return
         task_ids = self.take_one(fresh=fresh <= self.now, roll=roll)
         self.answering()
@@ -477,8 +487,8 @@ class PlannerMachine(RuleBasedStateMachine):
         """After an answer the policy decides: what looks come in the fresh class are for pushes."""
         if task_id in self.wanted:
             wanted = self.wanted[task_id]
-            wanted.fresh = wanted.single = False
-            wanted.polled_from = NEVER
+            wanted.fresh = wanted.single = wanted.slid = False
+            wanted.due_from = NEVER
 
     def part(self, task_id: int, one: Interest) -> None:
         del self.waiters[task_id][one]
@@ -529,8 +539,8 @@ class PlannerMachine(RuleBasedStateMachine):
         """Every watched ID is in flight or comes out of the wheels once, and a pushed one soon (invariants 1 to 3)."""
         twin = copy.deepcopy(self.planner)
         reached: dict[int, float] = {}
-        while (due := min(twin.agenda.due_fresh(), twin.agenda.due_poll())) < NEVER:
-            task_id, when, _ = twin.agenda.take(self.now, fresh=twin.agenda.due_fresh() == due)
+        while (due := min(twin.agenda.due(fresh=True), twin.agenda.due(fresh=False))) < NEVER:
+            task_id, when, _ = twin.agenda.take(self.now, fresh=twin.agenda.due(fresh=True) == due)
             assert task_id not in reached
             assert when == due
             reached[task_id] = when
@@ -562,7 +572,7 @@ class PlannerMachine(RuleBasedStateMachine):
         for task_id in self.out:
             self.planner.again(task_id, self.now)
         assert self.planner.watched == self.planner.agenda.in_flight == 0
-        assert self.planner.agenda.due_fresh() == self.planner.agenda.due_poll() == NEVER
+        assert self.planner.agenda.due(fresh=True) == self.planner.agenda.due(fresh=False) == NEVER
         assert not self.planner._roster.rows
         assert not self.planner.agenda._polls._buckets
         assert not self.planner.agenda._fresh._buckets
@@ -611,13 +621,13 @@ class Bench:
     @property
     def due(self) -> float:
         """When the next look is due."""
-        return min(self.planner.agenda.due_fresh(), self.planner.agenda.due_poll())
+        return min(self.planner.agenda.due(fresh=True), self.planner.agenda.due(fresh=False))
 
     def look(self) -> int:
         """Go to when the next look is due, and take it: by itself, without the list."""
         due = self.due
         self.now = max(self.now, due)
-        return self.planner.agenda.take(self.now, fresh=self.planner.agenda.due_fresh() == due)[0]
+        return self.planner.agenda.take(self.now, fresh=self.planner.agenda.due(fresh=True) == due)[0]
 
     def saw(self, task: Task, *, look: bool = True, age: float | None = None, hint: float | None = None) -> Seen:
         """Take in a record now."""
@@ -758,7 +768,7 @@ def test_a_wait_of_one_look_does_not_wait_for_the_schedule_of_another() -> None:
     bench.found("IN_PROGRESS", 15)
     bench.now = 3.0
     quick = bench.watch(1, timeout=0)
-    assert bench.planner.agenda.due_fresh() == 3.0
+    assert bench.planner.agenda.due(fresh=True) == 3.0
     seen = bench.found("IN_PROGRESS", 31)
     assert [ended.interest for ended in seen.ended] == [quick]
     assert seen.waiting == (slow,)
@@ -1023,7 +1033,7 @@ def test_chance_chooses_the_probe() -> None:
             task_id, due = twin.take(bench.now, fresh=fresh, probe=step / 10)
             chosen.append(task_id)
             others = set()
-            while (twin.agenda.due_fresh() if fresh else twin.agenda.due_poll()) < NEVER:
+            while (twin.agenda.due(fresh=True) if fresh else twin.agenda.due(fresh=False)) < NEVER:
                 others.add(twin.agenda.take(bench.now, fresh=fresh)[0])
             assert due == bench.due
             assert others == ids - {task_id}
@@ -1107,11 +1117,11 @@ def test_ids_that_start_in_step_fall_out_of_step() -> None:
     planner = Planner(RETRY)
     planner.watch(Interest(Sink(), range(1, 101), Exponential(initial=30.0, jitter=0.5), 0.0, None, None), 0.0, 0.0)
     for i in range(100):
-        assert planner.agenda.due_fresh() == 0.0
+        assert planner.agenda.due(fresh=True) == 0.0
         task_id = planner.agenda.take(0.0, fresh=True)[0]
         planner.saw(record(task_id), 0.0, i / 100, look=True)
     dues = set()
-    while (due := planner.agenda.due_poll()) < NEVER:
+    while (due := planner.agenda.due(fresh=False)) < NEVER:
         dues.add(due)
         planner.agenda.take(due, fresh=False)
     assert len(dues) == 100
@@ -1351,9 +1361,9 @@ def test_a_push_during_a_look_makes_exactly_one_more() -> None:
     for _ in range(3):
         bench.planner.agenda.push(1, bench.now)
     bench.found_at_home("IN_PROGRESS")
-    assert bench.planner.agenda.due_fresh() == 0.5
+    assert bench.planner.agenda.due(fresh=True) == 0.5
     bench.found("IN_PROGRESS")
-    assert bench.planner.agenda.due_fresh() == NEVER
+    assert bench.planner.agenda.due(fresh=True) == NEVER
     assert bench.due == 60.5
 
 
@@ -1384,7 +1394,7 @@ def test_pushed_looks_are_a_second_apart_from_when_they_went() -> None:
     bench.planner.agenda.push(1, 5.25)
     bench.now = 5.5
     bench.found_at_home("IN_PROGRESS")
-    assert bench.planner.agenda.due_fresh() == 5.0 + PUSH_SPACING
+    assert bench.planner.agenda.due(fresh=True) == 5.0 + PUSH_SPACING
 
 
 def test_a_push_puts_nothing_off() -> None:
@@ -1397,7 +1407,7 @@ def test_a_push_puts_nothing_off() -> None:
     assert bench.due == 0.25
     bench.planner.agenda.push(1, 0.0)
     assert bench.due == 0.25
-    assert bench.planner.agenda.due_fresh() == NEVER
+    assert bench.planner.agenda.due(fresh=True) == NEVER
 
 
 def test_a_pushed_id_stands_in_one_class() -> None:
@@ -1406,7 +1416,7 @@ def test_a_pushed_id_stands_in_one_class() -> None:
     bench.watch(1, policy=Fixed(2.0))
     bench.found("IN_PROGRESS")
     bench.planner.agenda.push(1, 2.0)
-    assert (bench.planner.agenda.due_fresh(), bench.planner.agenda.due_poll()) == (2.0, NEVER)
+    assert (bench.planner.agenda.due(fresh=True), bench.planner.agenda.due(fresh=False)) == (2.0, NEVER)
 
 
 def test_a_record_from_elsewhere_does_not_replace_a_pushed_look() -> None:
@@ -1416,7 +1426,7 @@ def test_a_record_from_elsewhere_does_not_replace_a_pushed_look() -> None:
     bench.found("IN_PROGRESS", 15)
     bench.planner.agenda.push(1, 0.0)
     bench.saw(record(1, "IN_PROGRESS", 31), look=False)
-    assert bench.planner.agenda.due_fresh() == 0.0
+    assert bench.planner.agenda.due(fresh=True) == 0.0
 
 
 def test_a_push_for_an_id_that_nobody_waits_for_is_ignored() -> None:
@@ -1537,17 +1547,17 @@ def test_what_is_due_on_one_page_is_looked_at_with_one_request() -> None:
         assert planner.agenda.take(0.0, fresh=True)[0] == task_id
         planner.saw(record(task_id), 0.0, 0.0, look=True)
     planner.sweeps.learn(Sweep(1, (), deeper=True), ids[::-1], 0.0)
-    assert planner.due_poll(2.0) == 2.0
+    assert planner.due(2.0, fresh=False) == 2.0
     sweep, due = planner.take(2.0, fresh=False)
     assert isinstance(sweep, Sweep)
     assert (sweep.page, sorted(sweep.task_ids), due) == (1, list(ids), 2.0)
     assert planner.agenda.in_flight == len(ids)
-    assert planner.due_poll(2.0) == NEVER
+    assert planner.due(2.0, fresh=False) == NEVER
     for task_id in ids:
         seen = planner.saw_listed(record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, age=None, ended_ago=None, look=True)
         assert seen == (True, (waiter,), [])
     assert planner.agenda.in_flight == 0
-    assert planner.due_poll(2.5) == 4.5
+    assert planner.due(2.5, fresh=False) == 4.5
 
 
 @pytest.mark.parametrize("absent", [False, True])
@@ -1562,11 +1572,82 @@ def test_whom_a_page_does_not_show_is_asked_for_singly_at_once(absent: bool) -> 
     bench.now = 0.5
     bench.planner.missed(1, 0.5, absent=absent)
     bench.listed(record(2), look=True)
-    assert bench.planner.due_poll(0.5) == 0.5
+    assert bench.planner.due(0.5, fresh=False) == 0.5
     assert bench.planner.take(0.5, fresh=False) == (1, 0.5)
     assert bench.saw(record(1)).moved
     bench.now = bench.due
     assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)
+
+
+def test_who_slid_to_another_page_is_looked_for_there_once() -> None:
+    """An ID whose page moved on may be read from another page at once; where that fails too, it is asked for singly."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.willing.pays = True
+    bench.planner.take(0.0, fresh=True)
+    bench.listed(record(2), look=True)
+    bench.planner.missed(1, 0.0, absent=False, slid=True)
+    bench.willing.is_holding = True
+    assert bench.planner.due(0.0, fresh=False) == 0.0  # it has waited long enough
+    look, _ = bench.planner.take(0.0, fresh=False)
+    assert isinstance(look, Sweep)
+    bench.planner.missed(1, 0.0, absent=False, slid=True)
+    assert bench.planner.take(0.0, fresh=False) == (1, 0.0)
+    bench.saw(record(1))
+    bench.look()
+    bench.planner.missed(1, bench.now, absent=False, slid=True)
+    assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)  # by then that is forgotten
+
+
+def test_a_first_look_waits_a_little_for_others_that_are_as_new() -> None:
+    """First looks are held once where the list says so, but not for who wants one look only, and no pushed ones."""
+    bench = Bench()
+    bench.willing.is_holding = True
+    bench.watch(1)
+    assert bench.planner.due(0.0, fresh=True) == HOLD
+    bench.join(2, timeout=0)
+    assert bench.planner.due(0.0, fresh=True) == 0.0
+    assert bench.look() == 2
+    bench.planner.agenda.push(1, 0.0)
+    assert bench.planner.due(0.0, fresh=True) == 0.0
+    assert bench.look() == 1
+
+
+def test_an_id_that_only_pages_show_is_given_up() -> None:
+    """What pages show forgives no failed query: an ID for which asking fails on and on comes to its end."""
+    bench = Bench()
+    bench.watch(1)
+    bench.found("IN_PROGRESS", 10)
+    ended: list[Ended] = []
+    for progress in (20, 30, 40):
+        assert ended == []
+        ended = bench.fail(MISSING, Meaning.TASK)
+        bench.now += 1.0
+        if not ended:
+            assert bench.listed(record(1, "IN_PROGRESS", progress), look=False) is not None
+            bench.now += 10.0
+    assert whys(ended) == [Why.FAILED]
+    assert ended[0].error is MISSING
+
+
+def test_a_page_forgives_what_says_nothing_about_the_id() -> None:
+    """A look that the pace or an outage failed is forgotten when a page shows the ID."""
+    bench = Bench()
+    bench.watch(1, timeout=60.0)
+    bench.fail(RateLimited("slowly", status=429), Meaning.PACED)
+    assert bench.listed(record(1), look=False) is not None
+    assert [one.error for one in bench.planner.expire(60.0)] == [None]
+
+
+def test_who_waits_for_a_first_look_is_confirmed_in_that_class() -> None:
+    """A page that shows a waiting new ID as done, by the way, does not move it behind the polls."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.willing.pays = True
+    assert bench.listed(record(2, "SUCCESS"), look=False) is None
+    assert (bench.planner.agenda.due(fresh=True), bench.planner.agenda.due(fresh=False)) == (0.0, NEVER)
+    assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False)
+    assert bench.planner.take(0.0, fresh=True) == (2, 0.0)
 
 
 def test_who_left_is_missed_by_nobody() -> None:
@@ -1606,15 +1687,15 @@ def test_a_due_id_waits_a_little_for_others_of_its_page_and_then_goes() -> None:
     until = 2.0 + math.ceil(HOLD * TICKS) / TICKS
     while bench.now < until:
         if bench.now >= 2.0:
-            assert bench.planner.due_poll(bench.now) == until
+            assert bench.planner.due(bench.now, fresh=False) == until
             bench.watch(1)
         bench.now += 0.25
-    assert bench.planner.due_poll(bench.now) == until
+    assert bench.planner.due(bench.now, fresh=False) == until
     assert bench.look() == 1
     bench.found_at_home("IN_PROGRESS")
     due = bench.due
     late = due + 2 * HOLD
-    assert bench.planner.due_poll(late) == due
+    assert bench.planner.due(late, fresh=False) == due
 
 
 def test_what_a_page_is_no_answer_for_is_not_held() -> None:
@@ -1625,10 +1706,10 @@ def test_what_a_page_is_no_answer_for_is_not_held() -> None:
     for _ in range(2):
         bench.found("IN_PROGRESS")
         bench.planner.agenda.push(1, 0.0)
-    assert (bench.planner.agenda.due_fresh(), bench.planner.due_poll(0.5)) == (NEVER, 0.5)
+    assert (bench.planner.agenda.due(fresh=True), bench.planner.due(0.5, fresh=False)) == (NEVER, 0.5)
     bench.look()
     bench.planner.missed(1, 0.5, absent=True)
-    assert bench.planner.due_poll(0.5) == 0.5
+    assert bench.planner.due(0.5, fresh=False) == 0.5
 
 
 def test_a_page_shows_news_of_ids_that_are_not_due() -> None:

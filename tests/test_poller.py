@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,9 @@ def noting(fake: FakeService, note: Callable[[Request], None]) -> InMemoryTransp
     transport = fake.transport()
     send = transport.send
 
-    async def noted(base_url: str, request: Request, token: Secret) -> Answer:
+    async def noted(base_url: str, request: Request, token: Secret, *more: Any, **named: Any) -> Answer:
         note(request)
-        return await send(base_url, request, token)
+        return await send(base_url, request, token, *more, **named)
 
     transport.send = noted  # type: ignore[method-assign]
     return transport
@@ -83,3 +84,23 @@ async def test_a_timeout_between_two_ticks_of_the_clock_comes(timeout: float) ->
     async with FakeService() as fake, fake.session() as session:
         with pytest.raises(omgmj.WaitTimeout):
             await session.wait(fake.add_task(Life.succeed(500)), timeout=timeout)
+
+
+async def test_nothing_but_429_is_said_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
+    """A service that lets nothing through is said so after a minute, once, and again only after it let some through."""
+    async with FakeService() as fake, fake.session() as session:
+        watch = session.watch([fake.add_task(Life.succeed(1e5)) for _ in range(3)])
+
+        def said() -> int:
+            return sum("429" in record.getMessage() for record in caplog.records)
+
+        for episode in (1, 2):
+            fake.inject("rate_limited", times=None)
+            await asyncio.sleep(50)
+            assert said() == episode - 1
+            await asyncio.sleep(300)
+            assert said() == episode
+            fake.heal()
+            await asyncio.sleep(100)
+        await watch.aclose()
+    assert said() == 2

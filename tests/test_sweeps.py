@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
 from omgmj.backoff import Fixed
+from omgmj.places import KEPT
 from omgmj.roster import MISSED, Interest, Roster
-from omgmj.sweeps import FEW, KEPT, LONGEST_REST, REST, SIZE, STRIKES, Sweep, Sweeps
-from omgmj.testing import FakeService, Life
+from omgmj.sweeps import FEW, LAG, LONGEST_REST, NEW_PAYS, REST, SIZE, STRIKES, YOUNG, Sweep, Sweeps
+from omgmj.testing import EPOCH, FakeService, Life
 
 
 async def watched(fake: FakeService, ids: list[int], **settings: object) -> tuple[Counter[int], list[float]]:
@@ -92,7 +94,7 @@ async def test_a_list_that_lags_is_found_out() -> None:
             delays = []
             async for task in session.watch([*early, *late]):
                 assert task.finished_at is not None
-                ended = (task.finished_at - fake._simulator._epoch).total_seconds()
+                ended = (task.finished_at - EPOCH).total_seconds()
                 delays.append(fake.now - max(31.0, ended))
         assert len(delays) == 200
         assert sum(delays) / len(delays) < 2.5
@@ -142,6 +144,46 @@ async def test_new_tasks_push_the_list_along() -> None:
                 watch.add(fake.add_tasks(1))
         assert seen == Counter(fake.task_ids)
         assert session.stats().swept_used > session.stats().sweeps
+
+
+async def steady(fake: FakeService, *, most: int, a_second: int = 10) -> tuple[float, Counter[int]]:
+    """Make tasks on and on, each watched as it is made; return requests a task, and how often each came."""
+    seen: Counter[int] = Counter()
+    errors: list[Exception] = []
+
+    async def make() -> AsyncIterator[int]:
+        for _ in range(most):
+            yield fake.add_tasks(1)[0]
+            await asyncio.sleep(1 / a_second)
+
+    async with fake.session(rate=1000.0) as session:
+        async for task in session.watch(make(), on_error=errors.append):
+            seen[task.id] += 1
+    assert errors == []
+    return fake.requests / most, seen
+
+
+@pytest.mark.parametrize(("share", "at_most"), [(0.9, 0.5), (0.5, 0.7), (0.05, 1.03)])
+async def test_pages_pay_while_the_list_moves_on_and_on(share: float, at_most: float) -> None:
+    """Where tasks are made all the time, pages answer for many, at first looks too; where not, they cost little."""
+    requests = {}
+    for pages in (True, False):
+        async with FakeService(seed=9, foreign_share=1 - share) as fake:
+            if not pages:
+                fake.inject("list_forbidden", times=None)
+            requests[pages], seen = await steady(fake, most=400)
+            assert seen == Counter(fake.task_ids)
+            assert all(fake.asked[task_id] == 0 for task_id in fake.foreign_ids)
+    assert requests[True] < at_most * requests[False]
+
+
+@pytest.mark.parametrize("fault", ["list_empty", "list_duplicates", "list_foreign_shape"])
+async def test_a_list_that_moves_and_is_off_loses_nobody(fault: str) -> None:
+    """Whatever pages show while the list moves, each final record comes once."""
+    async with FakeService(seed=9, foreign_share=0.3) as fake:
+        fake.inject(fault, times=None)
+        _, seen = await steady(fake, most=150)
+        assert seen == Counter(fake.task_ids)
 
 
 # What is known of the list, by hand.
@@ -216,7 +258,7 @@ def test_drift_is_learned() -> None:
         latest[:0] = fresh
         if (sweep := sweeps.plan(1990, float(second))) is not None:
             read(sweeps, sweep, latest, float(second))
-    place = sweeps._place(1990, 30.0)
+    place = sweeps._places.place(1990, 30.0)
     assert abs(place - (latest.index(1990) + 10)) < SIZE
 
 
@@ -287,14 +329,14 @@ def test_few_due_ids_wait_for_others_of_their_page() -> None:
 def test_what_is_kept_of_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a list without end only the newest IDs are kept."""
     assert KEPT >= 100_000
-    monkeypatch.setattr("omgmj.sweeps.KEPT", 50)
+    monkeypatch.setattr("omgmj.places.KEPT", 50)
     latest = list(range(1200, 1000, -1))
     _, sweeps = listing(*latest)
     for _ in range(5):
         if (sweep := sweeps.plan(1001, 0.0)) is not None:
             read(sweeps, sweep, latest, 0.0)
-    assert len(sweeps._known) == 50
-    assert sweeps._known[-1] == 1200
+    assert list(sweeps._places._known) == list(range(1151, 1201))
+    assert len(sweeps._places._anchors) == 3
 
 
 def test_a_failed_page_is_not_out_any_more() -> None:
@@ -306,3 +348,66 @@ def test_a_failed_page_is_not_out_any_more() -> None:
         assert sweep is not None
         sweeps.failed(sweep, 0.0, strikes=strikes)
     assert sweeps.plan(1001, 0.0) is not None
+
+
+def test_a_new_id_waits_for_others_where_the_first_page_was_read_just_now() -> None:
+    """An ID that page 1 did not show a moment ago was made since: it waits until its page is full, others do not."""
+    latest = list(range(1100, 1000, -1))
+    roster, sweeps = listing(*latest, *range(1101, 1200))
+    assert not sweeps.holds_new(1101, 0.0)  # the list was not read yet
+    read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
+    assert not sweeps.holds_new(1100, 1.0)
+    assert not sweeps.holds_new(1101, YOUNG + 1)
+    for task_id in latest:
+        roster.due[roster.rows[task_id]] = 100.0
+    assert [sweeps.holds_new(1100 + n, 1.0) for n in range(1, NEW_PAYS + 1)] == [True] * (NEW_PAYS - 1) + [False]
+    sweep = sweeps.plan(1101, 1.0)
+    assert sweep is not None
+    assert sweeps.holds_new(1102, 1.0)  # its page is out
+    sweeps.strike(1.0, times=STRIKES)
+    assert not sweeps.holds_new(1103, 1.0)
+
+
+def test_new_ids_have_the_first_page_read_even_alone() -> None:
+    """A single new ID is looked at by page 1 once in a while, as that costs no more; otherwise it is asked for."""
+    latest = list(range(1100, 1000, -1))
+    roster, sweeps = listing(*latest, 1101, 1102)
+    read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
+    for task_id in latest:
+        roster.due[roster.rows[task_id]] = 100.0
+    roster.due[roster.rows[1102]] = 100.0
+    assert sweeps.plan(1101, 1.0) is None
+    assert sweeps.plan(1101, YOUNG + 1) == Sweep(1, (1101,), deeper=False)
+
+
+@pytest.mark.parametrize(("asked", "since", "rests"), [(2, 0.0, True), (1, 0.0, False), (2, 1.0, False)])
+def test_a_first_page_that_lacks_what_query_showed_lags_behind(asked: int, since: float, *, rests: bool) -> None:
+    """Where page 1 does not show new IDs that have long been there, the list is left alone; one ID proves nothing."""
+    latest = list(range(1100, 1000, -1))
+    roster, sweeps = listing(*latest, 1101, 1102, 1103)
+    read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
+    for task_id in (1101, 1102, 1103)[:asked]:
+        sweeps._places.expect(task_id, 0.5)
+        roster.answers[roster.rows[task_id]] = 1
+        roster.first[roster.rows[task_id]] = since
+    sweeps._places.expect(1103, 0.5)
+    now = LAG + 0.5
+    read(sweeps, Sweep(1, (1090,), deeper=False), latest, now)
+    assert (sweeps.plan(1050, now) is None) is rests
+
+
+def test_a_page_that_is_out_is_not_read_once_more_for_older_ids() -> None:
+    """Where the list was thought to have moved and had not, the next older page is out already: it is waited for."""
+    latest = list(range(1100, 1000, -1))
+    _, sweeps = listing(*latest, 1110)
+    read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
+    sweep = sweeps.plan(1110, 0.0)
+    assert sweep is not None
+    out = sweeps.plan(1085, 0.0)
+    assert out is not None
+    assert out.page == 2
+    for _ in range(10):
+        sweeps.learn(sweep, latest[:SIZE], 0.0)
+    assert sweeps.plan(1001, 0.0) is None
+    sweeps.learn(out, latest[SIZE : 2 * SIZE], 0.0)
+    assert sweeps.plan(1001, 0.0) == Sweep(3, (1001,), deeper=True)
