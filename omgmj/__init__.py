@@ -17,6 +17,7 @@ from omgmj.errors import (
     ServiceError,
     SessionClosed,
     Stalled,
+    SubmissionUncertain,
     TaskFailed,
     TaskNotFound,
     TransportError,
@@ -28,7 +29,7 @@ from omgmj.errors import (
 
 if TYPE_CHECKING:
     from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
-    from omgmj.models import Action, Stats, Status, Task, TaskPage
+    from omgmj.models import Action, Stats, Status, Submission, Task, TaskPage
     from omgmj.pages import Tasks
     from omgmj.session import Session
     from omgmj.wait import Follow
@@ -37,7 +38,7 @@ else:
     # Imported at the first use, so that `import omgmj` costs little.
     _LAZY = {
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff"),
-        **dict.fromkeys(("Action", "Stats", "Status", "Task", "TaskPage"), "models"),
+        **dict.fromkeys(("Action", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
         "Tasks": "pages",
         "Session": "session",
         "Follow": "wait",
@@ -77,6 +78,8 @@ __all__ = [
     "Stalled",
     "Stats",
     "Status",
+    "Submission",
+    "SubmissionUncertain",
     "Task",
     "TaskFailed",
     "TaskNotFound",

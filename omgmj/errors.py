@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from omgmj.models import Task
+    from datetime import datetime
+
+    from omgmj.models import Submission, Task
 
 
 class OmgmjError(Exception):
@@ -137,6 +139,25 @@ class TaskFailed(OmgmjError):
         super().__init__(text)
         self.task = task
         self.task_id: int | None = task.id if task is not None else None
+
+
+class SubmissionUncertain(OmgmjError):
+    """A submission whose answer was lost: the service may have made the task, or not.
+
+    It was not sent again, as that could make, and cost, two tasks. `submission` is what was sent, `sent_at` when;
+    `Session.reconcile(error)` looks for the task. `task_id` is None, or for an action that of its
+    parent.
+    """
+
+    def __init__(self, text: str, *, submission: Submission | None = None) -> None:
+        super().__init__(text)
+        self.submission = submission
+        self.task_id: int | None = submission.parent_id if submission is not None else None
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When the submission was sent, by this machine's clock."""
+        return self.submission.sent_at if self.submission is not None else None
 
 
 class WatchErrors(OmgmjError, ExceptionGroup[OmgmjError]):

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ipaddress
+import logging
 import math
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+
+import attrs
 
 from omgmj.backoff import Retry
 from omgmj.credentials import GRACE, UNAUTHORIZED, Credentials
@@ -25,16 +29,20 @@ from omgmj.errors import (
     RateLimited,
     ServiceError,
     SessionClosed,
+    SubmissionUncertain,
+    TransportError,
     UsageError,
 )
 from omgmj.gate import Gate
 from omgmj.models import Secret
-from omgmj.protocol import Answer, Meaning, Request, meaning
+from omgmj.protocol import Answer, Fate, Meaning, Request, is_refusal, meaning, read_created
+from omgmj.submissions import Draft, text
 
 if TYPE_CHECKING:
     from omgmj.transport import Transport
 
 T = TypeVar("T")
+log: logging.Logger = logging.getLogger("omgmj")
 
 
 def check_base_url(url: object) -> str:
@@ -90,6 +98,7 @@ class Exchange:
         self._loop = loop
         self._out: set[_Bound] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._began, self._began_at = datetime.now(UTC), loop.time()
 
     async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
         """Make a direct call: wait for a slot, exchange, repeat what is transient while the request allows it.
@@ -125,6 +134,71 @@ class Exchange:
             bound.end()
         raise closed
 
+    async def submit(self, draft: Draft) -> int:
+        """Send what creates a task, and return the task's ID. It is sent again only where the service has not read it.
+
+        That is where no connection was made, or the answer is 429. `SubmissionUncertain` where the answer was lost.
+        """
+        failures = 0
+        bound = _Bound(self._out)
+        try:
+            while True:
+                if not self._gate.enter_at_once(self._loop.time()):
+                    await self._gate.enter()
+                try:
+                    return await self._submit_once(draft, bound)
+                except RateLimited as error:
+                    refused: OmgmjError = error
+                except TransportError as error:
+                    refused = error
+                finally:
+                    self._gate.leave()
+                failures += 1
+                if failures >= self._retry.attempts:
+                    raise refused
+                delay = self._retry.delay(failures, random.random(), getattr(refused, "retry_after", None))
+                await asyncio.sleep(delay)
+                self.retries += 1
+        except asyncio.CancelledError:
+            closed = bound.fired()
+            if closed is None:
+                raise
+        finally:
+            bound.end()
+        raise closed
+
+    async def _submit_once(self, draft: Draft, bound: _Bound) -> int:
+        """Send a submission once; what it raises, but `SubmissionUncertain`, says that there is surely no task."""
+        fate = Fate()
+        fate.is_unread = True  # Until it is handed over: the token may be long in coming.
+        sent = draft.submission
+        try:
+            token = self._credentials.known or await self._credentials.current()
+            sent = attrs.evolve(sent, sent_at=self.clock())
+            fate.is_unread = False
+            made = await self._once(draft.request, read_created, bound, fate)
+        except asyncio.CancelledError:
+            if not fate.is_unread:
+                log.warning("a submission was cut off after it had left, and may have made a task: %s", text(sent))
+            raise
+        except OmgmjError as error:
+            if fate.is_unread or is_refusal(error):
+                raise
+            lost = error
+        else:
+            if made is not None:
+                return made
+            raise AuthError(
+                "the service did not take the token, and nothing was created; there is another token now: call again",
+                status=UNAUTHORIZED,
+            )
+        said = token.scrub(f"{text(sent)}: {lost}")
+        raise SubmissionUncertain(f"it is not known whether this created a task: {said}", submission=sent)
+
+    def clock(self) -> datetime:
+        """Return the time by this machine's clock as it was at the beginning, moved on by the event loop's."""
+        return self._began + timedelta(seconds=self._loop.time() - self._began_at)
+
     async def once(self, request: Request, read: Callable[[Answer], T]) -> T | None:
         """Make one exchange, within `request_timeout`, for whoever holds a slot; `read` never returns None.
 
@@ -143,13 +217,18 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def _once(self, request: Request, read: Callable[[Answer], T], bound: _Bound) -> T | None:
+    async def _once(
+        self, request: Request, read: Callable[[Answer], T], bound: _Bound, fate: Fate | None = None
+    ) -> T | None:
         try:
             sent_at = self._loop.time()
             self._expire_at(bound, sent_at + self._timeout)
             token = self._credentials.known or await self._credentials.current()
             self.queries += 1
-            answer = await self._transport.send(self._base_url, request, token)
+            if fate is None:
+                answer = await self._transport.send(self._base_url, request, token)
+            else:
+                answer = await self._transport.send(self._base_url, request, token, fate)
             bound.expires = math.inf
             try:
                 value = read(answer)

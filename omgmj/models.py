@@ -174,6 +174,25 @@ class Task:
 
 
 @attrs.frozen
+class Submission:
+    """What was sent to create a task: enough to look for it later, without its images.
+
+    `kind` is IMAGINE, BLEND, DESCRIBE or ACTION. For an action `parent_id` is the task it was sent for, `custom_id` the
+    action's, and `prompt` the parent's. `images` is how many were sent. `sent_at` is None until it is sent, then the
+    time by this machine's clock.
+    """
+
+    kind: str
+    prompt: str | None = None
+    pool: str | None = None
+    parent_id: int | None = None
+    custom_id: str | None = None
+    images: int = 0
+    webhook: str | None = None
+    sent_at: datetime | None = None
+
+
+@attrs.frozen
 class TaskPage:
     """One page of the account's tasks, newest first: page `number`, of pages of `size` tasks.
 

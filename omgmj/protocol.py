@@ -38,6 +38,19 @@ class Request(NamedTuple):
     idempotent: bool
 
 
+class Fate:
+    """What is known of a request that must not be sent twice while it is out.
+
+    `is_unread` says that the service surely has not read it, as no connection was made. Who sends it sets this, and
+    takes it back before the first byte leaves; a transport that says nothing leaves it False.
+    """
+
+    __slots__ = ("is_unread",)
+
+    def __init__(self) -> None:
+        self.is_unread = False
+
+
 class Answer(NamedTuple):
     """What came back. `headers` holds those of `KEPT_HEADERS` that the answer had, under lower-case names."""
 
@@ -119,8 +132,8 @@ _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 def check_task_id(value: object) -> int:
     """Return `value`, an int or a string of ASCII digits, as a task's ID; `UsageError` where it is none."""
-    if value.__class__ is int and 0 < cast("int", value) < _ID_LIMIT:
-        return cast("int", value)
+    if type(value) is int and 0 < value < _ID_LIMIT:
+        return value
     number = 0
     if isinstance(value, int) and not isinstance(value, bool):
         number = int(value)
@@ -180,6 +193,31 @@ def read_query(answer: Answer, asked: int) -> Task:
         text = f"the service knows no task {asked} ({facts})"
         raise TaskNotFound(text, status=error.status, code=code, message=message, retry_after=error.retry_after)
     raise error
+
+
+def read_created(answer: Answer) -> int:
+    """Return the ID of the task that a submission made, or raise what the answer says instead.
+
+    `DecodeError` where a success holds no ID; `AuthError`, `RateLimited` or a plain `ServiceError` where the answer is
+    no success. Which of these leave open whether there is a task now, `is_refusal` tells.
+    """
+    envelope = _envelope(answer)
+    code = envelope.get("statusCode", 200)
+    data: Any = envelope.get("data")
+    if code != 200 or not 200 <= answer.status < 300:
+        message, facts = _facts(answer, envelope)
+        raise _refusal(answer, facts, code=code, message=message)
+    if data.__class__ is not int or not 0 < data < _ID_LIMIT:
+        what = f"is {json_type(data)}, not a task's ID" if data.__class__ is not int else "is not a task's ID"
+        raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
+    return int(data)
+
+
+def is_refusal(error: OmgmjError) -> bool:
+    """Whether an error is the service's own no, so that a submission surely made no task."""
+    if isinstance(error, AuthError | RateLimited):
+        return True
+    return isinstance(error, ServiceError) and error.code is not None and error.code < 500 and error.status < 500
 
 
 def read_source(source: bytes, asked: int) -> Task:

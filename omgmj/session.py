@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from omgmj import protocol
+from omgmj import protocol, submissions
 from omgmj.backoff import Adaptive, Policy, Retry, check_count, check_rate, check_seconds
 from omgmj.credentials import Credentials, Token
-from omgmj.errors import OmgmjError, SessionClosed, UsageError
+from omgmj.engine import Engine
+from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
 from omgmj.exchange import Exchange, check_base_url
 from omgmj.gate import Gate
-from omgmj.models import Stats, Task, TaskPage
+from omgmj.images import Image, data_uri, data_uris
+from omgmj.models import Action, Stats, Task, TaskPage
 from omgmj.pace import Pace
-from omgmj.pages import Tasks
+from omgmj.pages import Tasks, Words
 from omgmj.poller import Poller
 from omgmj.protocol import Answer
+from omgmj.submissions import (
+    check_blend,
+    check_dimensions,
+    check_mask,
+    check_pool,
+    check_prompt,
+    check_webhook,
+    choose_action,
+    sought,
+)
 from omgmj.wait import Follow, Terms, wait_for
 from omgmj.watch import TaskIds, Watch
 
@@ -71,7 +84,7 @@ class Session:
         self._retry = retry or Retry()
         self._http = http
         self._given_transport = transport
-        self._engine: _Engine | None = None
+        self._engine: Engine | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -177,26 +190,121 @@ class Session:
         calls push others to later pages; `tasks` hides that.
         """
         number, size = protocol.check_page(number), protocol.check_size(size)
-        engine = self._open()
+        return await self._open().page(number, size)
 
-        def read(answer: Answer) -> tuple[TaskPage, Answer]:
-            return protocol.read_page(answer, number, size), answer
+    def tasks(
+        self,
+        *,
+        size: int = 20,
+        status: Words | None = None,
+        action: Words | None = None,
+        since: datetime | None = None,
+    ) -> Tasks:
+        """Return an async iterator over the tasks of the account, newest first, each once, by pages of `size`.
 
-        page, answer = await engine.exchange.call(protocol.page_request(number, size), read)
-        for task in page.tasks:
-            engine.poller.feed_listed(task, answer)
-        return page
-
-    def tasks(self, *, size: int = 20) -> Tasks:
-        """Return an async iterator over all tasks of the account, newest first, each once, by pages of `size`.
+        Only those with a `status`, or one of several; with an `action` (the wire's word, `Task.kind`), or one of
+        several; submitted at `since`, an aware datetime, or later, by the service's clock: reading stops soon after.
 
         Tasks that are made while it is read make none slip past, nor come twice; they come themselves only where they
-        were seen on a later page. Its errors are those of `page`; a record that cannot be read is a `DecodeError` with
-        its place on the page and, where it has one, its ID. Leave it whenever you like.
+        stand on a page that is read anyway. Its errors are those of `page`; a record that cannot be read is a
+        `DecodeError` with its place on the page and, where it has one, its ID. Leave it whenever you like.
         """
         checked = protocol.check_size(size)
         self._open()
-        return Tasks(self.page, checked)
+        return Tasks(self.page, checked, status=status, action=action, since=since)
+
+    async def imagine(
+        self, prompt: str, *, pool: str | None = None, images: Iterable[Image] = (), webhook: str | None = None
+    ) -> int:
+        """Create a task from a prompt and return its ID; wait for it with `wait`.
+
+        `pool` is NORMAL or FAST; None leaves it to the service, which takes FAST. `images` are references: bytes,
+        paths or data URIs of PNG, JPEG, WebP or GIF. `webhook` is a URL that the service tells of the task.
+
+        Creating costs money, so it is sent again only where the service surely has not read it. Where the answer was
+        lost, `SubmissionUncertain` carries what was sent: `reconcile` looks for the task. `ServiceError`, `AuthError`,
+        `RateLimited` and `TransportError` say that nothing was created.
+        """
+        prompt, pool, webhook = check_prompt(prompt), check_pool(pool), check_webhook(webhook)
+        engine = self._open()
+        uris = await data_uris(images)
+        return await engine.submit(
+            lambda: submissions.imagine(prompt, pool=pool, images=uris, webhook=webhook), images=bool(uris)
+        )
+
+    async def act(
+        self, task: Task | int, action: Action | str, *, mask: Image | None = None, webhook: str | None = None
+    ) -> int:
+        """Do an action of a finished task and return the new task's ID; its errors are those of `imagine`.
+
+        `task` is its record, or its ID, which is then asked for first. `action` is one of its actions, or the label
+        (`"U1"`), emoji or custom ID of one; what it does not offer is a `UsageError` that lists what it does. Vary
+        (Region) takes a `mask`.
+        """
+        webhook = check_webhook(webhook)
+        engine = self._open()
+        parent = task if isinstance(task, Task) else await self.query(task)
+        chosen = choose_action(parent, action)
+        uri = None
+        if mask is not None:
+            check_mask(chosen)
+            uri = await data_uri(mask, what="mask")
+        return await engine.submit(
+            lambda: submissions.act(parent, chosen, mask=uri, webhook=webhook), images=uri is not None
+        )
+
+    async def blend(
+        self,
+        images: Iterable[Image],
+        *,
+        dimensions: str | None = None,
+        pool: str | None = None,
+        webhook: str | None = None,
+    ) -> int:
+        """Create a task that mixes 2 to 5 images, and return its ID; arguments and errors as for `imagine`.
+
+        `dimensions` is PORTRAIT, SQUARE or LANDSCAPE; None leaves it to the service.
+        """
+        dimensions, pool, webhook = check_dimensions(dimensions), check_pool(pool), check_webhook(webhook)
+        images = check_blend(images)
+        engine = self._open()
+        uris = await data_uris(images)
+        return await engine.submit(
+            lambda: submissions.blend(uris, dimensions=dimensions, pool=pool, webhook=webhook), images=True
+        )
+
+    async def describe(self, image: Image, *, pool: str | None = None, webhook: str | None = None) -> int:
+        """Create a task that makes prompts of an image, and return its ID; arguments and errors as for `imagine`.
+
+        The finished record has them in `prompt`.
+        """
+        pool, webhook = check_pool(pool), check_webhook(webhook)
+        engine = self._open()
+        uri = await data_uri(image)
+        return await engine.submit(lambda: submissions.describe(uri, pool=pool, webhook=webhook), images=True)
+
+    async def reconcile(
+        self,
+        error: SubmissionUncertain | None = None,
+        *,
+        prompt: str | None = None,
+        action: Action | str | None = None,
+        since: datetime | None = None,
+    ) -> list[Task]:
+        """Look through the account's latest tasks for what may have become of a submission; newest first.
+
+        Give the `error`, or what was sent: a `prompt`, or an `action` or its custom ID, and `since` when, an aware
+        datetime by this machine's clock. Those that fit by kind, prompt and time are returned, but for tasks that this
+        session knows to be the answers to other submissions. None: the service made none, or does not list it yet;
+        look again before you send anew. More than one: the same was sent more than once.
+        """
+        submission = sought(prompt, action) if error is None else error.submission
+        since = since or (submission.sent_at if submission else None)
+        if submission is None or since is None:
+            raise UsageError("give reconcile a SubmissionUncertain, or a prompt or an action together with since")
+        if since.tzinfo is None:
+            raise UsageError("since must have a time zone, such as datetime.now(UTC)")
+        return await self._open().reconcile(submission, since)
 
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
         """Take a webhook's body as a hint to look at its task once more, at most once a second.
@@ -234,7 +342,7 @@ class Session:
             check_seconds("stall", stall, none=True),
         )
 
-    def _open(self) -> _Engine:
+    def _open(self) -> Engine:
         if self._closed:
             raise SessionClosed("this session is closed; make a new one")
         engine = self._engine
@@ -247,7 +355,7 @@ class Session:
             raise _foreign_loop()
         return engine
 
-    def _build(self, loop: asyncio.AbstractEventLoop) -> _Engine:
+    def _build(self, loop: asyncio.AbstractEventLoop) -> Engine:
         transport = self._given_transport
         if transport is None:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
@@ -266,34 +374,7 @@ class Session:
             retry=self._retry,
             loop=loop,
         )
-        return _Engine(loop, transport, gate, exchange, Poller(exchange, gate, self._retry, loop))
-
-
-class _Engine:
-    """The parts of a session that live in its event loop."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        transport: Transport,
-        gate: Gate,
-        exchange: Exchange,
-        poller: Poller,
-    ) -> None:
-        self.loop = loop
-        self.transport = transport
-        self.gate = gate
-        self.exchange = exchange
-        self.poller = poller
-
-    async def aclose(self) -> None:
-        closed = SessionClosed("the session was closed")
-        self.gate.close()
-        self.exchange.close(closed)
-        try:
-            await self.poller.aclose(closed)
-        finally:
-            await self.transport.aclose()
+        return Engine(loop, transport, gate, exchange, Poller(exchange, gate, self._retry, loop))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -16,15 +16,23 @@ from typing import Any, NamedTuple, Protocol
 import aiohttp
 import yarl
 from aiohttp import hdrs
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_writer import StreamWriter
 from multidict import CIMultiDict
 
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
 from omgmj.models import Secret
-from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Request
+from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Fate, Request
+from omgmj.targets import ForbiddenTarget, check_target
 
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of an answer that are read at most; a page of 20 records is some 60 kB."""
 CHUNK = 64 * 1024
+CONNECT = 15.0
+"""Seconds that a connection for a stream may take to be made."""
+IDLE = 30.0
+"""Seconds that a stream may go without a byte."""
 MOST_URLS = 256
 """URLs that are kept made; each page of the list has its own."""
 
@@ -47,8 +55,11 @@ class Transport(Protocol):
         """How many requests it carries at once at most; None: no bound. Asked in the event loop."""
         ...
 
-    async def send(self, base_url: str, request: Request, token: Secret) -> Answer:
-        """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`."""
+    async def send(self, base_url: str, request: Request, token: Secret, fate: Fate | None = None) -> Answer:
+        """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`.
+
+        What is not idempotent goes on a connection of its own, and `fate` is told while it surely has not arrived.
+        """
         ...
 
     def stream(self, url: str) -> AbstractAsyncContextManager[Stream]:
@@ -64,10 +75,12 @@ class HttpTransport:
 
     `http` is None (a session of our own, made at the first use), a borrowed `aiohttp.ClientSession` (never closed), or
     a callable that makes one (closed with us). `max_in_flight` sizes the connection pool of a session of our own.
+    `loopback` lets streams go to this machine, over http too; without it they go to public addresses only, over https.
     """
 
-    def __init__(self, http: Http | None = None, *, max_in_flight: int = 64) -> None:
+    def __init__(self, http: Http | None = None, *, max_in_flight: int = 64, loopback: bool = False) -> None:
         self._http = http
+        self._loopback = loopback
         self._max_in_flight = max_in_flight
         self._client: aiohttp.ClientSession | None = None
         self._urls: dict[tuple[str, str], yarl.URL] = {}
@@ -81,8 +94,10 @@ class HttpTransport:
         bounds = [bound for bound in (connector.limit, connector.limit_per_host) if bound] if connector else []
         return min(bounds, default=None)
 
-    async def send(self, base_url: str, request: Request, token: Secret) -> Answer:
+    async def send(self, base_url: str, request: Request, token: Secret, fate: Fate | None = None) -> Answer:
         """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`."""
+        if fate is not None:
+            fate.is_unread = True  # Until `_Submitted` begins to leave.
         client = self._open()
         try:
             url = self._urls.get((base_url, request.path))
@@ -93,8 +108,10 @@ class HttpTransport:
             async with client.request(
                 request.method,
                 url,
-                data=request.body,
+                data=request.body if request.idempotent else _Submitted(request.body, fate or Fate()),
                 headers=self._headers(token),
+                # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept.
+                server_hostname=None if request.idempotent else url.host,
                 **_SETTINGS,
             ) as response:
                 content = response.content
@@ -108,9 +125,15 @@ class HttpTransport:
 
     @asynccontextmanager
     async def stream(self, url: str) -> AsyncIterator[Stream]:
-        """GET an https URL without the token and without following redirects."""
+        """GET `url` without the token and without following redirects; `ForbiddenTarget` where it may not go.
+
+        `ExchangeTimeout` after `CONNECT` seconds without a connection, or `IDLE` seconds without a byte.
+        """
         async with await self._get(url) as response:
-            yield Stream(response.status, _headers(response), _chunks(response))
+            headers = _headers(response)
+            if hdrs.CONTENT_ENCODING in response.headers:
+                headers.pop("content-length", None)  # It counts the packed bytes.
+            yield Stream(response.status, headers, _chunks(response))
 
     async def aclose(self) -> None:
         """Close the session, unless it is borrowed."""
@@ -119,10 +142,9 @@ class HttpTransport:
 
     async def _get(self, url: str) -> aiohttp.ClientResponse:
         try:
-            target = yarl.URL(url)
-            if target.scheme != "https" or not target.host:
-                raise UsageError(f"only https is fetched, not {url!r}")
-            return await self._open().request("GET", target, **_SETTINGS)
+            client, target = self._open(), _target(url)
+            await check_target(target.scheme, target.host, loopback=self._loopback)
+            return await client.request("GET", target, **_STREAMING)
         except Exception as error:  # noqa: BLE001 (as in send)
             ours = _ours(error)
         raise ours
@@ -171,6 +193,35 @@ class HttpTransport:
         return client
 
 
+class _Submitted(aiohttp.Payload):
+    """The body of what must not be sent twice: tells when it begins to leave, and ends its connection.
+
+    It is written piece by piece, as it may hold images.
+    """
+
+    _value: bytes
+    _autoclose = True
+
+    def __init__(self, body: bytes, fate: Fate) -> None:
+        super().__init__(body, content_type=FORM)
+        self._size = len(body)
+        self._fate = fate
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002 (it is that of the body)
+        self._fate.is_unread = False
+        if isinstance(writer, StreamWriter) and isinstance(writer.protocol, ResponseHandler):
+            writer.protocol.force_close()
+        whole = memoryview(self._value)
+        for start in range(0, len(whole), CHUNK):
+            await writer.write(whole[start : start + CHUNK])
+
+
 # Said with every request, so that a borrowed session's own settings do not count: one that raises for a status hides
 # the answer, a middleware that retries would send again what must not be sent twice, and the bound of an exchange is
 # `exchange`'s.
@@ -180,6 +231,19 @@ _SETTINGS: dict[str, Any] = {
     "middlewares": (),
     "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
 }
+
+# A place in the connection pool is waited for as long as it takes; what is bounded is the other side's silence.
+_STREAMING: dict[str, Any] = _SETTINGS | {
+    "headers": {hdrs.ACCEPT: "image/*", hdrs.ACCEPT_ENCODING: "identity"},
+    "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT, sock_read=IDLE),
+}
+
+
+def _target(url: str) -> yarl.URL:
+    try:
+        return yarl.URL(url)
+    except ValueError as error:
+        raise ForbiddenTarget(f"this is no URL: {error}") from None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -1,0 +1,93 @@
+"""The parts of a session that live in its event loop, put together, and what takes several of them at once.
+
+That is: pages that also feed the waits, submissions whose tasks the waits know, and the search for lost ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from omgmj import protocol
+from omgmj.errors import SessionClosed
+from omgmj.exchange import Exchange
+from omgmj.gate import Gate
+from omgmj.images import in_thread
+from omgmj.models import Submission, Task, TaskPage
+from omgmj.pages import Tasks
+from omgmj.poller import Poller
+from omgmj.protocol import Answer
+from omgmj.submissions import Draft, fits
+from omgmj.transport import Transport
+
+T = TypeVar("T")
+SLACK = timedelta(seconds=10)
+"""By how much a task may seem to be made before it was sent: clocks of one service differ, and are read in seconds."""
+
+
+class Engine:
+    """A session's transport, gate, exchange and poller."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: Transport,
+        gate: Gate,
+        exchange: Exchange,
+        poller: Poller,
+    ) -> None:
+        self.loop = loop
+        self.transport = transport
+        self.gate = gate
+        self.exchange = exchange
+        self.poller = poller
+        self._service_ahead = timedelta()  # how far the service's clock is ahead of ours
+
+    async def page(self, number: int, size: int) -> TaskPage:
+        """Return a page of the list, and feed the waits with it."""
+
+        def read(answer: Answer) -> tuple[TaskPage, Answer]:
+            return protocol.read_page(answer, number, size), answer
+
+        page, answer = await self.exchange.call(protocol.page_request(number, size), read)
+        served_at = protocol.served_at(answer)
+        if served_at is not None:
+            self._service_ahead = served_at - self.exchange.clock()
+        for task in page.tasks:
+            self.poller.feed_listed(task, answer)
+        return page
+
+    async def submit(self, write: Callable[[], Draft], *, images: bool) -> int:
+        """Create a task and return its ID; with `images` the form may be large, and is written in a thread."""
+        draft = await in_thread(write) if images else write()
+        task_id = await self.exchange.submit(draft)
+        self.poller.created(task_id)
+        return task_id
+
+    async def reconcile(self, submission: Submission, since: datetime) -> list[Task]:
+        """Return the tasks made after `since`, by this machine's clock, that may have come of a submission.
+
+        Not among them are those whose IDs this session got as the answers to other submissions.
+        """
+        found = []
+        async with Tasks(self.page, protocol.PAGE_MOST) as tasks:
+            async for task in tasks:
+                # By the service's clock, which the first page told.
+                floor = since + self._service_ahead - SLACK
+                if task.submitted_at is not None and task.submitted_at < floor:
+                    break  # All behind it are older still.
+                if not self.poller.is_created(task.id) and fits(task, submission):
+                    found.append(task)
+        return found
+
+    async def aclose(self) -> None:
+        """End all that is under way, and let go of the connections."""
+        closed = SessionClosed("the session was closed")
+        self.gate.close()
+        self.exchange.close(closed)
+        try:
+            await self.poller.aclose(closed)
+        finally:
+            await self.transport.aclose()

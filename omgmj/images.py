@@ -1,0 +1,150 @@
+"""What users hand in as an image becomes a data URI, checked before anything is sent.
+
+A type is told from the first bytes, never from a name. What is done with the URI is `protocol`'s business, and images
+that come from the service are `download`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import stat
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from omgmj.errors import UsageError
+
+T = TypeVar("T")
+Image = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""The content itself, a data URI (a string that begins with `data:`), or the path of a file."""
+
+MAX_IMAGE = 20 * 1024 * 1024
+"""Bytes that an image may have, decoded."""
+HEAD = 12
+"""Bytes that `image_type` wants to see."""
+_SLICE = 384 * 1024
+"""Bytes that are encoded in one go: the interpreter runs nothing else meanwhile, in whatever thread it is done."""
+_CHARACTERS = _SLICE // 3 * 4
+
+
+def image_type(head: bytes) -> str | None:
+    """Return the media type of what begins with these bytes, None where it is no PNG, JPEG, WebP or GIF."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+async def data_uri(image: Image, *, what: str = "image") -> str:
+    """Return `image` as a base64 data URI of the type that its content has.
+
+    `UsageError`, in which `what` names the image, where it is empty, larger than `MAX_IMAGE`, no PNG, JPEG, WebP or
+    GIF, or cannot be read. Files are read in a thread.
+    """
+    if isinstance(image, bytes | bytearray | memoryview):
+        # A copy, where it can change: the caller may go on with it while the thread reads.
+        image = _content(image, what)
+    elif not isinstance(image, str | os.PathLike):
+        raise UsageError(f"{what} must be bytes, a path or a data URI, not {type(image).__name__}")
+    return await in_thread(partial(_data_uri, image, what))
+
+
+async def data_uris(images: Iterable[Image], *, what: str = "image") -> list[str]:
+    """Return several images as data URIs; an error names which: `image 2`."""
+    if isinstance(images, bytes | bytearray | memoryview | str | os.PathLike) or not isinstance(images, Iterable):
+        raise UsageError(f"{what}s must be a list of images, not {type(images).__name__}")
+    return [await data_uri(image, what=f"{what} {number}") for number, image in enumerate(images, 1)]
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return what `work` returns; it is done in a thread, as it takes long."""
+    # One of our own: those that asyncio and anyio keep are not there for whoever turns the clock by hand.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="omgmj-image")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    finally:
+        thread.shutdown(wait=False)
+
+
+def _data_uri(image: bytes | str | os.PathLike[str], what: str) -> str:
+    if isinstance(image, str) and image[:5].lower() == "data:":
+        return _checked(image, what)
+    content, name = (image, what) if isinstance(image, bytes) else _read(image, what)
+    parts = [f"data:{_type(content, name)};base64,"]
+    parts += [_encoded(content[start : start + _SLICE]) for start in range(0, len(content), _SLICE)]
+    return "".join(parts)
+
+
+def _encoded(part: bytes) -> str:
+    return base64.b64encode(part).decode("ascii")
+
+
+def _content(image: bytes | bytearray | memoryview, what: str) -> bytes:
+    try:
+        _check_size(memoryview(image).nbytes, what)
+        return bytes(image)
+    except ValueError as error:
+        raise UsageError(str(error) if isinstance(error, UsageError) else f"{what}: {error}") from None
+
+
+def _read(image: str | os.PathLike[str], what: str) -> tuple[bytes, str]:
+    """Return the file's content, and what to call it in an error."""
+    path = os.fspath(image)
+    name = f"{what} ({path!r})"
+    if not isinstance(path, str):
+        raise UsageError(f"{name}: the path must be a string")
+    try:
+        found = os.stat(path)  # noqa: PTH116 (a Path of rubbish raises elsewhere in each version of Python)
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{name} is {'a directory' if stat.S_ISDIR(found.st_mode) else 'no regular file'}")
+        _check_size(found.st_size, name)
+        with open(path, "rb") as file:  # noqa: PTH123 (as above)
+            content = file.read(MAX_IMAGE + 1)
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UsageError(str(error) if isinstance(error, UsageError) else f"{name} is no path: {error}") from None
+    _check_size(len(content), name)  # It may have grown or shrunk meanwhile.
+    return content, name
+
+
+def _checked(uri: str, what: str) -> str:
+    """Return a data URI with the type that its content has."""
+    head, comma, payload = uri.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise UsageError(f"{what} must be a data URI of the form data:image/png;base64,…; got {head[:40]!r}")
+    _check_size(len(payload) // 4 * 3 - payload[-2:].count("="), what)
+    kind = None
+    for start in range(0, len(payload), _CHARACTERS):
+        part = payload[start : start + _CHARACTERS]
+        try:
+            content = binascii.a2b_base64(part.encode("ascii"), strict_mode=True)
+        except ValueError as error:
+            raise UsageError(f"{what} is a data URI whose content is no base64: {error}") from None
+        if len(content) != _SLICE and start + _CHARACTERS < len(payload):
+            raise UsageError(f"{what} is a data URI whose content is no base64: padding in the middle")
+        kind = kind or _type(content, what)
+    return f"data:{kind};base64,{payload}"
+
+
+def _type(content: bytes, what: str) -> str:
+    kind = image_type(content[:HEAD])
+    if kind is None:
+        raise UsageError(f"{what} is no PNG, JPEG, WebP or GIF: it begins with {content[:HEAD]!r}")
+    return kind
+
+
+def _check_size(size: int, what: str) -> None:
+    if size <= 0:
+        raise UsageError(f"{what} is empty")
+    if size > MAX_IMAGE:
+        raise UsageError(f"{what} has {size} bytes; at most {MAX_IMAGE} are taken")
