@@ -8,21 +8,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from omgmj import protocol
+from omgmj.backoff import Retry
+from omgmj.credentials import Credentials
 from omgmj.errors import SessionClosed
-from omgmj.exchange import Exchange
+from omgmj.exchange import Exchange, is_loopback
 from omgmj.gate import Gate
 from omgmj.images import in_thread
 from omgmj.models import Submission, Task, TaskPage
+from omgmj.pace import Pace
 from omgmj.pages import Tasks
 from omgmj.poller import Poller
 from omgmj.protocol import Answer
 from omgmj.submissions import Draft, fits
-from omgmj.transport import Transport
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from omgmj.transport import Http, Transport
+
 SLACK = timedelta(seconds=10)
 """By how much a task may seem to be made before it was sent: clocks of one service differ, and are read in seconds."""
 
@@ -44,6 +49,34 @@ class Engine:
         self.exchange = exchange
         self.poller = poller
         self._service_ahead = timedelta()  # how far the service's clock is ahead of ours
+
+    @classmethod
+    def build(
+        cls,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        base_url: str,
+        credentials: Credentials,
+        request_timeout: float,
+        max_in_flight: int,
+        rate: float,
+        retry: Retry,
+        http: Http | None,
+        transport: Transport | None,
+    ) -> Self:
+        """Put together what a session was told; the arguments are its own, checked."""
+        if transport is None:
+            # Not before it is needed: aiohttp takes longer to import than all the rest.
+            from omgmj.transport import HttpTransport  # noqa: PLC0415
+
+            loopback = is_loopback(urlsplit(base_url).hostname or "")
+            transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback)
+        limit = transport.limit
+        gate = Gate(Pace(rate, loop.time()), max_in_flight if limit is None else min(limit, max_in_flight), loop)
+        exchange = Exchange(
+            transport, base_url, credentials, gate, request_timeout=request_timeout, retry=retry, loop=loop
+        )
+        return cls(loop, transport, gate, exchange, Poller(exchange, gate, retry, loop))
 
     async def page(self, number: int, size: int) -> TaskPage:
         """Return a page of the list, and feed the waits with it."""

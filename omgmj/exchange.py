@@ -60,12 +60,13 @@ def check_base_url(url: object) -> str:
         raise UsageError(f"base_url must begin with https:// and name a host; got {url!r}")
     if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
         raise UsageError("base_url must have no query, fragment or user name")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise UsageError(f"base_url must be https, as the token goes with each request; http only to loopback: {url!r}")
     return url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

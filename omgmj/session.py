@@ -6,20 +6,20 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from omgmj import protocol, submissions
 from omgmj.backoff import Adaptive, Policy, Retry, check_count, check_rate, check_seconds
 from omgmj.credentials import Credentials, Token
+from omgmj.download import MAX_BYTES, Progress, download
 from omgmj.engine import Engine
 from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
-from omgmj.exchange import Exchange, check_base_url
-from omgmj.gate import Gate
+from omgmj.exchange import check_base_url
 from omgmj.images import Image, data_uri, data_uris
 from omgmj.models import Action, Stats, Task, TaskPage
-from omgmj.pace import Pace
 from omgmj.pages import Tasks, Words
-from omgmj.poller import Poller
 from omgmj.protocol import Answer
 from omgmj.submissions import (
     check_blend,
@@ -75,15 +75,20 @@ class Session:
             raise UsageError("http and transport exclude each other")
         if retry is not None and not isinstance(retry, Retry):
             raise UsageError(f"retry must be an omgmj.Retry, not {type(retry).__name__}")
-        self._credentials = Credentials(os.environ.get("OMGMJ_TOKEN", "") if token is None else token)
         self._base_url = check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if base_url is None else base_url)
-        self._request_timeout = check_seconds("request_timeout", request_timeout)
-        self._max_in_flight = check_count("max_in_flight", max_in_flight)
         self._rate = check_rate("rate", rate)
         self._backoff = _check_policy(backoff, Adaptive())
-        self._retry = retry or Retry()
-        self._http = http
-        self._given_transport = transport
+        self._build = partial(
+            Engine.build,
+            base_url=self._base_url,
+            credentials=Credentials(os.environ.get("OMGMJ_TOKEN", "") if token is None else token),
+            request_timeout=check_seconds("request_timeout", request_timeout),
+            max_in_flight=check_count("max_in_flight", max_in_flight),
+            rate=self._rate,
+            retry=retry or Retry(),
+            http=http,
+            transport=transport,
+        )
         self._engine: Engine | None = None
         self._closed = False
 
@@ -306,6 +311,40 @@ class Session:
             raise UsageError("since must have a time zone, such as datetime.now(UTC)")
         return await self._open().reconcile(submission, since)
 
+    async def download(
+        self,
+        task: Task,
+        directory: str | os.PathLike[str],
+        *,
+        via: str = "auto",
+        compress: Mapping[str, object] | None = None,
+        overwrite: bool = False,
+        max_bytes: int = MAX_BYTES,
+        on_progress: Progress | None = None,
+    ) -> Path:
+        """Fetch the task's image into `directory`, made where it is missing; return the file's path.
+
+        The file is named by the task's ID and by what the image is: `task-3432.png`. It is there when it is whole, and
+        not before. `via` is `stored` (the service's object storage), `discord`, `wsrv` or `wsrv-stored` (the same
+        through the proxy WSRV), or `auto`, which tries them in this order; `compress` gives WSRV's parameters, such as
+        `{"w": 512, "output": "webp"}`. A file that exists is `ImageExists`, unless `overwrite` is set. At most
+        `max_bytes` are taken. `on_progress` is called with the bytes so far, and of how many (None: not told).
+
+        `UsageError` before anything is fetched: wrong arguments, a task without an image, a directory that cannot be
+        written. `DownloadError` where no way led to an image, after broken transfers were begun again. Downloads are
+        not counted in `rate`, and the token does not go with them.
+        """
+        return await download(
+            self._open().transport,
+            task,
+            directory,
+            via=via,
+            compress=compress,
+            overwrite=overwrite,
+            max_bytes=max_bytes,
+            on_progress=on_progress,
+        )
+
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
         """Take a webhook's body as a hint to look at its task once more, at most once a second.
 
@@ -354,27 +393,6 @@ class Session:
         elif engine.loop is not here:
             raise _foreign_loop()
         return engine
-
-    def _build(self, loop: asyncio.AbstractEventLoop) -> Engine:
-        transport = self._given_transport
-        if transport is None:
-            # Not before it is needed: aiohttp takes longer to import than all the rest.
-            from omgmj.transport import HttpTransport  # noqa: PLC0415
-
-            transport = HttpTransport(self._http, max_in_flight=self._max_in_flight)
-        limit = transport.limit
-        places = self._max_in_flight if limit is None else min(limit, self._max_in_flight)
-        gate = Gate(Pace(self._rate, loop.time()), places, loop)
-        exchange = Exchange(
-            transport,
-            self._base_url,
-            self._credentials,
-            gate,
-            request_timeout=self._request_timeout,
-            retry=self._retry,
-            loop=loop,
-        )
-        return Engine(loop, transport, gate, exchange, Poller(exchange, gate, self._retry, loop))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
