@@ -167,7 +167,7 @@ _TaskDraft, _ActionDraft = _draft(Task), _draft(Action)
 
 def _task(record: Any, asked: int | None, source: bytes) -> Task:
     """Read a record; `_WrongError` where a field is off."""
-    if record.__class__ is not dict:
+    if type(record) is not dict:
         raise _WrongError("", f"is {json_type(record)}, not an object")
     try:
         row = _task_row(record)
@@ -190,9 +190,9 @@ def _task(record: Any, asked: int | None, source: bytes) -> Task:
         stored_image_url,
         actions,
     ) = row
-    if task_id.__class__ is not int or task_id != asked:
+    if type(task_id) is not int or task_id != asked:
         task_id = _task_id(task_id, asked)
-    if status.__class__ is not str or not status:
+    if type(status) is not str or not status:
         what = "is missing, null or empty" if status in (None, "") else f"is {json_type(status)}, not a string"
         raise _WrongError(".status", what)
     texts = (pool, kind, description, prompt, fail_reason, webhook_url, image_url, stored_image_url)
@@ -232,7 +232,7 @@ def _task_id(value: Any, asked: int | None) -> int:
         if asked is None:
             raise _WrongError(".taskId", "is missing, and no ID was asked for")
         return asked
-    if value.__class__ is not int:
+    if type(value) is not int:
         raise _WrongError(".taskId", f"is {json_type(value)}, not a whole number")
     if not 0 < value < _ID_LIMIT:
         raise _WrongError(".taskId", "is not between 1 and 2**63 - 1")
@@ -243,13 +243,13 @@ def _task_id(value: Any, asked: int | None) -> int:
 
 def _progress(value: Any) -> int | None:
     """Read `"46.5%"` or 46 as 46; a string or number that is no percentage says nothing."""
-    if value.__class__ is str:
+    if type(value) is str:
         known = _PERCENTS.get(value)
         if known is not None:
             return known
         match = _PERCENT.fullmatch(value)
         number = int(match[1]) if match else -1
-    elif value.__class__ is int:
+    elif type(value) is int:
         number = value
     else:
         raise _WrongError(".progress", f"is {json_type(value)}, not a string")
@@ -258,7 +258,7 @@ def _progress(value: Any) -> int | None:
 
 def _time(value: Any, place: str) -> datetime | None:
     """Read ISO 8601 or milliseconds since 1970; an empty string or 0 is a point not reached."""
-    if value.__class__ is str:
+    if type(value) is str:
         if not value:
             return None
         try:
@@ -269,7 +269,7 @@ def _time(value: Any, place: str) -> datetime | None:
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
             raise _WrongError(place, f"is {value[:40]!a}, not a time") from None
-    if value.__class__ is not int:
+    if type(value) is not int:
         raise _WrongError(place, f"is {json_type(value)}, not a time")
     try:
         if value >= 0:
@@ -281,7 +281,7 @@ def _time(value: Any, place: str) -> datetime | None:
 
 def _actions(value: Any) -> tuple[Action, ...]:
     """Read the list of actions."""
-    if value.__class__ is not list:
+    if type(value) is not list:
         raise _WrongError(".actions", f"is {json_type(value)}, not a list")
     actions: list[Action] = []
     for item in value:
@@ -289,7 +289,7 @@ def _actions(value: Any) -> tuple[Action, ...]:
             custom_id, emoji, label = item["customId"], item["emoji"], item["label"]
         except (KeyError, TypeError):
             custom_id = emoji = label = None
-        if custom_id.__class__ is str and emoji.__class__ is str and label.__class__ is str:
+        if type(custom_id) is str and type(emoji) is str and type(label) is str:
             action = _ActionDraft()
             action.custom_id = custom_id
             action.emoji = emoji
@@ -303,7 +303,7 @@ def _actions(value: Any) -> tuple[Action, ...]:
 
 def _odd_action(item: Any, place: str) -> Action:
     """Read an action with something missing, null or of a wrong type."""
-    if item.__class__ is not dict:
+    if type(item) is not dict:
         raise _WrongError(place, f"is {json_type(item)}, not an object")
     texts = {field: item.get(name) for field, name in _ACTION_NAMES.items()}
     for field, text in texts.items():

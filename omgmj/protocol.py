@@ -207,8 +207,8 @@ def read_created(answer: Answer) -> int:
     if code != 200 or not 200 <= answer.status < 300:
         message, facts = _facts(answer, envelope)
         raise _refusal(answer, facts, code=code, message=message)
-    if data.__class__ is not int or not 0 < data < _ID_LIMIT:
-        what = f"is {json_type(data)}, not a task's ID" if data.__class__ is not int else "is not a task's ID"
+    if type(data) is not int or not 0 < data < _ID_LIMIT:
+        what = f"is {json_type(data)}, not a task's ID" if type(data) is not int else "is not a task's ID"
         raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
     return int(data)
 
@@ -248,14 +248,14 @@ def read_records(answer: Answer) -> Records:
         what = f"is {json_type(records)}, not a list" if "tasks" in data else "is missing"
         raise DecodeError(f"$.data.tasks {what}", field="$.data.tasks", body=answer.body)
     total: Any = data.get("total")
-    is_number = total.__class__ is int and -_ID_LIMIT <= total < _ID_LIMIT
+    is_number = type(total) is int and -_ID_LIMIT <= total < _ID_LIMIT
     return Records(total if is_number else None, records)
 
 
 def record_id(record: object) -> int | None:
     """Return the ID that a record of a page names, without a look at the rest; None where it names none."""
-    task_id: Any = cast("dict[str, Any]", record).get("taskId") if record.__class__ is dict else None
-    return task_id if task_id.__class__ is int and 0 < task_id < _ID_LIMIT else None
+    task_id: Any = cast("dict[str, Any]", record).get("taskId") if type(record) is dict else None
+    return task_id if type(task_id) is int and 0 < task_id < _ID_LIMIT else None
 
 
 def read_record(record: object, asked: int | None = None, path: str = "$") -> Task:
@@ -347,9 +347,9 @@ def _envelope(answer: Answer) -> dict[str, Any]:
     except DecodeError:
         raise _refusal(answer, f"HTTP {answer.status}, {_look(answer.body)}{_base_url_hint(answer)}") from None
     succeeded = 200 <= answer.status < 300
-    if value.__class__ is dict:
+    if type(value) is dict:
         code = value.get("statusCode")
-        if code.__class__ is int and -_ID_LIMIT <= code < _ID_LIMIT:
+        if type(code) is int and -_ID_LIMIT <= code < _ID_LIMIT:
             return cast("dict[str, Any]", value)
         if code is None and succeeded and "data" in value:
             return {"data": value["data"], "message": value.get("message")}

@@ -7,6 +7,7 @@ carry the request's headers, and so the token.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -105,19 +106,17 @@ class HttpTransport:
                 if len(self._urls) >= MOST_URLS:
                     self._urls.clear()
                 url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
-            async with client.request(
-                request.method,
-                url,
-                data=request.body if request.idempotent else _Submitted(request.body, fate or Fate()),
-                headers=self._headers(token),
-                # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept.
-                server_hostname=None if request.idempotent else url.host,
-                **_SETTINGS,
-            ) as response:
+            response = await client.request(
+                request.method, url, headers=self._headers(token), **(_SETTINGS | _sent(request, url, fate))
+            )
+            # No `async with`, which costs four coroutines; what is left in the middle is closed by this as well.
+            try:
                 content = response.content
                 # As a rule all of the answer has come by now.
                 body = content.read_nowait() if content.is_eof() else await _read(response)
                 return Answer(response.status, _headers(response), body)
+            finally:
+                response.release()
         except Exception as error:  # noqa: BLE001 (whatever aiohttp raises must not leave with the token in it)
             ours = _ours(error, token)
         # Raised out here: inside the block aiohttp's exception, headers and all, would hang on it as its context.
@@ -193,6 +192,13 @@ class HttpTransport:
         return client
 
 
+def _sent(request: Request, url: yarl.URL, fate: Fate | None) -> dict[str, Any]:
+    if request.idempotent:
+        return {"data": request.body}
+    # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept either.
+    return {"data": _Submitted(request.body, fate or Fate()), "server_hostname": url.host}
+
+
 class _Submitted(aiohttp.Payload):
     """The body of what must not be sent twice: tells when it begins to leave, and ends its connection.
 
@@ -260,7 +266,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     ours: OmgmjError | None = None
     try:
-        async for part in response.content.iter_chunked(CHUNK):
+        while True:
+            # A bound of our own: aiohttp's does not hold after a chunk whose size cannot be read.
+            async with asyncio.timeout(IDLE):
+                part = await response.content.read(CHUNK)
+            if not part:
+                return
             yield part
     except Exception as error:  # noqa: BLE001 (as in send)
         ours = _ours(error)
