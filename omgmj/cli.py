@@ -1,6 +1,6 @@
-"""The command line: commands, their arguments, exit codes.
+"""The command line: the program and its exit codes, and the commands that look at tasks.
 
-All that it does with tasks is done by `Session`; what is shown is `screen`'s business, settings are `settings`'.
+All that they do with tasks is done by `Session`; what is shown is `screen`'s business, settings are `settings`'.
 aiohttp takes longer to import than the rest, so what needs it is imported by the commands themselves.
 """
 
@@ -8,26 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import io
-import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+from omgmj.creating import act, blend, describe, imagine
 from omgmj.errors import AuthError, OmgmjError, UsageError
-from omgmj.protocol import check_task_id
+from omgmj.gallery import download, list_tasks
+from omgmj.runs import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    PIPE_CLOSED,
+    USAGE,
+    From,
+    Ids,
+    Rate,
+    gather_ids,
+    run,
+    run_with_settings,
+)
 from omgmj.screen import View, complain, drop_output
 
 if TYPE_CHECKING:
     from omgmj.session import Session
 
-OK, FAILED, USAGE, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 130, 141, 143
 ASKED_AT_ONCE = 64
 """Looks of `query` that are begun before the first of them is shown."""
 DEMO_RATE = 200.0
@@ -35,26 +46,18 @@ DEMO_RATE = 200.0
 
 app: App = App(
     name="omgmj",
-    help="Wait for OhMyGPT's Midjourney tasks.",
+    help="Make OhMyGPT's Midjourney tasks, wait for them, and fetch their images.",
     help_format="plaintext",
     help_epilogue=(
         "The token comes from OMGMJ_TOKEN, or from ~/.config/omgmj/config.toml (token, base_url, rate). "
-        "Exit codes: 0 all well, 1 some tasks failed or could not be resolved, 2 wrong usage, 130 interrupted."
+        "Exit codes: 0 all well, 1 some tasks failed, could not be resolved or not be downloaded, 2 wrong usage, "
+        "3 a task may have been made or not, as the answer was lost, 130 interrupted, 141 nobody reads the output, "
+        "143 terminated."
     ),
     version=lambda: metadata.version("omgmj"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-Ids = Annotated[str, Parameter(help="Task IDs.")]
-From = Annotated[
-    str | None,
-    Parameter(
-        name="--from",
-        help="A file with more IDs, one a line; - is standard input. Blank lines and # comments are skipped.",
-        allow_leading_hyphen=True,
-    ),
-]
-Rate = Annotated[float | None, Parameter(help="Requests a second at most; 20, unless the config file says otherwise.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @app.command
 def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
     """Look at each task once and show its record."""
-    ids = _gather_ids(task_ids, from_)
+    ids = gather_ids(task_ids, from_)
 
     async def work(session: Session, view: View) -> None:
         begun = (asyncio.create_task(session.query(task_id)) for task_id in ids)  # Each when it is drawn.
@@ -108,7 +111,8 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
                 one.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
-    return _run_with_settings(work, ids, rate, again="omgmj query")
+    view = View(ids)
+    return run_with_settings(work, view, lambda: view.way_on("omgmj query"), rate=rate)
 
 
 @app.command
@@ -122,7 +126,7 @@ def watch(
     rate: Rate = None,
 ) -> int:
     """Wait for all tasks to end and show each one's final record as it finishes."""
-    ids = _gather_ids(task_ids, from_)
+    ids = gather_ids(task_ids, from_)
 
     async def work(session: Session, view: View) -> None:
         from omgmj.session import STALL  # noqa: PLC0415 (imports aiohttp)
@@ -132,7 +136,8 @@ def watch(
             async for task in watched:
                 view.record(task)
 
-    return _run_with_settings(work, ids, rate, again="omgmj watch")
+    view = View(ids)
+    return run_with_settings(work, view, lambda: view.way_on("omgmj watch"), rate=rate)
 
 
 @app.command
@@ -149,7 +154,7 @@ def demo(
 
     fake = FakeService(tasks=tasks, failing=failing, seed=seed, lives="short", epoch=datetime.now(UTC))
 
-    async def work(view: View) -> None:
+    async def work() -> None:
         async with fake:
             url = await fake.serve()
             # The demo's lives are a tenth of real ones, and so is what the policy is set to.
@@ -159,96 +164,10 @@ def demo(
                 async for task in watched:
                     view.record(task)
 
-    return _run(work, fake.task_ids, again=None)
+    view = View(fake.task_ids)
+    return run(work, view, lambda: view.way_on(None))
 
 
-# Where the IDs come from.
-
-
-def _gather_ids(given: Iterable[str], source: str | None) -> list[int]:
-    """Return the IDs of the command line and of the file, each once, or `UsageError` that says where one is wrong."""
-    ids = [check_task_id(text) for text in given]
-    if source is not None:
-        name = "standard input" if source == "-" else source
-        try:
-            with _open(source) as lines:
-                ids.extend(_read_ids(lines, name))
-        except OSError as error:
-            raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
-        if not ids:
-            complain(f"no task IDs in {name}")
-    elif not ids:
-        raise UsageError("no task IDs were given: name some, or use --from FILE")
-    return list(dict.fromkeys(ids))
-
-
-def _open(source: str) -> TextIO:
-    if source != "-":
-        return Path(source).open(encoding="utf-8-sig", errors="replace")
-    if sys.stdin is None:
-        raise OSError("it is closed")
-    return open(sys.stdin.fileno(), encoding="utf-8-sig", errors="replace", closefd=False)
-
-
-def _read_ids(lines: Iterable[str], name: str) -> Iterable[int]:
-    for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip()
-        if text:
-            try:
-                yield check_task_id(text)
-            except UsageError as error:
-                raise UsageError(f"{name}, line {number}: {error}") from None
-
-
-# Running.
-
-
-def _run_with_settings(
-    work: Callable[[Session, View], Awaitable[None]], ids: list[int], rate: float | None, *, again: str
-) -> int:
-    """Run `work` as `_run` does, with a session such as the environment and the config file want it."""
-    from omgmj.settings import read_settings  # noqa: PLC0415 (imports aiohttp)
-
-    settings = read_settings()
-    session = settings.session(rate)
-
-    async def with_session(view: View) -> None:
-        async with session:
-            await work(session, view)
-
-    try:
-        return _run(with_session, ids, again=again)
-    except AuthError as error:
-        raise AuthError(f"{error}; {settings.about_token}") from None
-
-
-def _run(work: Callable[[View], Awaitable[None]], ids: list[int], *, again: str | None) -> int:
-    """Run `work` until it ends or a signal ends it, and return the exit code.
-
-    `again` is the command that goes on with IDs that are left; None: they are gone.
-    """
-    terminated = False
-
-    async def run() -> None:
-        loop, main_task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def stop(*_: object) -> None:
-            nonlocal terminated
-            terminated = True
-            if main_task is not None:
-                loop.call_soon_threadsafe(main_task.cancel)
-
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
-            await work(view)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    view = View(ids)
-    try:
-        with view:
-            asyncio.run(run())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        complain(view.way_on(again))
-        return TERMINATED if terminated else INTERRUPTED
-    return FAILED if view.failed or view.lost else OK
+for _command in (imagine, act, blend, describe, download):
+    app.command(_command)
+app.command(list_tasks, name="list")

@@ -128,7 +128,7 @@ class Durations:
         """
         if ended is None:
             ended = (since + age) / 2
-        if not (0 <= since <= age and 0 <= ended <= age):
+        if not (0 <= since <= age < math.inf and 0 <= ended <= age):
             return
         known = self._open(pool)
         if foretold is not None and foretold > 0:

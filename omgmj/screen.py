@@ -6,11 +6,14 @@ Nothing that it shows can steer a terminal. What there is to show, and the exit 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import stat
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Self, TextIO
 
 from rich.console import Console
@@ -42,16 +45,18 @@ class View(logging.Handler):
     """What a run over `ids` shows: their records as JSON lines or, on a terminal, as a table; the rest on stderr.
 
     It takes the library's log lines too, so that they do not tear the progress bar. `left` are the IDs still to come,
-    `failed` counts the tasks that ended and not well, `lost` the IDs that came to no record.
+    `failed` counts the tasks that ended and not well, `lost` the IDs that came to no record or no image.
     """
 
-    def __init__(self, ids: list[int]) -> None:
+    def __init__(self, ids: Iterable[int] = ()) -> None:
         super().__init__(logging.WARNING)
-        self.left: dict[int, None] = dict.fromkeys(ids)
+        self.left: dict[int, None] = {}
         self.failed: int = 0
         self.lost: int = 0
-        self._total = len(ids)
-        self._id_width = max([len("ID"), *(len(str(task_id)) for task_id in ids)])
+        self._total = 0
+        self._id_width = len("ID")
+        self._received: dict[int, int] = {}
+        self._bytes = 0
         self._began = time.monotonic()
         self._err = Console(stderr=True, highlight=False)
         self._out = Console(highlight=False) if _is_terminal(sys.stdout) else None
@@ -67,40 +72,76 @@ class View(logging.Handler):
             refresh_per_second=4,
             transient=True,
         )
-        self._line_of_bar = bar.add_task(self._tally(), total=self._total)
         # What reads from a pipe may write to the same screen, and would tear the bar.
         shown = _is_terminal(sys.stderr) and self._err.is_interactive and not _is_pipe(sys.stdout)
         self._bar = bar if shown else None
+        self._line_of_bar = bar.add_task("")
+        self._is_open = False
+        self.expect(ids)
 
     def __enter__(self) -> Self:
         logging.getLogger("omgmj").addHandler(self)
-        if self._bar:
-            self._bar.start()
+        self._is_open = True
+        self._begin_bar()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         logging.getLogger("omgmj").removeHandler(self)
         self.close()
-        if self._bar:
+        self._is_open = False
+        if self._bar and self._total:
             self._bar.stop()
             if kind is None:
                 self._note(f"{self._tally()}, {time.monotonic() - self._began:.1f} s")
 
+    def expect(self, ids: Iterable[int]) -> None:
+        """Take in IDs whose records are to come; with the first of them the bar begins."""
+        before = len(self.left)
+        self.left.update(dict.fromkeys(ids))
+        self._total += len(self.left) - before
+        self._id_width = max([self._id_width, *(len(str(task_id)) for task_id in self.left)])
+        self._advance()
+        self._begin_bar()
+
     def record(self, task: Task) -> None:
-        """Show a task's record."""
+        """Show the record of a task that was expected, and count it."""
         self.left.pop(task.id, None)
         self.failed += task.failed
         self._advance()
-        if self._out is not None:
-            self._show(task, self._out)
+        self._print(task)
+
+    def entry(self, task: Task) -> None:
+        """Show the record of a task that was not expected, on a terminal with what it was made of."""
+        self._print(task, _origin(task))
+
+    def saved(self, task_id: int, path: Path) -> None:
+        """Show where the image of a task lies on disk now."""
+        self.left.pop(task_id, None)
+        self._advance()
+        if self._out is None:
+            print(json.dumps({"taskId": task_id, "path": str(path)}), flush=True)  # noqa: T201 (printing is its work)
             return
+        with self._aside():
+            self._out.print(Text(_harmless(str(path))), soft_wrap=True)
+
+    def made(self, task_id: int) -> None:
+        """Show the ID of a new task."""
+        # An ID that nobody was told has cost money for nothing.
         try:
-            print(dump_record(task), flush=True)  # noqa: T201 (printing is its work)
-        except DecodeError as error:
-            self.unresolved(error.about(task.id))
+            text = str(task_id) if self._out else json.dumps({"taskId": task_id})
+            print(text, flush=True)  # noqa: T201 (printing is its work)
+        except OSError:
+            complain(f"the new task is {task_id}")
+            raise
+
+    def received(self, task_id: int, size: int) -> None:
+        """Note that `size` bytes of a task's image have come by now."""
+        self._bytes += size - self._received.get(task_id, 0)
+        self._received[task_id] = size
+        self._advance()
 
     def unresolved(self, error: OmgmjError) -> None:
-        """Note that the ID which `error` is about came to no record."""
+        """Note that the ID which `error` is about came to no record, or to no image."""
         if error.task_id is not None:
             self.left.pop(error.task_id, None)
         self.lost += 1
@@ -111,8 +152,11 @@ class View(logging.Handler):
         """Write a line of the library's log."""
         self._note(record.getMessage())
 
-    def way_on(self, again: str | None) -> str:
-        """Return what to say at an interrupt; `again` is the command that goes on with what is left, None: none."""
+    def way_on(self, again: str | None, then: str = "tasks that are done are answered at once") -> str:
+        """Return what to say at an interrupt; `again` is the command that goes on with what is left, None: none.
+
+        `then` is what becomes of IDs that are done where the whole command is given again.
+        """
         if not self.left:
             return "interrupted, with no task left"
         said = f"interrupted; {len(self.left)} of {self._total} tasks left"
@@ -120,23 +164,45 @@ class View(logging.Handler):
             return f"{said}, which are gone with the demo"
         if len(self.left) <= NAMED:
             return f"{said}. To go on: {again} {' '.join(map(str, self.left))}"
-        return f"{said}. To go on, use the same command again: tasks that are done are answered at once"
+        return f"{said}. To go on, use the same command again: {then}"
 
     def _note(self, text: str) -> None:
         self._err.print(Text(f"omgmj: {_clean(text)}"), soft_wrap=True)
 
     def _tally(self) -> str:
         lost = f", {self.lost} unresolved" if self.lost else ""
-        return f"{self._total - len(self.left)} of {self._total} done, {self.failed} failed{lost}"
+        size = f", {self._bytes / 1e6:.1f} MB" if self._received else ""
+        return f"{self._total - len(self.left)} of {self._total} done, {self.failed} failed{lost}{size}"
+
+    def _begin_bar(self) -> None:
+        if self._bar and self._is_open and self._total:
+            self._bar.start()
 
     def _advance(self) -> None:
         if self._bar:
-            self._bar.update(self._line_of_bar, completed=self._total - len(self.left), description=self._tally())
+            done = self._total - len(self.left)
+            self._bar.update(self._line_of_bar, total=self._total, completed=done, description=self._tally())
 
-    def _show(self, task: Task, out: Console) -> None:
-        # The bar may be on the same screen, so it makes room.
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Take the bar away for a moment: it may be on the screen that is written to."""
         if self._bar:
             self._bar.stop()
+        yield
+        self._begin_bar()
+
+    def _print(self, task: Task, origin: str = "") -> None:
+        if self._out is not None:
+            with self._aside():
+                self._show(task, self._out, origin)
+            return
+        try:
+            print(dump_record(task), flush=True)  # noqa: T201 (printing is its work)
+        except DecodeError as error:
+            self.unresolved(error.about(task.id))
+
+    def _show(self, task: Task, out: Console, origin: str) -> None:
+        self._id_width = max(self._id_width, len(str(task.id)))
         if not self._headed:
             self._headed = True
             out.print(self._line("ID", "STATUS", "SECONDS", "ACTIONS, IMAGE", style="bold"))
@@ -144,12 +210,13 @@ class View(logging.Handler):
         took = ""
         if task.finished_at and task.submitted_at:
             took = f"{(task.finished_at - task.submitted_at).total_seconds():.1f}"
-        out.print(self._line(str(task.id), Text(_clean(task.status), colour), took, _clean(_remark(task))))
-        if image := task.stored_image_url or task.image_url:
-            # On a line of its own and unbroken, so that it can be copied and clicked whatever the width.
-            out.print(Text(" " * (self._id_width + 2) + _clean(image), style="dim"), soft_wrap=True)
-        if self._bar:
-            self._bar.start()
+        out.print(self._line(str(task.id), Text(_clean(task.status), colour), took, _remark(task)))
+        image = task.stored_image_url or task.image_url or ""
+        texts = (task.prompt or "").splitlines() if task.succeeded and task.kind == "DESCRIBE" else []
+        for below, style in ((origin, ""), *((_clean(text), "") for text in texts), (_clean(image), "dim")):
+            # Each on a line of its own and unbroken, so that it can be copied and clicked whatever the width.
+            if below:
+                out.print(Text(" " * (self._id_width + 2) + below, style=style), soft_wrap=True)
 
     def _line(self, task_id: str, status: Text | str, took: str, said: str, *, style: str = "") -> Table:
         """Lay out one line of the table; all have the same widths, as they are shown one by one."""
@@ -165,15 +232,28 @@ class View(logging.Handler):
 def _remark(task: Task) -> str:
     """Return what matters most of a task besides its status: its actions, why it failed, or how far it is."""
     if task.succeeded:
-        return "  ".join(" ".join(filter(None, (action.emoji, action.label))) for action in task.actions)
+        return "  ".join(_clean(f"{action.emoji} {action.label}") for action in task.actions)
     if task.failed:
-        return task.fail_reason or "no reason given"
+        return _clean(task.fail_reason or "no reason given")
     return "" if task.progress is None else f"{task.progress} %"
+
+
+def _origin(task: Task) -> str:
+    """Return when the task was made, by the clock on the wall here, and of what."""
+    made = ""
+    with contextlib.suppress(OverflowError, OSError):  # In the year 1 or 9999, where no clock goes.
+        made = f"{task.submitted_at.astimezone():%Y-%m-%d %H:%M}" if task.submitted_at else ""
+    text = "" if task.kind == "DESCRIBE" else task.prompt or task.description
+    return "  ".join(_clean(part) for part in (made, task.kind, text) if part)
 
 
 def _clean(text: str) -> str:
     """Return `text` on one line, without what could steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\u200d" else "\ufffd" for c in " ".join(text.split()))
+    return _harmless(" ".join(text.split()))
+
+
+def _harmless(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\u200d" else "\ufffd" for c in text)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

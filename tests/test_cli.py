@@ -336,7 +336,7 @@ def test_interrupted_before_anything(capsys: pytest.CaptureFixture[str], monkeyp
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_gather_ids", interrupt)
+    monkeypatch.setattr(cli, "gather_ids", interrupt)
     assert cli.main(["watch", "--from", "-"]) == 130
     assert capsys.readouterr().err == "omgmj: interrupted\n"
 

@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -20,6 +21,7 @@ from omgmj.errors import (
     ServiceError,
     SessionClosed,
     Stalled,
+    SubmissionUncertain,
     TaskFailed,
     TaskNotFound,
     TransportError,
@@ -28,7 +30,7 @@ from omgmj.errors import (
     WaitTimeout,
     WatchErrors,
 )
-from omgmj.models import Status, Task
+from omgmj.models import Status, Submission, Task
 
 TASK = Task(id=20, status=Status.FAILURE, fail_reason="no reason")
 ERRORS: list[OmgmjError] = [
@@ -43,6 +45,7 @@ ERRORS: list[OmgmjError] = [
         for kind in (WaitError, WaitTimeout, Stalled, GaveUp)
     ),
     TaskFailed("said", task=TASK),
+    SubmissionUncertain("said", submission=Submission("ACTION", parent_id=20, sent_at=datetime(2026, 1, 2, tzinfo=UTC))),
     WatchErrors("said", [TaskNotFound("one", status=404).about(20), GaveUp("two", task_id=21)]),
 ]
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

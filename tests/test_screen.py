@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
@@ -119,7 +120,93 @@ def test_table_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\ud83d" not in out.getvalue()
 
 
+def test_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that was not asked for tells when the task was made, of what kind it is, and its prompt, unbroken."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    view = View()
+    prompt = f"a cat {'x' * 120}\nin the rain"
+    view.entry(Task(12345, Status.FAILURE, kind="IMAGINE", prompt=prompt, submitted_at=BEGAN))
+    header, row, origin = plain(out.getvalue()).splitlines()
+    assert (header.split()[0], row.split()[:2]) == ("ID", ["12345", "FAILURE"])
+    made = f"{BEGAN.astimezone():%Y-%m-%d %H:%M}"
+    assert origin.strip() == f"{made}  IMAGINE  a cat {'x' * 120} in the rain"
+    assert (view.failed, view.lost) == (0, 0)
+
+
+def test_entry_beyond_the_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time that has no local one is left out."""
+    out = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        View().entry(Task(6, Status.SUBMITTED, kind="ZOOM", submitted_at=datetime.max.replace(tzinfo=UTC)))
+    time.tzset()
+    assert plain(out.getvalue()).splitlines()[-1].split() == ["ZOOM"]
+
+
+def test_actions_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two actions there is more room than within one."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    View([1]).record(DONE)
+    assert "U1  🔄  🔍 Zoom" in plain(out.getvalue())
+
+
+def test_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompts that a DESCRIBE found are shown, each on a line."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    View([1]).record(Task(1, Status.SUCCESS, kind="DESCRIBE", prompt="1 a cat\n\n2 a fox"))
+    lines = [line.split() for line in plain(out.getvalue()).splitlines()]
+    assert lines[1:] == [["1", "SUCCESS"], ["1", "a", "cat"], ["2", "a", "fox"]]
+
+
+def test_made_and_saved(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new ID and the place of an image are a JSON line each, and bare on a terminal; neither steers it."""
+    path = Path(f"my  images/{'x' * 120}\x1b[2J\udc80.png")
+    view = View([5])
+    view.made(5)
+    view.saved(5, path)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first, second) == ({"taskId": 5}, {"taskId": 5, "path": str(path)})
+    assert list(view.left) == []
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    view = View([5])
+    view.made(5)
+    view.saved(5, path)
+    assert out.getvalue() == f"5\nmy  images/{'x' * 120}\ufffd[2J\ufffd.png\n"
+
+
+def test_made_and_not_written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new ID that cannot be written to stdout is told on stderr, and the error goes on."""
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(BrokenPipeError):
+        View().made(5)
+    assert capsys.readouterr().err == "omgmj: the new task is 5\n"
+
+
 # The bar.
+
+
+def test_bar_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar begins with the first ID that is expected, and tells the bytes of images; without IDs there is none."""
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    with View() as view:
+        assert err.getvalue() == ""
+        view.expect([1])
+        view.received(1, 700_000)
+        view.received(1, 1_500_000)
+        view.saved(1, Path("x"))
+    assert "0 of 1 done, 0 failed 0:00:00" in plain(err.getvalue())
+    assert "omgmj: 1 of 1 done, 0 failed, 1.5 MB, " in plain(err.getvalue())
+    err.truncate(0)
+    with View():
+        pass
+    assert err.getvalue() == ""
 
 
 def test_bar() -> None:
@@ -202,7 +289,8 @@ def test_way_on() -> None:
     assert view.way_on("omgmj query") == "interrupted; 2 of 3 tasks left. To go on: omgmj query 1 2"
     many = View(list(range(1, 2001))).way_on("omgmj watch")
     assert "2000 of 2000 tasks left" in many
-    assert "use the same command again" in many
+    assert "use the same command again: tasks that are done" in many
+    assert View(list(range(1, 22))).way_on("omgmj download", "images stay").endswith("again: images stay")
 
 
 def test_complain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
