@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from benchmarks import decode, economics, query_cost, scale, sweeps
+from benchmarks import decode, download, economics, query_cost, scale, sweeps
 
 ALL = {
     "query_cost": query_cost.run,
@@ -15,6 +15,7 @@ ALL = {
     "scale": scale.run,
     "economics": economics.run,
     "sweeps": sweeps.run,
+    "download": download.run,
 }
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from omgmj.errors import (
     AuthError,
     DecodeError,
+    DownloadError,
     ExchangeTimeout,
     GaveUp,
+    ImageExists,
     OmgmjError,
     RateLimited,
     ServiceError,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from omgmj.session import Session
     from omgmj.wait import Follow
     from omgmj.watch import Watch
+    from omgmj.ways import image_urls
 else:
     # Imported at the first use, so that `import omgmj` costs little.
     _LAZY = {
@@ -43,6 +46,7 @@ else:
         "Session": "session",
         "Follow": "wait",
         "Watch": "watch",
+        "image_urls": "ways",
     }
 
     def __getattr__(name: str) -> object:
@@ -62,12 +66,14 @@ __all__ = [
     "Adaptive",
     "AuthError",
     "DecodeError",
+    "DownloadError",
     "ExchangeTimeout",
     "Exponential",
     "Facts",
     "Fixed",
     "Follow",
     "GaveUp",
+    "ImageExists",
     "OmgmjError",
     "Policy",
     "RateLimited",
@@ -91,4 +97,5 @@ __all__ = [
     "WaitTimeout",
     "Watch",
     "WatchErrors",
+    "image_urls",
 ]

@@ -160,6 +160,33 @@ class SubmissionUncertain(OmgmjError):
         return self.submission.sent_at if self.submission is not None else None
 
 
+class DownloadError(OmgmjError):
+    """A task's image could not be fetched by any of the ways that were tried, or not be written.
+
+    `url` is where the last of them ended, without its query (empty where the disk failed), `status` the HTTP status it
+    answered (0: none, or no fault of it), `retry_after` the seconds it asked to be left alone for.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        task_id: int | None = None,
+        url: str = "",
+        status: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.task_id = task_id
+        self.url = url
+        self.status = status
+        self.retry_after = retry_after
+
+
+class ImageExists(UsageError, FileExistsError):
+    """The file is there already, and overwriting it was not asked for."""
+
+
 class WatchErrors(OmgmjError, ExceptionGroup[OmgmjError]):
     """What a watch could not bring to an end: one error an ID, each with its `task_id`."""
 

@@ -14,8 +14,10 @@ from omgmj import errors
 from omgmj.errors import (
     AuthError,
     DecodeError,
+    DownloadError,
     ExchangeTimeout,
     GaveUp,
+    ImageExists,
     OmgmjError,
     RateLimited,
     ServiceError,
@@ -45,7 +47,11 @@ ERRORS: list[OmgmjError] = [
         for kind in (WaitError, WaitTimeout, Stalled, GaveUp)
     ),
     TaskFailed("said", task=TASK),
-    SubmissionUncertain("said", submission=Submission("ACTION", parent_id=20, sent_at=datetime(2026, 1, 2, tzinfo=UTC))),
+    SubmissionUncertain(
+        "said", submission=Submission("ACTION", parent_id=20, sent_at=datetime(2026, 1, 2, tzinfo=UTC))
+    ),
+    DownloadError("said", task_id=20, url="https://a.test/b.png", status=503, retry_after=1.5),
+    ImageExists("said"),
     WatchErrors("said", [TaskNotFound("one", status=404).about(20), GaveUp("two", task_id=21)]),
 ]
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

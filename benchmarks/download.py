@@ -1,0 +1,111 @@
+"""What a large image costs on its way to disk: memory and time, beside reading it whole before it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks.report import Bound, Report, ratio, spread
+from benchmarks.server import serving
+from omgmj.download import download
+from omgmj.models import Status, Task
+from omgmj.testing import PNG
+from omgmj.transport import HttpTransport
+
+SIZE = 50_000_000
+ROUNDS = 7
+
+
+def run(*, short: bool) -> Report:
+    """Download from a server in another process; each way in a process of its own, as peaks never sink."""
+    size, rounds = (2_000_000, 2) if short else (SIZE, ROUNDS)
+    with serving(PNG) as (small, _), serving(PNG + bytes(size - len(PNG))) as (large, _):
+        ours = _measured(_ours, small, large, rounds)
+        whole = _measured(_whole, small, large, rounds)
+    rows = [
+        [name, f"{took.traced / 1e6:.2f}", f"{took.resident / 1e6:.1f}", spread([1000 * one for one in took.seconds])]
+        for name, took in (("omgmj", ours), ("read whole, then written", whole))
+    ]
+    slower = ratio(ours.seconds, whole.seconds)
+    return Report(
+        ["", "peak traced, MB", "peak resident, MB more", "ms"],
+        rows,
+        [
+            Bound(f"memory for {size / 1e6:g} MB, traced", ours.traced / 1e6, 2.0, " MB"),
+            Bound("time against reading it whole", slower, 1.5, room=0.3),
+        ],
+        [("omgmj", ours.traced / 1e6), ("read whole", whole.traced / 1e6)],
+        f"MB of memory for an image of {size / 1e6:g} MB",
+    )
+
+
+class _Took:
+    """Bytes and seconds."""
+
+    def __init__(self, traced: int, resident: int, seconds: list[float]) -> None:
+        self.traced = traced
+        self.resident = resident
+        self.seconds = seconds
+
+
+_Way = Callable[[aiohttp.ClientSession, str, Path], Awaitable[None]]
+
+
+async def _ours(http: aiohttp.ClientSession, url: str, folder: Path) -> None:
+    task = Task(1, Status.SUCCESS, image_url=url)
+    await download(HttpTransport(http, loopback=True), task, folder, via="discord", overwrite=True)
+
+
+async def _whole(http: aiohttp.ClientSession, url: str, folder: Path) -> None:
+    async with http.get(url) as response:
+        (folder / "task-1.png").write_bytes(await response.read())
+
+
+def _measured(way: _Way, small: str, large: str, rounds: int) -> _Took:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_measure, args=(theirs, way, small, large, rounds))
+    process.start()
+    theirs.close()
+    try:
+        took = ours.recv()
+    finally:
+        process.join()
+    assert isinstance(took, _Took)
+    return took
+
+
+def _measure(pipe: Connection, way: _Way, small: str, large: str, rounds: int) -> None:
+    async def measure(folder: Path) -> _Took:
+        # The certificate is checked in the tests; here only its cost counts.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http:
+            await way(http, small, folder)
+            before = _peak()
+            await way(http, large, folder)
+            resident = _peak() - before
+            seconds = []
+            for _ in range(rounds):
+                started = time.perf_counter()
+                await way(http, large, folder)
+                seconds.append(time.perf_counter() - started)
+            tracemalloc.start()
+            await way(http, large, folder)
+            _, traced = tracemalloc.get_traced_memory()
+            return _Took(traced, resident, seconds)
+
+    with tempfile.TemporaryDirectory() as folder:
+        pipe.send(asyncio.run(measure(Path(folder))))
+
+
+def _peak() -> int:
+    # Linux's own: what `resource` tells of a new process begins with the peak of the one that started it.
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
