@@ -78,10 +78,11 @@ class Server:
 @asynccontextmanager
 async def serving(*script: bytes | str) -> AsyncIterator[Server]:
     made = Server(*script)
-    handlers = set()
+    handlers: set[asyncio.Task[Any]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handlers.add(asyncio.current_task())
+        if task := asyncio.current_task():
+            handlers.add(task)
         with contextlib.suppress(asyncio.CancelledError):
             await made.serve(reader, writer)
 
@@ -104,7 +105,7 @@ async def test_a_submission_goes_on_a_fresh_connection_which_is_not_kept() -> No
     async with serving(answer(1), answer(2), answer(3)) as server, Session("t", base_url=server.url) as session:
         assert [await session.imagine("a cat") for _ in range(3)] == [1, 2, 3]
         assert server.connections == 3
-        server.script = [answer({"taskId": 9, "status": "SUCCESS"})] * 2 + [answer(4)]
+        server.script += [answer({"taskId": 9, "status": "SUCCESS"})] * 2 + [answer(4)]
         await session.query(9)
         await session.query(9)
         assert server.connections == 4
@@ -290,7 +291,7 @@ class Mute:
 
 async def test_a_transport_that_tells_nothing_is_not_trusted() -> None:
     """Where a transport does not say that nothing was sent, the submission counts as sent."""
-    async with Session("t", base_url="https://api.test", transport=Mute()) as session:  # type: ignore[arg-type]
+    async with Session("t", base_url="https://api.test", transport=Mute()) as session:
         with pytest.raises(SubmissionUncertain):
             await session.imagine("a cat")
 
@@ -363,7 +364,7 @@ async def test_reconcile_says_what_it_wants() -> None:
             {"prompt": "a cat", "since": datetime(2026, 1, 1)},  # noqa: DTZ001 (that is what is wrong)
         ):
             with pytest.raises(UsageError):
-                await session.reconcile(**wrong)  # type: ignore[arg-type]
+                await session.reconcile(**wrong)
         with pytest.raises(UsageError):
             await session.reconcile(SubmissionUncertain("made by hand"))
         assert fake.requests == 0
@@ -386,7 +387,7 @@ async def test_bad_input_sends_nothing(tmp_path: Any) -> None:
             lambda: session.imagine("a cat", pool="TURBO"),
             lambda: session.imagine("a cat", webhook="me.test"),
             lambda: session.imagine("a cat", images=[b""]),
-            lambda: session.imagine("a cat", images=png),
+            lambda: session.imagine("a cat", images=png),  # type: ignore[arg-type]
             lambda: session.imagine("a cat", images=[tmp_path / "missing.png"]),
             lambda: session.blend([png]),
             lambda: session.blend([png] * 6),
