@@ -174,7 +174,7 @@ class Exchange:
         fate.is_unread = True  # Until it is handed over: the token may be long in coming.
         sent = draft.submission
         try:
-            token = self._credentials.known or await self._credentials.current()
+            await self._credentials.current()
             sent = attrs.evolve(sent, sent_at=self.clock())
             fate.is_unread = False
             made = await self._once(draft.request, read_created, bound, fate)
@@ -193,8 +193,8 @@ class Exchange:
                 "the service did not take the token, and nothing was created; there is another token now: call again",
                 status=UNAUTHORIZED,
             )
-        said = token.scrub(f"{text(sent)}: {lost}")
-        raise SubmissionUncertain(f"it is not known whether this created a task: {said}", submission=sent)
+        # The cause was masked where it was made, and what was sent is the caller's own.
+        raise SubmissionUncertain(f"it is not known whether this created a task: {text(sent)}: {lost}", submission=sent)
 
     def clock(self) -> datetime:
         """Return the time by this machine's clock as it was at the beginning, moved on by the event loop's."""
