@@ -7,11 +7,11 @@ as `Facts`, chance as `roll` in [0, 1). How many requests the session may send a
 from __future__ import annotations
 
 import math
-import reprlib
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import attrs
 
+from omgmj.checks import check_count, check_number, check_seconds
 from omgmj.durations import Durations
 from omgmj.errors import UsageError
 from omgmj.models import Status
@@ -48,42 +48,13 @@ class Policy(Protocol):
         """Decide from `facts`, and from `roll` in [0, 1) where chance is wanted."""
 
 
-# The service's own word on a good answer counts, but it is not believed below or above these seconds.
-_HINT_FLOOR, _HINT_CAP = 1.0, 60.0
-# The same for a Retry-After on a failure.
-_RETRY_FLOOR, _RETRY_CAP = 0.5, 60.0
-
-
-@overload
-def check_seconds(name: str, value: object, *, zero: bool = False, none: Literal[False] = False) -> float: ...
-
-
-@overload
-def check_seconds(name: str, value: object, *, zero: bool = False, none: Literal[True]) -> float | None: ...
-
-
-def check_seconds(name: str, value: object, *, zero: bool = False, none: bool = False) -> float | None:
-    """Return `value` as seconds, or raise `UsageError` with a text that begins with `name`.
-
-    Taken are finite numbers above 0, with `zero` also 0, with `none` also None.
-    """
-    if none and value is None:
-        return None
-    rule = "0 or more" if zero else "above 0"
-    return _check_number(name, value, f"a finite number of seconds, {rule}{', or None' if none else ''}", zero=zero)
-
-
-def check_rate(name: str, value: object) -> float:
-    """Return `value` as requests a second, or raise `UsageError` unless it is a finite number above 0."""
-    return _check_number(name, value, "a finite number of requests a second, above 0", zero=False)
-
-
-def check_count(name: str, value: object) -> int:
-    """Return `value` as a whole number, or raise `UsageError` unless it is 1 or more."""
-    rule = "a whole number, 1 or more"
-    if _check_number(name, value, rule, zero=True) < 1 or not isinstance(value, int):
-        raise UsageError(f"{name} must be {rule}; got {value!r}")
-    return value
+def check_policy(policy: object, default: Policy) -> Policy:
+    """Return `policy`, or `default` for None; `UsageError` where it is none."""
+    if policy is None:
+        return default
+    if not callable(policy) or isinstance(policy, type):
+        raise UsageError(f"backoff must be a policy such as omgmj.Adaptive(), not {policy!r}")
+    return cast("Policy", policy)
 
 
 def check_delay(value: object) -> float | None:
@@ -91,20 +62,10 @@ def check_delay(value: object) -> float | None:
     return check_seconds("what the backoff policy returns", value, zero=True, none=True)
 
 
-def _check_number(name: str, value: object, rule: str, *, zero: bool) -> float:
-    shown = type(value).__name__
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            shown = "an integer that is too large"
-        else:
-            if math.isfinite(number) and (number > 0 or (zero and number == 0)):
-                return number
-            shown = repr(number)
-    elif isinstance(value, bool | str):
-        shown = reprlib.repr(value)
-    raise UsageError(f"{name} must be {rule}; got {shown}")
+# The service's own word on a good answer counts, but it is not believed below or above these seconds.
+_HINT_FLOOR, _HINT_CAP = 1.0, 60.0
+# The same for a Retry-After on a failure.
+_RETRY_FLOOR, _RETRY_CAP = 0.5, 60.0
 
 
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -118,7 +79,7 @@ def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> 
 def _between(low: float, high: float, rule: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         name = f"{type(instance).__name__}.{attribute.name}"
-        if not low <= _check_number(name, value, rule, zero=True) <= high:
+        if not low <= check_number(name, value, rule, zero=True) <= high:
             raise UsageError(f"{name} must be {rule}; got {value!r}")
 
     return validate

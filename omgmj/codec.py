@@ -19,7 +19,7 @@ import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from omgmj.errors import DecodeError
-from omgmj.models import Action, Status, Task
+from omgmj.models import ID_LIMIT, Action, Status, Task
 
 # What a field of a model is called on the wire, in the order in which the reader below unpacks them.
 _TASK_NAMES = {
@@ -42,7 +42,6 @@ _TASK_NAMES = {
 _ACTION_NAMES = {"custom_id": "customId", "emoji": "emoji", "label": "label"}
 _TEXT_FIELDS = ("pool", "kind", "description", "prompt", "fail_reason", "webhook_url", "image_url", "stored_image_url")
 
-_ID_LIMIT = 2**63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES: dict[str, Status | str] = {status.value: status for status in Status}
 _PERCENTS = {f"{number}%": number for number in range(101)}
@@ -234,7 +233,7 @@ def _task_id(value: Any, asked: int | None) -> int:
         return asked
     if type(value) is not int:
         raise _WrongError(".taskId", f"is {json_type(value)}, not a whole number")
-    if not 0 < value < _ID_LIMIT:
+    if not 0 < value < ID_LIMIT:
         raise _WrongError(".taskId", "is not between 1 and 2**63 - 1")
     if asked is not None:
         raise _WrongError(".taskId", f"is {value}, but {asked} was asked for")

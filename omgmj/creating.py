@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from omgmj.checks import check_task_id
 from omgmj.errors import OmgmjError, SubmissionUncertain
 from omgmj.models import Task
-from omgmj.protocol import check_task_id
 from omgmj.runs import OK, UNCERTAIN, check_directory, run_with_settings
 from omgmj.screen import View, complain
 

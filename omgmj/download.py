@@ -20,11 +20,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from urllib.parse import urljoin
 
-from omgmj.backoff import Retry, check_count
+from omgmj.backoff import Retry
+from omgmj.checks import check_count, check_task_id
 from omgmj.errors import DownloadError, ImageExists, OmgmjError, TransportError, UsageError
+from omgmj.headers import retry_after
 from omgmj.images import HEAD, image_type
 from omgmj.models import Task
-from omgmj.protocol import Answer, check_task_id, retry_after
 from omgmj.targets import ForbiddenTarget
 from omgmj.ways import urls_by
 
@@ -146,8 +147,9 @@ class _Fetch:
     async def _receive(self, url: str, stream: Stream) -> str:
         """Write the whole body; return the suffix of what it is."""
         if stream.status != 200:
-            hint = retry_after(Answer(stream.status, stream.headers, b""))
-            raise DownloadError(f"HTTP {stream.status}", url=_bare(url), status=stream.status, retry_after=hint)
+            raise DownloadError(
+                f"HTTP {stream.status}", url=_bare(url), status=stream.status, retry_after=retry_after(stream.headers)
+            )
         length = stream.headers.get("content-length", "")
         total = int(length) if length.isdecimal() and len(length) < 20 else None
         self._check_size(total or 0, url)

@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 
 from omgmj import protocol
 from omgmj.backoff import Retry
+from omgmj.checks import PAGE_MOST, is_loopback
 from omgmj.credentials import Credentials
 from omgmj.errors import SessionClosed
-from omgmj.exchange import Exchange, is_loopback
+from omgmj.exchange import Exchange
 from omgmj.gate import Gate
+from omgmj.headers import served_at
 from omgmj.images import in_thread
-from omgmj.models import Submission, Task, TaskPage
+from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.pace import Pace
 from omgmj.pages import Tasks
 from omgmj.poller import Poller
@@ -78,6 +80,23 @@ class Engine:
         )
         return cls(loop, transport, gate, exchange, Poller(exchange, gate, retry, loop))
 
+    def stats(self) -> Stats:
+        """Return what has been done and is being done."""
+        exchange, poller = self.exchange, self.poller
+        return Stats(
+            queries=exchange.queries,
+            retries=exchange.retries,
+            rate_limited=exchange.rate_limited,
+            pace=self.gate.pace.limit,
+            watched=poller.watched,
+            in_flight=self.gate.in_flight,
+            overdue=poller.overdue(),
+            sweeps=poller.sweeps,
+            swept=poller.swept,
+            swept_used=poller.swept_used,
+            late=poller.late,
+        )
+
     async def page(self, number: int, size: int) -> TaskPage:
         """Return a page of the list, and feed the waits with it."""
 
@@ -85,9 +104,8 @@ class Engine:
             return protocol.read_page(answer, number, size), answer
 
         page, answer = await self.exchange.call(protocol.page_request(number, size), read)
-        served_at = protocol.served_at(answer)
-        if served_at is not None:
-            self._service_ahead = served_at - self.exchange.clock()
+        if (told := served_at(answer.headers)) is not None:
+            self._service_ahead = told - self.exchange.clock()
         for task in page.tasks:
             self.poller.feed_listed(task, answer)
         return page
@@ -105,7 +123,7 @@ class Engine:
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
         found = []
-        async with Tasks(self.page, protocol.PAGE_MOST) as tasks:
+        async with Tasks(self.page, PAGE_MOST) as tasks:
             async for task in tasks:
                 # By the service's clock, which the first page told.
                 floor = since + self._service_ahead - SLACK

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import ipaddress
 import logging
 import math
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -43,34 +41,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log: logging.Logger = logging.getLogger("omgmj")
-
-
-def check_base_url(url: object) -> str:
-    """Return `url` without a slash at its end; `UsageError` unless it is https, or http to a loopback host."""
-    if not isinstance(url, str):
-        raise UsageError(f"base_url must be a string, not {type(url).__name__}")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise UsageError(f"base_url {url!r} is no URL: {error}") from None
-    if "\\" in url or not url.isprintable() or any(character.isspace() for character in url):
-        raise UsageError(f"base_url must hold no space, line break, backslash or control character; got {url!r}")
-    if parts.scheme not in ("http", "https") or not host:
-        raise UsageError(f"base_url must begin with https:// and name a host; got {url!r}")
-    if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
-        raise UsageError("base_url must have no query, fragment or user name")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise UsageError(f"base_url must be https, as the token goes with each request; http only to loopback: {url!r}")
-    return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Exchange:

@@ -15,6 +15,9 @@ import attrs
 
 from omgmj.errors import DecodeError, TaskFailed, UsageError
 
+ID_LIMIT = 2**63
+"""All task IDs are below this, and above 0."""
+
 
 class Status(StrEnum):
     """The status words that are known; a word beyond these stays the plain string it was."""

@@ -21,6 +21,7 @@ from omgmj.backoff import Policy, Retry
 from omgmj.endings import error_of, record_of
 from omgmj.errors import OmgmjError, SessionClosed
 from omgmj.gate import EPSILON, FIRST, POLL, Gate
+from omgmj.headers import age, retry_after
 from omgmj.health import Health
 from omgmj.models import Task
 from omgmj.planner import Ended, Planner, Seen
@@ -153,13 +154,13 @@ class Poller:
         self._planner.agenda.push(task_id, self._loop.time())
         self._gate.dispatch()
 
-    def feed(self, task: Task, age: float | None) -> None:
+    def feed(self, task: Task, run_for: float | None) -> None:
         """Take in a record that came from elsewhere."""
         now = self._loop.time()
         self._health.answers(now)
         if self._planner.watched == 0:
             return
-        self._tell(task, self._planner.saw(task, now, random.random(), age=age, look=False))
+        self._tell(task, self._planner.saw(task, now, random.random(), age=run_for, look=False))
         self._check_idle()
         self._gate.dispatch()
 
@@ -268,13 +269,13 @@ class Poller:
             self._planner.again(task_id, now)
         else:
             answer, task = found
-            hint = protocol.retry_after(answer)
+            hint = retry_after(answer.headers)
             if task is None:
                 self._tell_ended(self._planner.unchanged(task_id, now, roll, hint=hint))
             else:
                 self._health.mind_word(task)
-                age = protocol.age(task.started_at, answer)
-                self._tell(task, self._planner.saw(task, now, roll, age=age, hint=hint, look=True))
+                run_for = age(task.started_at, answer.headers)
+                self._tell(task, self._planner.saw(task, now, roll, age=run_for, hint=hint, look=True))
 
     def _failed(self, task_id: int, error: OmgmjError, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()

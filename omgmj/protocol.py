@@ -7,14 +7,10 @@ bytes are moved by `transport`.
 from __future__ import annotations
 
 import enum
-import math
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+from omgmj.checks import check_task_id
 from omgmj.codec import dumps, json_type, loads, read_task
 from omgmj.errors import (
     AuthError,
@@ -26,7 +22,8 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.models import Task, TaskPage
+from omgmj.headers import retry_after
+from omgmj.models import ID_LIMIT, Task, TaskPage
 
 
 class Request(NamedTuple):
@@ -122,52 +119,12 @@ def _is_about_task(status: int, code: int | None) -> bool:
 # The words by which a refusal says that there is no such task, compared in lower case. The service's own words are
 # not documented.
 _UNKNOWN_TASK = ("not found", "not exist", "n't exist", "no such", "不存在", "找不到", "未找到")
-_ID_LIMIT = 2**63
-PAGE_LEAST, PAGE_MOST = 5, 20
-"""The sizes of a page that the service allows."""
 _SHOWN = 200
-_DAY = 86_400.0
-_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-
-
-def check_task_id(value: object) -> int:
-    """Return `value`, an int or a string of ASCII digits, as a task's ID; `UsageError` where it is none."""
-    if type(value) is int and 0 < value < _ID_LIMIT:
-        return value
-    number = 0
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = int(value)
-        shown = str(number) if number.bit_length() < 100 else f"a number of {number.bit_length()} bits"
-    elif isinstance(value, str):
-        shown = ascii(value) if len(value) <= 40 else f"{value[:40]!a}… ({len(value)} characters)"
-        digits = value.lstrip("0") or "0"
-        # No more digits than an ID has: int() is slow, and then refuses, where a string is very long.
-        if value.isascii() and value.isdigit() and len(digits) <= 19:
-            number = int(digits)
-    else:
-        shown = f"{value!r}" if isinstance(value, bool | float) else type(value).__name__
-    if not 0 < number < _ID_LIMIT:
-        raise UsageError(f"a task ID is a whole number from 1 to 2**63 - 1, as an int or in ASCII digits, not {shown}")
-    return number
 
 
 def query_request(task_id: int) -> Request:
     """Build the call that asks for one task's record."""
     return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True)  # noqa: FBT003
-
-
-def check_page(number: object) -> int:
-    """Return `number` as that of a page of the list, which begin with 1; `UsageError` where it is none."""
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < _ID_LIMIT:
-        raise UsageError(f"a page is a whole number from 1, not {_given(number)}")
-    return int(number)
-
-
-def check_size(size: object) -> int:
-    """Return `size` as that of a page of the list, 5 to 20 tasks; `UsageError` where it is none."""
-    if not isinstance(size, int) or isinstance(size, bool) or not PAGE_LEAST <= size <= PAGE_MOST:
-        raise UsageError(f"the size of a page is a whole number from {PAGE_LEAST} to {PAGE_MOST}, not {_given(size)}")
-    return int(size)
 
 
 def page_request(number: int, size: int) -> Request:
@@ -207,7 +164,7 @@ def read_created(answer: Answer) -> int:
     if code != 200 or not 200 <= answer.status < 300:
         message, facts = _facts(answer, envelope)
         raise _refusal(answer, facts, code=code, message=message)
-    if type(data) is not int or not 0 < data < _ID_LIMIT:
+    if type(data) is not int or not 0 < data < ID_LIMIT:
         what = f"is {json_type(data)}, not a task's ID" if type(data) is not int else "is not a task's ID"
         raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
     return int(data)
@@ -248,14 +205,14 @@ def read_records(answer: Answer) -> Records:
         what = f"is {json_type(records)}, not a list" if "tasks" in data else "is missing"
         raise DecodeError(f"$.data.tasks {what}", field="$.data.tasks", body=answer.body)
     total: Any = data.get("total")
-    is_number = type(total) is int and -_ID_LIMIT <= total < _ID_LIMIT
+    is_number = type(total) is int and -ID_LIMIT <= total < ID_LIMIT
     return Records(total if is_number else None, records)
 
 
 def record_id(record: object) -> int | None:
     """Return the ID that a record of a page names, without a look at the rest; None where it names none."""
     task_id: Any = cast("dict[str, Any]", record).get("taskId") if type(record) is dict else None
-    return task_id if type(task_id) is int and 0 < task_id < _ID_LIMIT else None
+    return task_id if type(task_id) is int and 0 < task_id < ID_LIMIT else None
 
 
 def read_record(record: object, asked: int | None = None, path: str = "$") -> Task:
@@ -304,39 +261,6 @@ def read_hint(payload: Mapping[str, Any] | bytes | str) -> int:
     return check_task_id(value["taskId"])
 
 
-def retry_after(answer: Answer) -> float | None:
-    """Return the seconds for which the service asks to be left alone, None where it does not say.
-
-    The header holds seconds or a date; a date counts from the answer's own `Date`, and is 0 where it has passed.
-    """
-    text = answer.headers.get("retry-after")
-    if text is None:
-        return None
-    if _SECONDS.fullmatch(text.strip()):
-        seconds = float(text)
-        return seconds if math.isfinite(seconds) else None
-    until, now = _http_date(text), served_at(answer)
-    return max(0.0, (until - now).total_seconds()) if until is not None and now is not None else None
-
-
-def served_at(answer: Answer) -> datetime | None:
-    """Return when the service answered, by its own clock; None where it does not say."""
-    text = answer.headers.get("date")
-    return None if text is None else _http_date(text)
-
-
-def age(moment: datetime | None, answer: Answer) -> float | None:
-    """Return the seconds from a moment of a record to its answer, both by the service's clock; None where not told.
-
-    More than a day either way is taken for a clock that is off.
-    """
-    now = served_at(answer)
-    if now is None or moment is None:
-        return None
-    seconds = (now - moment).total_seconds()
-    return max(0.0, seconds) if abs(seconds) <= _DAY else None
-
-
 def _envelope(answer: Answer) -> dict[str, Any]:
     """Return the service's envelope, `statusCode` missing or an int; raise where the body is none."""
     if 300 <= answer.status < 400:
@@ -349,7 +273,7 @@ def _envelope(answer: Answer) -> dict[str, Any]:
     succeeded = 200 <= answer.status < 300
     if type(value) is dict:
         code = value.get("statusCode")
-        if type(code) is int and -_ID_LIMIT <= code < _ID_LIMIT:
+        if type(code) is int and -ID_LIMIT <= code < ID_LIMIT:
             return cast("dict[str, Any]", value)
         if code is None and succeeded and "data" in value:
             return {"data": value["data"], "message": value.get("message")}
@@ -400,7 +324,8 @@ def _refusal(answer: Answer, facts: str, *, code: int | None = None, message: st
         kind, lead = RateLimited, "too many requests"
     elif code is not None:
         lead = "the service refused"
-    return kind(f"{lead} ({facts})", status=answer.status, code=code, message=message, retry_after=retry_after(answer))
+    hint = retry_after(answer.headers)
+    return kind(f"{lead} ({facts})", status=answer.status, code=code, message=message, retry_after=hint)
 
 
 def _look(body: bytes) -> str:
@@ -418,25 +343,8 @@ def _base_url_hint(answer: Answer) -> str:
     return "; is the base URL right?" if answer.status == 404 else ""
 
 
-def _given(value: object) -> str:
-    """Show a wrong argument in a few letters."""
-    if isinstance(value, int) and value.bit_length() >= 100:
-        return f"a number of {value.bit_length()} bits"
-    return repr(value) if isinstance(value, int | float) else type(value).__name__
-
-
 def _printable(text: str) -> str:
     """Return `text` cut short and on one line, fit for a message."""
     line = " ".join(text[: 4 * _SHOWN].split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
-
-
-@lru_cache(maxsize=64)
-def _http_date(text: str) -> datetime | None:
-    """Read an HTTP date; the cache is for the many answers of one second."""
-    try:
-        moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 from cyclopts import Parameter
 
+from omgmj.checks import check_task_id
 from omgmj.errors import AuthError, UsageError
-from omgmj.protocol import check_task_id
 from omgmj.screen import View, complain
 
 if TYPE_CHECKING:

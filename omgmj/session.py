@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from omgmj import protocol, submissions
-from omgmj.backoff import Adaptive, Policy, Retry, check_count, check_rate, check_seconds
+from omgmj.backoff import Adaptive, Policy, Retry, check_policy
+from omgmj.checks import check_base_url, check_count, check_page, check_rate, check_seconds, check_size, check_task_id
 from omgmj.credentials import Credentials, Token
 from omgmj.download import MAX_BYTES, Progress, download
 from omgmj.engine import Engine
 from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
-from omgmj.exchange import check_base_url
+from omgmj.headers import age
 from omgmj.images import Image, data_uri, data_uris
 from omgmj.models import Action, Stats, Task, TaskPage
 from omgmj.pages import Tasks, Words
@@ -77,7 +78,7 @@ class Session:
             raise UsageError(f"retry must be an omgmj.Retry, not {type(retry).__name__}")
         self._base_url = check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if base_url is None else base_url)
         self._rate = check_rate("rate", rate)
-        self._backoff = _check_policy(backoff, Adaptive())
+        self._backoff = check_policy(backoff, Adaptive())
         self._build = partial(
             Engine.build,
             base_url=self._base_url,
@@ -117,7 +118,7 @@ class Session:
         `ServiceError` where the service says no, `DecodeError` where its answer cannot be read, `TransportError` or
         `ExchangeTimeout` where there was none.
         """
-        asked = protocol.check_task_id(task_id)
+        asked = check_task_id(task_id)
         engine = self._open()
 
         def read(answer: Answer) -> tuple[Task, Answer]:
@@ -128,7 +129,7 @@ class Session:
         except OmgmjError as error:
             error.task_id = asked
             raise
-        engine.poller.feed(task, protocol.age(task.started_at, answer) if engine.poller.watched else None)
+        engine.poller.feed(task, age(task.started_at, answer.headers) if engine.poller.watched else None)
         return task
 
     async def wait(
@@ -147,7 +148,7 @@ class Session:
         passing, and an outage of the service, are waited out; an ID that alone fails for ten minutes is given up with
         its last error, and so is one whose record cannot be read (`DecodeError`).
         """
-        checked = protocol.check_task_id(task_id)
+        checked = check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
         return await wait_for(self._open().poller, checked, terms)
 
@@ -184,7 +185,7 @@ class Session:
 
         Its arguments and errors are those of `wait`.
         """
-        checked = protocol.check_task_id(task_id)
+        checked = check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
         return Follow(self._open().poller, checked, terms)
 
@@ -194,7 +195,7 @@ class Session:
         One direct call, with the errors of `query`. A page beyond the end is empty. Tasks that are made between two
         calls push others to later pages; `tasks` hides that.
         """
-        number, size = protocol.check_page(number), protocol.check_size(size)
+        number, size = check_page(number), check_size(size)
         return await self._open().page(number, size)
 
     def tasks(
@@ -214,7 +215,7 @@ class Session:
         stand on a page that is read anyway. Its errors are those of `page`; a record that cannot be read is a
         `DecodeError` with its place on the page and, where it has one, its ID. Leave it whenever you like.
         """
-        checked = protocol.check_size(size)
+        checked = check_size(size)
         self._open()
         return Tasks(self.page, checked, status=status, action=action, since=since)
 
@@ -356,27 +357,13 @@ class Session:
 
     def stats(self) -> Stats:
         """Return what this session has done and is doing."""
-        engine = self._engine
-        if engine is None:
+        if self._engine is None:
             return Stats(queries=0, retries=0, rate_limited=0, pace=self._rate, watched=0, in_flight=0, overdue=0)
-        exchange = engine.exchange
-        return Stats(
-            queries=exchange.queries,
-            retries=exchange.retries,
-            rate_limited=exchange.rate_limited,
-            pace=engine.gate.pace.limit,
-            watched=engine.poller.watched,
-            in_flight=engine.gate.in_flight,
-            overdue=engine.poller.overdue(),
-            sweeps=engine.poller.sweeps,
-            swept=engine.poller.swept,
-            swept_used=engine.poller.swept_used,
-            late=engine.poller.late,
-        )
+        return self._engine.stats()
 
     def _terms(self, timeout: float | None, stall: float | None, backoff: Policy | None) -> Terms:
         return Terms(
-            _check_policy(backoff, self._backoff),
+            check_policy(backoff, self._backoff),
             check_seconds("timeout", timeout, zero=True, none=True),
             check_seconds("stall", stall, none=True),
         )
@@ -404,11 +391,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _foreign_loop() -> UsageError:
     return UsageError("this session belongs to the event loop in which it was first used; make one for each loop")
-
-
-def _check_policy(policy: Policy | None, default: Policy) -> Policy:
-    if policy is None:
-        return default
-    if not callable(policy) or isinstance(policy, type):
-        raise UsageError(f"backoff must be a policy such as omgmj.Adaptive(), not {policy!r}")
-    return policy

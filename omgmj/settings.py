@@ -16,8 +16,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import attrs
 
+from omgmj.checks import check_base_url
 from omgmj.errors import UsageError
-from omgmj.exchange import check_base_url
 from omgmj.models import Secret
 from omgmj.session import BASE_URL, Session
 

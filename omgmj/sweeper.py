@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omgmj import protocol
 from omgmj.errors import DecodeError, OmgmjError, TransportError
+from omgmj.headers import age
 from omgmj.health import Health
 from omgmj.models import Task
 from omgmj.planner import Planner, Seen
@@ -81,8 +82,8 @@ class Sweeper:
     def saw(self, task: Task, answer: Answer, *, look: bool) -> bool:
         """Take in a record that a page showed; return whether it was of use."""
         now, roll = self._loop.time(), random.random()
-        age, ended_ago = protocol.age(task.started_at, answer), protocol.age(task.finished_at, answer)
-        seen = self._planner.saw_listed(task, now, roll, age=age, ended_ago=ended_ago, look=look)
+        run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
+        seen = self._planner.saw_listed(task, now, roll, age=run_for, ended_ago=ended_ago, look=look)
         if seen is not None:
             self._tell(task, seen)
         return seen is not None

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self
 
-from omgmj.backoff import check_count
+from omgmj.checks import check_count, check_task_id
 from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
 from omgmj.models import Task
 from omgmj.poller import Poller
-from omgmj.protocol import check_task_id
 from omgmj.roster import Interest
 from omgmj.wait import Bell, Terms, leave_from_anywhere
 

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Retry, check_delay, check_rate, check_seconds
+from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Retry, check_delay
 from omgmj.durations import Durations
 from omgmj.errors import UsageError
 from omgmj.models import Status
+from tests.test_checks import BAD_NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from omgmj.backoff import Policy
 
-BAD_NUMBERS = [math.nan, math.inf, -math.inf, -1, -0.001, 10**400, True, False, "3", b"3", None, [1], 1j]
 RUNNING = Status.IN_PROGRESS
 
 
@@ -63,46 +63,6 @@ def facts(**known: Any) -> Facts:
 
 
 # --- the numbers that are taken ---
-
-
-@pytest.mark.parametrize("value", BAD_NUMBERS)
-def test_bad_seconds_are_refused(value: object) -> None:
-    """NaN, infinite, negative, too large and what is no number is a `UsageError` that names the argument."""
-    for zero in (False, True):
-        with pytest.raises(UsageError, match=r"^timeout must be a finite number of seconds, "):
-            check_seconds("timeout", value, zero=zero)
-    with pytest.raises(UsageError, match=r"^rate must be a finite number of requests a second, above 0; got "):
-        check_rate("rate", value)
-
-
-def test_good_seconds_are_floats() -> None:
-    """Integers and floats are taken; 0 and None only where they make sense."""
-    assert check_seconds("timeout", 3) == 3.0
-    assert isinstance(check_seconds("timeout", 3), float)
-    assert check_seconds("timeout", 0, zero=True) == 0.0
-    assert check_seconds("timeout", None, none=True) is None
-    assert check_rate("rate", 0.25) == 0.25
-    with pytest.raises(UsageError, match=r"^interval must be a finite number of seconds, above 0; got 0\.0$"):
-        check_seconds("interval", 0)
-    with pytest.raises(UsageError, match=r"above 0; got 0\.0$"):
-        check_rate("rate", 0)
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (math.nan, "nan"),
-        pytest.param(10**5000, "an integer that is too large", id="huge"),
-        (True, "True"),
-        ("3" * 1000, "'333333333333...3333333333333'"),
-        ([1], "list"),
-    ],
-)
-def test_messages_show_what_was_given_and_stay_short(value: object, shown: str) -> None:
-    """The message says the rule and what was given, whatever its size."""
-    with pytest.raises(UsageError) as caught:
-        check_seconds("timeout", value, zero=True, none=True)
-    assert str(caught.value) == f"timeout must be a finite number of seconds, 0 or more, or None; got {shown}"
 
 
 def test_what_a_policy_returns_is_checked() -> None:
