@@ -144,7 +144,7 @@ class Agenda:
     def _tidy(self) -> None:
         """Throw out due times that are not meant any more, before they are the most of what the wheels hold."""
         rows = self._roster.rows
-        if len(self._fresh) + len(self._polls) > 2 * len(rows) + SPARE:
+        if self._fresh.size + self._polls.size > 2 * len(rows) + SPARE:
             # Most of what the wheels hold is not meant any more.
             self._fresh.clear()
             self._polls.clear()

@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import attrs
 
@@ -68,6 +68,7 @@ class Exchange:
         self._retry = retry
         self._loop = loop
         self._out: set[_Bound] = set()
+        self._closed: SessionClosed | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._began, self._began_at = datetime.now(UTC), loop.time()
 
@@ -77,8 +78,7 @@ class Exchange:
         `read` makes a value of the answer, never None, or raises.
         """
         failures = 0
-        bound = _Bound(self._out)
-        try:
+        with self.open() as bound:
             while True:
                 if not self._gate.enter_at_once(self._loop.time()):
                     await self._gate.enter()
@@ -97,13 +97,6 @@ class Exchange:
                     self._gate.leave()
                 await asyncio.sleep(delay)
                 self.retries += 1
-        except asyncio.CancelledError:
-            closed = bound.fired()
-            if closed is None:
-                raise
-        finally:
-            bound.end()
-        raise closed
 
     async def submit(self, draft: Draft) -> int:
         """Send what creates a task, and return the task's ID. It is sent again only where the service has not read it.
@@ -111,8 +104,7 @@ class Exchange:
         That is where no connection was made, or the answer is 429. `SubmissionUncertain` where the answer was lost.
         """
         failures = 0
-        bound = _Bound(self._out)
-        try:
+        with self.open() as bound:
             while True:
                 if not self._gate.enter_at_once(self._loop.time()):
                     await self._gate.enter()
@@ -130,13 +122,6 @@ class Exchange:
                 delay = self._retry.delay(failures, random.random(), getattr(refused, "retry_after", None))
                 await asyncio.sleep(delay)
                 self.retries += 1
-        except asyncio.CancelledError:
-            closed = bound.fired()
-            if closed is None:
-                raise
-        finally:
-            bound.end()
-        raise closed
 
     async def _submit_once(self, draft: Draft, bound: _Bound) -> int:
         """Send a submission once; what it raises, but `SubmissionUncertain`, says that there is surely no task."""
@@ -175,14 +160,18 @@ class Exchange:
 
         Return None where the token was refused and there is a new one: the request wants to be sent again.
         """
-        bound = _Bound(self._out)
-        try:
+        with self.open() as bound:
             return await self._once(request, read, bound)
-        finally:
-            bound.end()
+
+    def open(self) -> _Bound:
+        """Return a context whose block ends with `SessionClosed` when the session is closed, or is closed already."""
+        if self._closed is not None:
+            raise self._closed.about(None)
+        return _Bound(self._out)
 
     def close(self, error: SessionClosed) -> None:
-        """End all calls that are out with a copy of `error`."""
+        """End all that is out with a copy of `error`, and let nothing begin any more."""
+        self._closed = error
         for bound in list(self._out):
             bound.fire(error.about(None))
         if self._timer is not None:
@@ -281,7 +270,7 @@ def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answe
 class _Bound:
     """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own.
 
-    It stands in `out` until `end`, which is to be called in any case.
+    It stands in `out` until its block ends.
     """
 
     __slots__ = ("_cancelling", "_error", "_out", "_task", "expires")
@@ -297,11 +286,21 @@ class _Bound:
         self._error: OmgmjError | None = None
         out.add(self)
 
-    def end(self) -> None:
-        """Let go of the task."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let go of the task; raise the error that was meant where it was cancelled for that."""
         self._out.discard(self)
-        if self._error is not None:
+        if self._error is None:
+            return
+        if kind is None or not issubclass(kind, asyncio.CancelledError):
             self._task.uncancel()  # It fired, and something swallowed the cancellation.
+        elif (error := self.fired()) is not None:
+            try:
+                raise error
+            finally:
+                error.__context__ = None  # Nothing of what was cut off is to hang on it.
 
     def fire(self, error: OmgmjError) -> None:
         """Have the task's await end with `error`."""

@@ -335,16 +335,18 @@ class Session:
         written. `DownloadError` where no way led to an image, after broken transfers were begun again. Downloads are
         not counted in `rate`, and the token does not go with them.
         """
-        return await download(
-            self._open().transport,
-            task,
-            directory,
-            via=via,
-            compress=compress,
-            overwrite=overwrite,
-            max_bytes=max_bytes,
-            on_progress=on_progress,
-        )
+        engine = self._open()
+        with engine.exchange.open():
+            return await download(
+                engine.transport,
+                task,
+                directory,
+                via=via,
+                compress=compress,
+                overwrite=overwrite,
+                max_bytes=max_bytes,
+                on_progress=on_progress,
+            )
 
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
         """Take a webhook's body as a hint to look at its task once more, at most once a second.

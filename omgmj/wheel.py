@@ -20,15 +20,12 @@ FAR = 2.0**40
 class Wheel:
     """Keys in buckets of one tick each, and a heap of the ticks that have a bucket."""
 
-    __slots__ = ("_buckets", "_size", "_ticks")
+    __slots__ = ("_buckets", "_ticks", "size")
 
     def __init__(self) -> None:
         self._buckets: dict[int, deque[int]] = {}
         self._ticks: list[int] = []
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
+        self.size: int = 0  # how many keys there are
 
     def add(self, key: int, due: float) -> float:
         """Put `key` in to come out at `due` or just after it; return that time, rounded up to the tick."""
@@ -38,7 +35,7 @@ class Wheel:
             bucket = self._buckets[tick] = deque()
             heapq.heappush(self._ticks, tick)
         bucket.append(key)
-        self._size += 1
+        self.size += 1
         return tick / TICKS
 
     def next(self) -> tuple[float, int] | None:
@@ -57,7 +54,7 @@ class Wheel:
         tick = self._ticks[0]
         bucket = self._buckets[tick]
         key = bucket.popleft()
-        self._size -= 1
+        self.size -= 1
         if not bucket:
             del self._buckets[tick]
             heapq.heappop(self._ticks)
@@ -67,4 +64,4 @@ class Wheel:
         """Take out everything."""
         self._buckets.clear()
         self._ticks.clear()
-        self._size = 0
+        self.size = 0

@@ -35,7 +35,7 @@ class Bench:
     @property
     def held(self) -> int:
         """How many due times the wheels hold."""
-        return len(self.agenda._fresh) + len(self.agenda._polls)
+        return self.agenda._fresh.size + self.agenda._polls.size
 
 
 def test_due_times_of_those_who_left_do_not_pile_up() -> None:

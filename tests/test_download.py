@@ -24,8 +24,9 @@ from aiohttp import web
 
 from omgmj import download as module
 from omgmj.download import BLOCK, download
-from omgmj.errors import DownloadError, ImageExists, OmgmjError, UsageError
+from omgmj.errors import DownloadError, ImageExists, OmgmjError, SessionClosed, UsageError
 from omgmj.models import Status, Task
+from omgmj.session import Session
 from omgmj.testing import PNG, FakeService, Life
 from omgmj.transport import CHUNK, HttpTransport, Stream
 from omgmj.ways import WSRV
@@ -632,6 +633,23 @@ async def test_a_cancelled_wait_leaves_nothing(tmp_path: Path) -> None:
                 async with asyncio.timeout(0.4):
                     await place.fetch(tmp_path)
             assert names(tmp_path) == []
+
+
+async def test_closing_the_session_ends_its_downloads(tmp_path: Path) -> None:
+    """A session that is closed ends a download in the middle and one between two tries, and leaves no file."""
+    stuck = streaming(IMAGE, length=2 * len(IMAGE), then=silence)
+    async with serving(stuck=stuck, broken=giving(status=500)) as place, Session("t", base_url=place.url) as session:
+        tasks = [place.task(f"/{name}.png") for name in ("stuck", "broken")]
+        going = [asyncio.ensure_future(session.download(task, tmp_path / str(n))) for n, task in enumerate(tasks)]
+        while len(place.seen) < len(tasks):
+            await asyncio.sleep(0.01)
+        await session.aclose()
+        ends = await asyncio.gather(*going, return_exceptions=True)
+        assert [type(end) for end in ends] == [SessionClosed] * 2
+        assert all(end.__context__ is None for end in ends if isinstance(end, SessionClosed))
+        assert names(tmp_path / "0") == names(tmp_path / "1") == []
+        with pytest.raises(SessionClosed):
+            await session.download(tasks[0], tmp_path)
 
 
 async def test_twice_cancelled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from omgmj.gate import DIRECT, FIRST, POLL, SHARE, Gate
 from omgmj.pace import Pace
 
+pytestmark = pytest.mark.in_memory
+
 
 class Looks:
     """A source with looks that fall due at given times; each takes `seconds` and then gives its place back."""

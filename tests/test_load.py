@@ -6,10 +6,8 @@ import asyncio
 import statistics
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 from urllib.parse import parse_qs
 
-import looptime
 import pytest
 
 import omgmj
@@ -21,10 +19,7 @@ from omgmj.testing import FakeService, InMemoryTransport, Life
 ENDLESS = Life.steps([(0, "IN_PROGRESS", "15%"), (1e6, "SUCCESS", "100%")])
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Run on virtual time that does not linger for what may come from outside the loop: all is in memory here."""
-    return "asyncio", {"loop_factory": lambda: looptime.new_event_loop(start=0, noop_cycles=0)}
+pytestmark = pytest.mark.in_memory
 
 
 def now() -> float:

@@ -15,6 +15,8 @@ from omgmj.models import Task, TaskPage
 from omgmj.pages import Tasks
 from omgmj.testing import FakeService, Life
 
+pytestmark = pytest.mark.in_memory
+
 DONE = Life.succeed(0.0)
 
 

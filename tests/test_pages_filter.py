@@ -15,6 +15,8 @@ from omgmj.models import Task, TaskPage
 from omgmj.pages import SKEW, Tasks
 from omgmj.testing import FakeService, Life
 
+pytestmark = pytest.mark.in_memory
+
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 

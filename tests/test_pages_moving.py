@@ -16,6 +16,8 @@ from omgmj.models import Task, TaskPage
 from omgmj.pages import PATIENCE, STUCK, Tasks
 from omgmj.testing import FakeService
 
+pytestmark = pytest.mark.in_memory
+
 
 async def drained(tasks: Tasks) -> list[int]:
     """Read on to the end."""

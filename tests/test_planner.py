@@ -1228,6 +1228,17 @@ def test_a_policy_that_stops_ends_its_own_wait_only(policy: Policy, why: Why, ca
     assert bench.due == 3.0
 
 
+def test_a_task_that_was_made_here_is_looked_at_when_the_policy_says() -> None:
+    """The first look at a task made here comes as the policy says; one that says stop ends the wait without a look."""
+    bench = Bench()
+    bench.planner.news.created(1, bench.now)
+    _, ended = bench.join(1, policy=lambda _facts, _roll: None)
+    assert [(one.why, one.looks) for one in ended] == [(Why.GAVE_UP, 0)]
+    assert (bench.planner.watched, bench.due) == (0, NEVER)
+    bench.watch(1, policy=Fixed(7.0))
+    assert bench.due == 7.0
+
+
 def test_an_id_given_twice_ends_once() -> None:
     """An ID that stands twice in what is watched is one wait with one end, also where that comes at intake."""
     bench = Bench()
@@ -1380,7 +1391,7 @@ def test_pushes_make_one_look_a_second() -> None:
             bench.found("IN_PROGRESS")
             looks += 1
     assert looks == 10
-    assert len(bench.planner.agenda._fresh) <= 1
+    assert bench.planner.agenda._fresh.size <= 1
 
 
 def test_pushed_looks_are_a_second_apart_from_when_they_went() -> None:

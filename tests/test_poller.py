@@ -14,6 +14,8 @@ from omgmj.models import Secret
 from omgmj.protocol import Answer, Request
 from omgmj.testing import FakeService, InMemoryTransport, Life
 
+pytestmark = pytest.mark.in_memory
+
 
 def now() -> float:
     return asyncio.get_running_loop().time()

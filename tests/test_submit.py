@@ -31,7 +31,7 @@ from omgmj.errors import (
 from omgmj.models import Secret, Submission
 from omgmj.protocol import Answer, Request
 from omgmj.session import Session
-from omgmj.testing import FakeService, Fault, Life
+from omgmj.testing import PNG, FakeService, Fault, Life
 
 QUICK = Retry(attempts=3, initial=0.01)
 
@@ -273,6 +273,20 @@ async def test_closing_the_session_leaves_a_submission_uncertain() -> None:
             await call
         with pytest.raises(SessionClosed):
             await session.imagine("a cat")
+
+
+async def test_closing_the_session_while_images_are_encoded_sends_nothing() -> None:
+    """A session that is closed before a submission has left ends it with `SessionClosed`; nothing is created."""
+    async with FakeService() as fake:
+        session = fake.session()
+        calls = [
+            asyncio.ensure_future(call)
+            for call in (session.imagine("a cat", images=[PNG]), session.blend([PNG, PNG]), session.describe(PNG))
+        ]
+        await asyncio.sleep(0)
+        await session.aclose()
+        assert [type(end) for end in await asyncio.gather(*calls, return_exceptions=True)] == [SessionClosed] * 3
+        assert fake.requests == 0
 
 
 class Mute:

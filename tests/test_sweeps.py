@@ -14,6 +14,8 @@ from omgmj.roster import MISSED, Interest, Roster
 from omgmj.sweeps import FEW, LAG, LONGEST_REST, NEW_PAYS, REST, SIZE, STRIKES, YOUNG, Sweep, Sweeps
 from omgmj.testing import EPOCH, FakeService, Life
 
+pytestmark = pytest.mark.in_memory
+
 
 async def watched(fake: FakeService, ids: list[int], **settings: object) -> tuple[Counter[int], list[float]]:
     """Watch all of `ids` to their ends; return how often each was delivered, and how long after its end."""

@@ -16,6 +16,8 @@ import omgmj
 from omgmj.backoff import Facts
 from omgmj.testing import FakeService, Life
 
+pytestmark = pytest.mark.in_memory
+
 
 def now() -> float:
     return asyncio.get_running_loop().time()

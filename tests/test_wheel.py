@@ -58,10 +58,10 @@ def test_clear_takes_out_everything() -> None:
     """After `clear` the wheel is as new."""
     wheel = Wheel()
     wheel.add(1, 1.0)
-    assert len(wheel) == 1
+    assert wheel.size == 1
     wheel.clear()
     assert wheel.next() is None
-    assert len(wheel) == 0
+    assert wheel.size == 0
     wheel.add(2, 1.0)
     assert drained(wheel) == [(1.0, 2)]
 
@@ -74,9 +74,9 @@ def test_a_turn_changes_who_comes_next_and_nothing_else(puts: list[tuple[int, fl
         wheel.add(key, due)
         turned.add(key, due)
     turned.turn(roll)
-    assert len(wheel) == len(turned) == len(puts)
+    assert wheel.size == turned.size == len(puts)
     assert sorted(drained(turned)) == sorted(drained(wheel))
-    assert len(wheel) == len(turned) == 0
+    assert wheel.size == turned.size == 0
 
 
 def test_each_of_the_earliest_keys_can_come_next() -> None:
