@@ -24,7 +24,7 @@ from benchmarks.report import Bound, Report, ratio, spread
 from benchmarks.server import running_record
 from omgmj.backoff import Facts
 from omgmj.models import Secret
-from omgmj.protocol import Answer, Fate, Request
+from omgmj.protocol import Answer, Passage, Request
 from omgmj.transport import Stream
 
 FIRST_ID = 1_000_000
@@ -56,13 +56,13 @@ class Answering:
         self._began = time.monotonic()
         self._parts = running_record(_MARK, _PERCENT, "look 1234567").split(str(_MARK).encode())
 
-    async def send(self, base_url: str, request: Request, token: Secret, fate: Fate | None = None) -> Answer:  # noqa: ARG002 (a transport)
+    async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:  # noqa: ARG002 (a transport)
         """Answer. No record is that of the look before to the letter, so that each is decoded."""
         self.sent += 1
         percent = min(99, int((time.monotonic() - self._began) / 5))
         task_id = request.body.rpartition(b"=")[2]
         text = task_id.join(self._parts).replace(b"55%", b"%d%%" % percent).replace(b"1234567", b"%d" % self.sent)
-        return Answer(200, {}, text)
+        return Answer(200, {}, bytes(text))
 
     def stream(self, url: str) -> AbstractAsyncContextManager[Stream]:
         """Download nothing."""
@@ -75,7 +75,7 @@ class Answering:
 class Silent(Answering):
     """A transport that never answers."""
 
-    async def send(self, base_url: str, request: Request, token: Secret, fate: Fate | None = None) -> Answer:  # noqa: ARG002 (a transport)
+    async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:  # noqa: ARG002 (a transport)
         """Wait for ever."""
         never: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         return await never

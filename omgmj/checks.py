@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import reprlib
+from datetime import datetime
 from typing import Literal, overload
 from urllib.parse import urlsplit
 
@@ -87,6 +88,13 @@ def check_task_id(value: object) -> int:
     if not 0 < number < ID_LIMIT:
         raise UsageError(f"a task ID is a whole number from 1 to 2**63 - 1, as an int or in ASCII digits, not {shown}")
     return number
+
+
+def check_since(since: object) -> datetime:
+    """Return `since`; `UsageError` unless it is a datetime with a time zone."""
+    if not isinstance(since, datetime) or since.utcoffset() is None:
+        raise UsageError(f"since must be a datetime with a time zone, such as datetime.now(UTC), not {since!r}")
+    return since
 
 
 def check_page(number: object) -> int:

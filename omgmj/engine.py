@@ -6,10 +6,12 @@ That is: pages that also feed the waits, submissions whose tasks the waits know,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
+
+import anyio
 
 from omgmj import protocol
 from omgmj.backoff import Retry
@@ -19,10 +21,10 @@ from omgmj.errors import SessionClosed
 from omgmj.exchange import Exchange
 from omgmj.gate import Gate
 from omgmj.headers import served_at
-from omgmj.images import in_thread
+from omgmj.images import Given, data_uris, in_thread
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.pace import Pace
-from omgmj.pages import Tasks
+from omgmj.pages import SKEW, Tasks
 from omgmj.poller import Poller
 from omgmj.protocol import Answer
 from omgmj.submissions import Draft, fits
@@ -30,6 +32,8 @@ from omgmj.submissions import Draft, fits
 if TYPE_CHECKING:
     from omgmj.transport import Http, Transport
 
+LADEN = 8
+"""Submissions with images that are encoded or on their way at once."""
 SLACK = timedelta(seconds=10)
 """By how much a task may seem to be made before it was sent: clocks of one service differ, and are read in seconds."""
 
@@ -50,6 +54,7 @@ class Engine:
         self.gate = gate
         self.exchange = exchange
         self.poller = poller
+        self._laden = anyio.Semaphore(LADEN)
         self._service_ahead = timedelta()  # how far the service's clock is ahead of ours
 
     @classmethod
@@ -105,14 +110,23 @@ class Engine:
 
         page, answer = await self.exchange.call(protocol.page_request(number, size), read)
         if (told := served_at(answer.headers)) is not None:
-            self._service_ahead = told - self.exchange.clock()
+            # Our own two clocks part when this machine sleeps: the later one makes a search reach back further.
+            self._service_ahead = told - max(self.exchange.clock(), datetime.now(UTC))
         for task in page.tasks:
             self.poller.feed_listed(task, answer)
         return page
 
-    async def submit(self, write: Callable[[], Draft], *, images: bool) -> int:
-        """Create a task and return its ID; with `images` the form may be large, and is written in a thread."""
-        draft = await in_thread(write) if images else write()
+    async def submit(self, write: Callable[[list[str]], Draft], images: Sequence[Given]) -> int:
+        """Create a task and return its ID; `write` drafts it with the images' data URIs, which is done in a thread."""
+        if not images:
+            return await self._send(write([]))
+        # Each holds many megabytes from here on.
+        async with self._laden:
+            with self.exchange.open():
+                draft = await in_thread(lambda: write(data_uris(images)))
+            return await self._send(draft)
+
+    async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
         self.poller.created(task_id)
         return task_id
@@ -126,10 +140,10 @@ class Engine:
         async with Tasks(self.page, PAGE_MOST) as tasks:
             async for task in tasks:
                 # By the service's clock, which the first page told.
-                floor = since + self._service_ahead - SLACK
-                if task.submitted_at is not None and task.submitted_at < floor:
+                early = since - (task.submitted_at or since) + self._service_ahead
+                if early > SLACK + SKEW:
                     break  # All behind it are older still.
-                if not self.poller.is_created(task.id) and fits(task, submission):
+                if early <= SLACK and not self.poller.is_created(task.id) and fits(task, submission):
                     found.append(task)
         return found
 

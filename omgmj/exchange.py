@@ -33,13 +33,15 @@ from omgmj.errors import (
 )
 from omgmj.gate import Gate
 from omgmj.models import Secret
-from omgmj.protocol import Answer, Fate, Meaning, Request, is_refusal, meaning, read_created
+from omgmj.protocol import Answer, Fate, Meaning, Passage, Request, is_refusal, meaning, read_created
 from omgmj.submissions import Draft, text
 
 if TYPE_CHECKING:
     from omgmj.transport import Transport
 
 T = TypeVar("T")
+UPLOAD = 128 * 1024
+"""Bytes of a submission a second that its line is trusted with: images may take longer than `request_timeout`."""
 log: logging.Logger = logging.getLogger("omgmj")
 
 
@@ -108,37 +110,33 @@ class Exchange:
             while True:
                 if not self._gate.enter_at_once(self._loop.time()):
                     await self._gate.enter()
+                passage = Passage()
                 try:
-                    return await self._submit_once(draft, bound)
-                except RateLimited as error:
-                    refused: OmgmjError = error
-                except TransportError as error:
-                    refused = error
+                    return await self._submit_once(draft, bound, passage)
+                except (RateLimited, TransportError) as error:
+                    failures += 1
+                    again = isinstance(error, RateLimited) or passage.fate is Fate.UNSENT
+                    if not again or failures >= self._retry.attempts:
+                        raise
+                    delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
                 finally:
                     self._gate.leave()
-                failures += 1
-                if failures >= self._retry.attempts:
-                    raise refused
-                delay = self._retry.delay(failures, random.random(), getattr(refused, "retry_after", None))
                 await asyncio.sleep(delay)
                 self.retries += 1
 
-    async def _submit_once(self, draft: Draft, bound: _Bound) -> int:
+    async def _submit_once(self, draft: Draft, bound: _Bound, passage: Passage) -> int:
         """Send a submission once; what it raises, but `SubmissionUncertain`, says that there is surely no task."""
-        fate = Fate()
-        fate.is_unread = True  # Until it is handed over: the token may be long in coming.
-        sent = draft.submission
+        sent = attrs.evolve(draft.submission, sent_at=self.clock())
         try:
-            await self._credentials.current()
-            sent = attrs.evolve(sent, sent_at=self.clock())
-            fate.is_unread = False
-            made = await self._once(draft.request, read_created, bound, fate)
+            made = await self._once(draft.request, read_created, bound, passage)
         except asyncio.CancelledError:
-            if not fate.is_unread:
-                log.warning("a submission was cut off after it had left, and may have made a task: %s", text(sent))
+            if passage.fate is Fate.SENT:
+                log.warning(
+                    "a submission was cut off after it had left, and may have made a task: %s", text(sent, whole=True)
+                )
             raise
-        except OmgmjError as error:
-            if fate.is_unread or is_refusal(error):
+        except Exception as error:
+            if passage.fate is not Fate.SENT:
                 raise
             lost = error
         else:
@@ -148,8 +146,10 @@ class Exchange:
                 "the service did not take the token, and nothing was created; there is another token now: call again",
                 status=UNAUTHORIZED,
             )
-        # The cause was masked where it was made, and what was sent is the caller's own.
-        raise SubmissionUncertain(f"it is not known whether this created a task: {text(sent)}: {lost}", submission=sent)
+        # What was lost was masked where it was made, and what was sent is the caller's own.
+        raise SubmissionUncertain(
+            f"it is not known whether this created a task: {text(sent)}: {lost}", submission=sent
+        ) from lost
 
     def clock(self) -> datetime:
         """Return the time by this machine's clock as it was at the beginning, moved on by the event loop's."""
@@ -178,17 +178,18 @@ class Exchange:
             self._timer.cancel()
 
     async def _once(
-        self, request: Request, read: Callable[[Answer], T], bound: _Bound, fate: Fate | None = None
+        self, request: Request, read: Callable[[Answer], T], bound: _Bound, passage: Passage | None = None
     ) -> T | None:
         try:
             sent_at = self._loop.time()
-            self._expire_at(bound, sent_at + self._timeout)
+            self._expire_at(bound, sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0))
             token = self._credentials.known or await self._credentials.current()
             self.queries += 1
-            if fate is None:
+            if passage is None:
                 answer = await self._transport.send(self._base_url, request, token)
             else:
-                answer = await self._transport.send(self._base_url, request, token, fate)
+                passage.fate = Fate.SENT  # Unless the transport knows better.
+                answer = await self._transport.send(self._base_url, request, token, passage)
             bound.expires = math.inf
             try:
                 value = read(answer)
@@ -199,6 +200,9 @@ class Exchange:
                 self._gate.pace.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
+            del answer  # It may hold what was masked, and a traceback may show it.
+            if passage is not None and is_refusal(error):
+                passage.fate = Fate.REFUSED
             if await self._refused(error, token, sent_at, bound):
                 return None
         except asyncio.CancelledError:
@@ -263,7 +267,8 @@ def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answe
         refused.message = token.scrub(refused.message)
     elif isinstance(refused, DecodeError):
         refused.body = token.scrub_bytes(refused.body)
-    refused.__cause__ = refused.__context__ = None  # What it was made from is not looked through.
+    # What it was made from is not looked through.
+    refused.__cause__ = refused.__context__ = refused.__traceback__ = None
     return refused
 
 

@@ -13,8 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from omgmj.errors import UsageError
 
@@ -26,6 +25,8 @@ MAX_IMAGE = 20 * 1024 * 1024
 """Bytes that an image may have, decoded."""
 HEAD = 12
 """Bytes that `image_type` wants to see."""
+LONGEST_PATH = 4096
+"""Characters of a path at most."""
 _SLICE = 384 * 1024
 """Bytes that are encoded in one go: the interpreter runs nothing else meanwhile, in whatever thread it is done."""
 _CHARACTERS = _SLICE // 3 * 4
@@ -44,25 +45,36 @@ def image_type(head: bytes) -> str | None:
     return None
 
 
-async def data_uri(image: Image, *, what: str = "image") -> str:
-    """Return `image` as a base64 data URI of the type that its content has.
+class Given(NamedTuple):
+    """An image as it was handed in, which nobody changes any more, and what to call it in an error."""
 
-    `UsageError`, in which `what` names the image, where it is empty, larger than `MAX_IMAGE`, no PNG, JPEG, WebP or
-    GIF, or cannot be read. Files are read in a thread.
-    """
+    image: bytes | str | os.PathLike[str]
+    name: str
+
+
+def check_image(image: object, name: str) -> Given:
+    """Take an image; `UsageError` where it is neither bytes nor a path nor a data URI, or empty or too large bytes."""
     if isinstance(image, bytes | bytearray | memoryview):
-        # A copy, where it can change: the caller may go on with it while the thread reads.
-        image = _content(image, what)
-    elif not isinstance(image, str | os.PathLike):
-        raise UsageError(f"{what} must be bytes, a path or a data URI, not {type(image).__name__}")
-    return await in_thread(partial(_data_uri, image, what))
+        # A copy, where it can change: the caller may go on with it meanwhile.
+        return Given(_content(image, name), name)
+    if not isinstance(image, str | os.PathLike):
+        raise UsageError(f"{name} must be bytes, a path or a data URI, not {type(image).__name__}")
+    return Given(image, name)
 
 
-async def data_uris(images: Iterable[Image], *, what: str = "image") -> list[str]:
-    """Return several images as data URIs; an error names which: `image 2`."""
+def check_images(images: object) -> list[Given]:
+    """Take several images, as `check_image` does; an error names which: `image 2`."""
     if isinstance(images, bytes | bytearray | memoryview | str | os.PathLike) or not isinstance(images, Iterable):
-        raise UsageError(f"{what}s must be a list of images, not {type(images).__name__}")
-    return [await data_uri(image, what=f"{what} {number}") for number, image in enumerate(images, 1)]
+        raise UsageError(f"images must be a list of images, not {type(images).__name__}")
+    return [check_image(image, f"image {number}") for number, image in enumerate(images, 1)]
+
+
+def data_uris(images: Iterable[Given]) -> list[str]:
+    """Return images as base64 data URIs of the types that their contents have; this takes long, and reads files.
+
+    `UsageError` names the image that is empty, larger than `MAX_IMAGE`, no PNG, JPEG, WebP or GIF, or cannot be read.
+    """
+    return [_data_uri(image, name) for image, name in images]
 
 
 async def in_thread(work: Callable[[], T]) -> T:
@@ -99,6 +111,8 @@ def _content(image: bytes | bytearray | memoryview, what: str) -> bytes:
 def _read(image: str | os.PathLike[str], what: str) -> tuple[bytes, str]:
     """Return the file's content, and what to call it in an error."""
     path = os.fspath(image)
+    if isinstance(path, str) and len(path) > LONGEST_PATH:
+        raise UsageError(f"{what} is no path, as it is too long; content goes in as bytes, or as a data URI (data:…)")
     name = f"{what} ({path!r})"
     if not isinstance(path, str):
         raise UsageError(f"{name}: the path must be a string")

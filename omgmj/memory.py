@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from omgmj.errors import TransportError
 from omgmj.models import Secret
-from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Fate, Request
+from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Passage, Request
 from omgmj.simulator import Reply
 from omgmj.transport import Stream
 
@@ -29,7 +29,7 @@ class InMemoryTransport:
         """None: it carries any number of requests at once."""
         return None
 
-    async def send(self, base_url: str, request: Request, token: Secret, fate: Fate | None = None) -> Answer:  # noqa: ARG002 (one service only, which always reads)
+    async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:  # noqa: ARG002 (one service only, which always reads)
         """Send `request` and return the answer, or raise `TransportError` as a connection over the network would."""
         headers = {
             "authorization": f"Bearer {token.reveal()}",
@@ -37,7 +37,7 @@ class InMemoryTransport:
             "accept": "application/json",
             "content-length": str(len(request.body)),
         }
-        reply = await self._exchange(request.method, request.path, headers, request.body)
+        reply = await self._exchange(request.method, request.path, headers, bytes(request.body))
         kept = {name.lower(): value for name, value in reply.headers.items()}
         kept["content-length"] = str(len(reply.body))
         return Answer(reply.status, {name: kept[name] for name in KEPT_HEADERS if name in kept}, reply.body)

@@ -120,7 +120,7 @@ class Task:
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    webhook_url: str | None = None
+    webhook_url: str | None = attrs.field(default=None, repr=False)  # its path may hold a secret
     image_url: str | None = None
     stored_image_url: str | None = None
     actions: tuple[Action, ...] = ()
@@ -191,7 +191,7 @@ class Submission:
     parent_id: int | None = None
     custom_id: str | None = None
     images: int = 0
-    webhook: str | None = None
+    webhook: str | None = attrs.field(default=None, repr=False)  # its path may hold a secret
     sent_at: datetime | None = None
 
 

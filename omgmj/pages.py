@@ -14,6 +14,7 @@ from typing import Self
 
 import anyio
 
+from omgmj.checks import check_since
 from omgmj.errors import DecodeError, UsageError
 from omgmj.models import Status, Task, TaskPage
 
@@ -256,9 +257,7 @@ class _Filter:
     def __init__(self, status: Words | None, action: Words | None, since: datetime | None) -> None:
         self._statuses = _words("status", status, tuple(Status))
         self._kinds = _words("action", action, _KINDS)
-        if since is not None and (not isinstance(since, datetime) or since.utcoffset() is None):
-            raise UsageError(f"since must be a datetime with a time zone, not {since!r}")
-        self._since = since
+        self._since = None if since is None else check_since(since)
         self._is_recent = True
 
     def fits(self, task: Task) -> bool:

@@ -31,21 +31,33 @@ class Request(NamedTuple):
 
     method: str
     path: str
-    body: bytes
+    body: bytes | bytearray
     idempotent: bool
 
 
-class Fate:
-    """What is known of a request that must not be sent twice while it is out.
+class Fate(enum.Enum):
+    """How far a request has come that must not be sent twice."""
 
-    `is_unread` says that the service surely has not read it, as no connection was made. Who sends it sets this, and
-    takes it back before the first byte leaves; a transport that says nothing leaves it False.
+    UNSENT = "unsent"
+    """No byte of it has left, as no connection was made: it may be sent again."""
+    PARTIAL = "partial"
+    """It has begun to leave, but its end has not: nothing can have come of it."""
+    SENT = "sent"
+    """The service may have read all of it."""
+    REFUSED = "refused"
+    """The service has answered that it makes nothing of it."""
+
+
+class Passage:
+    """Where a request is on its way that must not be sent twice; its transport keeps `fate` up to date.
+
+    A transport that says nothing is taken to have sent it.
     """
 
-    __slots__ = ("is_unread",)
+    __slots__ = ("fate",)
 
     def __init__(self) -> None:
-        self.is_unread = False
+        self.fate = Fate.UNSENT
 
 
 class Answer(NamedTuple):
@@ -155,26 +167,39 @@ def read_query(answer: Answer, asked: int) -> Task:
 def read_created(answer: Answer) -> int:
     """Return the ID of the task that a submission made, or raise what the answer says instead.
 
-    `DecodeError` where a success holds no ID; `AuthError`, `RateLimited` or a plain `ServiceError` where the answer is
-    no success. Which of these leave open whether there is a task now, `is_refusal` tells.
+    `DecodeError` where a success holds no ID, or anything else holds one; `AuthError`, `RateLimited` or a plain
+    `ServiceError` where the answer is no success. Which of these leave open whether there is a task now, `is_refusal`
+    tells.
     """
     envelope = _envelope(answer)
     code = envelope.get("statusCode", 200)
     data: Any = envelope.get("data")
-    if code != 200 or not 200 <= answer.status < 300:
+    is_success = code == 200 and 200 <= answer.status < 300
+    if type(data) is int and 0 < data < ID_LIMIT:
+        if is_success:
+            return int(data)
+        message, facts = _facts(answer, envelope)
+        raise DecodeError(f"$.data is {data}, but this is no success ({facts})", field="$.data", body=answer.body)
+    if not is_success:
         message, facts = _facts(answer, envelope)
         raise _refusal(answer, facts, code=code, message=message)
-    if type(data) is not int or not 0 < data < ID_LIMIT:
-        what = f"is {json_type(data)}, not a task's ID" if type(data) is not int else "is not a task's ID"
-        raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
-    return int(data)
+    what = f"is {json_type(data)}, not a task's ID" if type(data) is not int else "is not a task's ID"
+    raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
 
 
-def is_refusal(error: OmgmjError) -> bool:
+# What HTTP says of a request that was turned away for its size or form, before anybody read it.
+_TURNED_AWAY = frozenset({411, 413, 414, 417, 431})
+# Too slow, or given up by whoever asked: this says nothing about what the service does.
+_NO_ANSWER = frozenset({408, 499})
+
+
+def is_refusal(error: Exception) -> bool:
     """Whether an error is the service's own no, so that a submission surely made no task."""
-    if isinstance(error, AuthError | RateLimited):
+    if not isinstance(error, ServiceError) or error.status >= 500 or {error.status, error.code} & _NO_ANSWER:
+        return False
+    if isinstance(error, AuthError | RateLimited) or error.status in _TURNED_AWAY:
         return True
-    return isinstance(error, ServiceError) and error.code is not None and error.code < 500 and error.status < 500
+    return error.code is not None and 400 <= error.code < 500
 
 
 def read_source(source: bytes, asked: int) -> Task:

@@ -12,17 +12,27 @@ from typing import TYPE_CHECKING, Any, Self
 
 from omgmj import protocol, submissions
 from omgmj.backoff import Adaptive, Policy, Retry, check_policy
-from omgmj.checks import check_base_url, check_count, check_page, check_rate, check_seconds, check_size, check_task_id
+from omgmj.checks import (
+    check_base_url,
+    check_count,
+    check_page,
+    check_rate,
+    check_seconds,
+    check_since,
+    check_size,
+    check_task_id,
+)
 from omgmj.credentials import Credentials, Token
 from omgmj.download import MAX_BYTES, Progress, download
 from omgmj.engine import Engine
 from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
 from omgmj.headers import age
-from omgmj.images import Image, data_uri, data_uris
+from omgmj.images import Image, check_image, check_images
 from omgmj.models import Action, Stats, Task, TaskPage
 from omgmj.pages import Tasks, Words
 from omgmj.protocol import Answer
 from omgmj.submissions import (
+    check_action,
     check_blend,
     check_dimensions,
     check_mask,
@@ -232,11 +242,8 @@ class Session:
         `RateLimited` and `TransportError` say that nothing was created.
         """
         prompt, pool, webhook = check_prompt(prompt), check_pool(pool), check_webhook(webhook)
-        engine = self._open()
-        uris = await data_uris(images)
-        return await engine.submit(
-            lambda: submissions.imagine(prompt, pool=pool, images=uris, webhook=webhook), images=bool(uris)
-        )
+        draft = partial(submissions.imagine, prompt, pool=pool, webhook=webhook)
+        return await self._open().submit(lambda uris: draft(images=uris), check_images(images))
 
     async def act(
         self, task: Task | int, action: Action | str, *, mask: Image | None = None, webhook: str | None = None
@@ -247,16 +254,16 @@ class Session:
         (`"U1"`), emoji or custom ID of one; what it does not offer is a `UsageError` that lists what it does. Vary
         (Region) takes a `mask`.
         """
+        check_action(action)
         webhook = check_webhook(webhook)
+        masks = [] if mask is None else [check_image(mask, "mask")]
         engine = self._open()
         parent = task if isinstance(task, Task) else await self.query(task)
         chosen = choose_action(parent, action)
-        uri = None
-        if mask is not None:
+        if masks:
             check_mask(chosen)
-            uri = await data_uri(mask, what="mask")
         return await engine.submit(
-            lambda: submissions.act(parent, chosen, mask=uri, webhook=webhook), images=uri is not None
+            lambda uris: submissions.act(parent, chosen, mask=uris[0] if uris else None, webhook=webhook), masks
         )
 
     async def blend(
@@ -272,12 +279,8 @@ class Session:
         `dimensions` is PORTRAIT, SQUARE or LANDSCAPE; None leaves it to the service.
         """
         dimensions, pool, webhook = check_dimensions(dimensions), check_pool(pool), check_webhook(webhook)
-        images = check_blend(images)
-        engine = self._open()
-        uris = await data_uris(images)
-        return await engine.submit(
-            lambda: submissions.blend(uris, dimensions=dimensions, pool=pool, webhook=webhook), images=True
-        )
+        draft = partial(submissions.blend, dimensions=dimensions, pool=pool, webhook=webhook)
+        return await self._open().submit(draft, check_images(check_blend(images)))
 
     async def describe(self, image: Image, *, pool: str | None = None, webhook: str | None = None) -> int:
         """Create a task that makes prompts of an image, and return its ID; arguments and errors as for `imagine`.
@@ -285,9 +288,9 @@ class Session:
         The finished record has them in `prompt`.
         """
         pool, webhook = check_pool(pool), check_webhook(webhook)
-        engine = self._open()
-        uri = await data_uri(image)
-        return await engine.submit(lambda: submissions.describe(uri, pool=pool, webhook=webhook), images=True)
+        return await self._open().submit(
+            lambda uris: submissions.describe(uris[0], pool=pool, webhook=webhook), [check_image(image, "image")]
+        )
 
     async def reconcile(
         self,
@@ -301,16 +304,12 @@ class Session:
 
         Give the `error`, or what was sent: a `prompt`, or an `action` or its custom ID, and `since` when, an aware
         datetime by this machine's clock. Those that fit by kind, prompt and time are returned, but for tasks that this
-        session knows to be the answers to other submissions. None: the service made none, or does not list it yet;
-        look again before you send anew. More than one: the same was sent more than once.
+        session knows to be the answers to other submissions; the like of it that is under way just now is not known
+        yet. None: the service made none, or does not list it yet; look again before you send anew. More than one: the
+        same was sent more than once.
         """
-        submission = sought(prompt, action) if error is None else error.submission
-        since = since or (submission.sent_at if submission else None)
-        if submission is None or since is None:
-            raise UsageError("give reconcile a SubmissionUncertain, or a prompt or an action together with since")
-        if since.tzinfo is None:
-            raise UsageError("since must have a time zone, such as datetime.now(UTC)")
-        return await self._open().reconcile(submission, since)
+        submission = sought(error, prompt, action)
+        return await self._open().reconcile(submission, check_since(submission.sent_at if since is None else since))
 
     async def download(
         self,

@@ -7,13 +7,14 @@ Creating costs money, so all that can be wrong is found before anything is sent.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlsplit
 
 import attrs
 
-from omgmj.errors import UsageError
+from omgmj.errors import SubmissionUncertain, UsageError
 from omgmj.models import Action, Submission, Task
 from omgmj.protocol import Request
 
@@ -53,8 +54,8 @@ def check_prompt(prompt: object) -> str:
     """Return a prompt; `UsageError` where it is none, or blank."""
     if not isinstance(prompt, str):
         raise UsageError(f"the prompt must be a string, not {type(prompt).__name__}")
-    if not prompt.strip():
-        raise UsageError("the prompt is empty")
+    if not any(character.isprintable() and not character.isspace() for character in prompt):
+        raise UsageError("the prompt is empty, or holds nothing that can be seen")
     try:
         prompt.encode()
     except UnicodeEncodeError as error:
@@ -99,18 +100,17 @@ def imagine(prompt: str, *, pool: str | None, images: Sequence[str] = (), webhoo
 
 def act(parent: Task, action: Action, *, mask: str | None = None, webhook: str | None = None) -> Draft:
     """Draft the call that does an action of a finished task; `mask` is a data URI."""
-    pool = parent.pool if parent.pool in POOLS else None
     fields = [
         ("taskId", str(parent.id)),
         ("customId", action.custom_id),
-        ("type", pool),
+        ("type", parent.pool),
         ("base64Mask", mask),
         ("webhook", webhook),
     ]
     kept = Submission(
         "ACTION",
         prompt=parent.prompt,
-        pool=pool,
+        pool=parent.pool,
         parent_id=parent.id,
         custom_id=action.custom_id,
         images=int(mask is not None),
@@ -141,11 +141,10 @@ def choose_action(task: Task, action: Action | str) -> Action:
 
     `UsageError` where the task offers none, not this one, or several that the name fits; it lists those there are.
     """
-    if not isinstance(action, Action | str) or not action:
-        raise UsageError(f"an action is an Action, a label, an emoji or a custom ID, not {action!r}")
+    check_action(action)
     if not task.actions:
-        state = f"is {task.status}" if task.status else "is not finished"
-        raise UsageError(f"task {task.id} {state} and offers no actions; only a finished one does")
+        why = "" if task.succeeded else f" while it is {task.status}; only one that has succeeded does"
+        raise UsageError(f"task {task.id} offers no actions{why}")
     if isinstance(action, Action):
         fitting = [one for one in task.actions if one.custom_id == action.custom_id]
     else:
@@ -156,7 +155,13 @@ def choose_action(task: Task, action: Action | str) -> Action:
     asked = action.label or action.emoji or action.custom_id if isinstance(action, Action) else action
     what = "several actions" if fitting else "no action"
     offered = ", ".join(_shown(one) for one in fitting or task.actions)
-    raise UsageError(f"task {task.id} offers {what} {asked!r}; there are: {offered}")
+    raise UsageError(f"task {task.id} offers {what} {reprlib.repr(asked)}; there are: {offered}")
+
+
+def check_action(action: object) -> None:
+    """Raise `UsageError` for what cannot name an action."""
+    if not isinstance(action, Action | str) or not action:
+        raise UsageError(f"an action is an Action, a label, an emoji or a custom ID, not {reprlib.repr(action)}")
 
 
 def check_mask(action: Action) -> None:
@@ -183,29 +188,32 @@ def fits(task: Task, submission: Submission) -> bool:
         if submission.kind != "IMAGINE" or submission.prompt is None:
             return True
         wanted = _words(submission.prompt)
-        # Reference images are put before the prompt, as URLs, and the command before both.
-        return any(_words(text).endswith(wanted) for text in (task.prompt, task.description) if text)
+        return any(_tells(_words(said), wanted) for said in (task.prompt, task.description) if said)
     kinds = next((kinds for part, kinds in _KINDS if part in (submission.custom_id or "")), None)
     if task.kind is not None and (task.kind not in kinds if kinds else task.kind in ("IMAGINE", "BLEND", "DESCRIBE")):
         return False
     return not submission.prompt or not task.prompt or _words(task.prompt) == _words(submission.prompt)
 
 
-def sought(prompt: str | None, action: Action | str | None) -> Submission:
-    """Return what is looked for by a prompt or an action; `UsageError` unless it is just one of them."""
-    if (prompt is None) == (action is None):
-        raise UsageError("give reconcile an error, or a prompt or an action together with since")
+def sought(error: SubmissionUncertain | None, prompt: str | None, action: Action | str | None) -> Submission:
+    """Return what is looked for: an error's, or what a prompt or an action made; `UsageError` unless it is just one."""
+    if sum(given is not None for given in (error, prompt, action)) != 1:
+        raise UsageError("give reconcile a SubmissionUncertain, or a prompt or an action together with since")
+    if error is not None:
+        submission = error.submission if isinstance(error, SubmissionUncertain) else None
+        if submission is None:
+            raise UsageError(f"reconcile takes a SubmissionUncertain that tells what was sent, not {error!r}")
+        return submission
     if prompt is not None:
         return Submission("IMAGINE", prompt=check_prompt(prompt))
-    if not isinstance(action, Action | str) or not action:
-        raise UsageError(f"an action is an Action or a custom ID, not {action!r}")
+    check_action(action)
     return Submission("ACTION", custom_id=action.custom_id if isinstance(action, Action) else action)
 
 
-def text(submission: Submission) -> str:
-    """Say in a few words what was sent, for messages; never a webhook, which may hold a secret."""
+def text(submission: Submission, *, whole: bool = False) -> str:
+    """Say what was sent, in a few words or as a `whole`; never a webhook, which may hold a secret."""
     said = attrs.asdict(submission, filter=lambda field, value: field.name not in _UNSAID and value not in (None, 0))
-    facts = ", ".join(f"{name} {_cut(value)}" for name, value in said.items())
+    facts = ", ".join(f"{name} {ascii(value) if whole else _cut(value)}" for name, value in said.items())
     when = f" at {submission.sent_at:%Y-%m-%d %H:%M:%S} UTC" if submission.sent_at else ""
     return f"{submission.kind}{when} ({facts})"
 
@@ -219,7 +227,7 @@ def _cut(value: str | int) -> str:
 
 def _one_of(name: str, value: object, words: tuple[str, ...]) -> str | None:
     if value is not None and value not in words:
-        raise UsageError(f"{name} must be one of {', '.join(words)}, or None; not {value!r}")
+        raise UsageError(f"{name} must be one of {', '.join(words)}, or None; not {reprlib.repr(value)}")
     return value if isinstance(value, str) else None
 
 
@@ -232,20 +240,38 @@ def _words(said: str) -> str:
     return " ".join(re.sub(r"^/imagine\s+(prompt:)?", "", said.strip()).split())
 
 
+def _tells(said: str, wanted: str) -> bool:
+    """Whether a record's words are those of a prompt; reference images stand before it, as URLs."""
+    if not said.endswith(wanted):
+        return False
+    before = said[: len(said) - len(wanted)]
+    return not before or (before.endswith(" ") and all("://" in word for word in before.split()))
+
+
 def _request(name: str, fields: Iterable[tuple[str, str | None]]) -> Request:
-    form = ["model=midjourney"]
+    # Grown piece by piece, as there may be many megabytes: made in one go they would hold up the interpreter.
+    form = bytearray(b"model=midjourney")
     for key, value in fields:
         if value is not None:
-            form.append(f"&{key}={_escaped(value) if key in _IMAGES else quote_plus(value)}")
-    return Request("POST", _PATH + name, "".join(form).encode("ascii"), idempotent=False)
+            form += f"&{key}=".encode()
+            for piece in _escaped(value) if key in _IMAGES else (_quoted(key, value),):
+                form += piece.encode()
+    return Request("POST", _PATH + name, form, idempotent=False)
 
 
 _IMAGES = frozenset({"base64", "base64Array", "base64Mask"})
 
 
-def _escaped(uri: str) -> str:
+def _quoted(key: str, value: str) -> str:
+    try:
+        return quote_plus(value)
+    except UnicodeEncodeError:
+        raise UsageError(f"{key} cannot be sent: it holds half a character") from None
+
+
+def _escaped(uri: str) -> Iterator[str]:
     """Escape a data URI: what base64 holds is known, and there may be megabytes of it."""
-    head, comma, content = uri.partition(",")
-    slices = (content[start : start + _SLICE] for start in range(0, len(content), _SLICE))
-    escaped = (part.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D") for part in slices)
-    return quote_plus(head + comma) + "".join(escaped)
+    content = uri.index(",") + 1
+    yield quote_plus(uri[:content])
+    for start in range(content, len(uri), _SLICE):
+        yield uri[start : start + _SLICE].replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")

@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
 from omgmj.models import Secret
-from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Fate, Request
+from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Fate, Passage, Request
 from omgmj.targets import ForbiddenTarget, check_target
 
 MAX_ANSWER = 8 * 1024 * 1024
@@ -56,10 +56,10 @@ class Transport(Protocol):
         """How many requests it carries at once at most; None: no bound. Asked in the event loop."""
         ...
 
-    async def send(self, base_url: str, request: Request, token: Secret, fate: Fate | None = None) -> Answer:
+    async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:
         """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`.
 
-        What is not idempotent goes on a connection of its own, and `fate` is told while it surely has not arrived.
+        What is not idempotent goes on a connection of its own, and `passage` tells how far it has come.
         """
         ...
 
@@ -95,10 +95,10 @@ class HttpTransport:
         bounds = [bound for bound in (connector.limit, connector.limit_per_host) if bound] if connector else []
         return min(bounds, default=None)
 
-    async def send(self, base_url: str, request: Request, token: Secret, fate: Fate | None = None) -> Answer:
+    async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:
         """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`."""
-        if fate is not None:
-            fate.is_unread = True  # Until `_Submitted` begins to leave.
+        if passage is not None:
+            passage.fate = Fate.UNSENT  # Until `_Submitted` begins to leave.
         client = self._open()
         try:
             url = self._urls.get((base_url, request.path))
@@ -107,7 +107,7 @@ class HttpTransport:
                     self._urls.clear()
                 url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
             response = await client.request(
-                request.method, url, headers=self._headers(token), **(_SETTINGS | _sent(request, url, fate))
+                request.method, url, headers=self._headers(token), **(_SETTINGS | _sent(request, url, passage))
             )
             # No `async with`, which costs four coroutines; what is left in the middle is closed by this as well.
             try:
@@ -116,7 +116,10 @@ class HttpTransport:
                 body = content.read_nowait() if content.is_eof() else await _read(response)
                 return Answer(response.status, _headers(response), body)
             finally:
-                response.release()
+                if request.idempotent:
+                    response.release()
+                else:
+                    response.close()  # Whatever becomes of it, the next one finds no connection that was used.
         except Exception as error:  # noqa: BLE001 (whatever aiohttp raises must not leave with the token in it)
             ours = _ours(error, token)
         # Raised out here: inside the block aiohttp's exception, headers and all, would hang on it as its context.
@@ -192,26 +195,26 @@ class HttpTransport:
         return client
 
 
-def _sent(request: Request, url: yarl.URL, fate: Fate | None) -> dict[str, Any]:
+def _sent(request: Request, url: yarl.URL, passage: Passage | None) -> dict[str, Any]:
     if request.idempotent:
         return {"data": request.body}
     # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept either.
-    return {"data": _Submitted(request.body, fate or Fate()), "server_hostname": url.host}
+    return {"data": _Submitted(request.body, passage or Passage()), "server_hostname": url.host}
 
 
 class _Submitted(aiohttp.Payload):
-    """The body of what must not be sent twice: tells when it begins to leave, and ends its connection.
+    """The body of what must not be sent twice: tells how far it has left, and ends its connection.
 
     It is written piece by piece, as it may hold images.
     """
 
-    _value: bytes
+    _value: bytes | bytearray
     _autoclose = True
 
-    def __init__(self, body: bytes, fate: Fate) -> None:
+    def __init__(self, body: bytes | bytearray, passage: Passage) -> None:
         super().__init__(body, content_type=FORM)
         self._size = len(body)
-        self._fate = fate
+        self._passage = passage
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._value.decode(encoding, errors)
@@ -220,11 +223,13 @@ class _Submitted(aiohttp.Payload):
         await self.write_with_length(writer, None)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002 (it is that of the body)
-        self._fate.is_unread = False
+        self._passage.fate = Fate.PARTIAL
         if isinstance(writer, StreamWriter) and isinstance(writer.protocol, ResponseHandler):
             writer.protocol.force_close()
         whole = memoryview(self._value)
         for start in range(0, len(whole), CHUNK):
+            if start + CHUNK >= len(whole):
+                self._passage.fate = Fate.SENT  # Without its last piece nobody can act on it.
             await writer.write(whole[start : start + CHUNK])
 
 

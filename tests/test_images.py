@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from omgmj import images
 from omgmj.errors import UsageError
-from omgmj.images import MAX_IMAGE, data_uri, data_uris, image_type
+from omgmj.images import MAX_IMAGE, check_image, check_images, data_uris, image_type, in_thread
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
 HEADS = {
@@ -24,6 +24,10 @@ HEADS = {
     "image/webp": b"RIFF\x24\0\0\0WEBPVP8 ",
     "image/gif": b"GIF89a\x01\0\x01\0",
 }
+
+
+def data_uri(image: Any, what: str = "image") -> str:
+    return data_uris([check_image(image, what)])[0]
 
 
 def uri(content: bytes, kind: str = "image/png") -> str:
@@ -46,38 +50,37 @@ def test_old_gif_and_other_riff() -> None:
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
 @pytest.mark.parametrize("kind", HEADS)
-async def test_content_becomes_a_data_uri(make: Any, kind: str) -> None:
+def test_content_becomes_a_data_uri(make: Any, kind: str) -> None:
     """Content of each kind is encoded whole, with the type that it has."""
     content = HEADS[kind] + os.urandom(1000)
-    assert await data_uri(make(content)) == uri(content, kind)
+    assert data_uri(make(content)) == uri(content, kind)
 
 
 @pytest.mark.parametrize("size", [12, 13, 14, images._SLICE, images._SLICE + 1, 3 * images._SLICE - 1])
-async def test_any_length_is_encoded_whole(size: int, tmp_path: Path) -> None:
+def test_any_length_is_encoded_whole(size: int, tmp_path: Path) -> None:
     """Slices fit together at any length, from content, from a file and from a data URI."""
     content = (PNG * (size // len(PNG) + 1))[:size]
     file = tmp_path / "a b.dat"
     file.write_bytes(content)
-    assert await data_uri(content) == uri(content)
-    assert await data_uri(file) == await data_uri(str(file)) == uri(content)
-    assert await data_uri(uri(content)) == uri(content)
+    assert data_uri(content) == uri(content)
+    assert data_uri(file) == data_uri(str(file)) == uri(content)
+    assert data_uri(uri(content)) == uri(content)
 
 
-async def test_what_can_change_is_copied_first() -> None:
-    """A buffer that its owner goes on with, once the call has begun, is sent as it was."""
+def test_what_can_change_is_copied_first() -> None:
+    """A buffer that its owner goes on with, once it was taken, is sent as it was."""
     content = bytearray(PNG)
-    task = asyncio.create_task(data_uri(content))
-    await asyncio.sleep(0)
+    taken = check_image(content, "image")
     content[:] = b"x" * len(content)
-    assert await task == uri(PNG)
+    assert data_uris([taken]) == [uri(PNG)]
 
 
 @pytest.mark.parametrize(
     "declared", ["data:image/jpeg;base64,", "data:;base64,", "DATA:image/png;name=x;BASE64,", "data:text/plain;base64,"]
 )
-async def test_the_content_of_a_data_uri_counts(declared: str) -> None:
+def test_the_content_of_a_data_uri_counts(declared: str) -> None:
     """A data URI gets the type of its content, whatever it said."""
-    assert await data_uri(declared + base64.b64encode(PNG).decode()) == uri(PNG)
+    assert data_uri(declared + base64.b64encode(PNG).decode()) == uri(PNG)
 
 
 @pytest.mark.parametrize(
@@ -95,26 +98,26 @@ async def test_the_content_of_a_data_uri_counts(declared: str) -> None:
         ("data:image/png;base64,PHN2Zz48L3N2Zz4=", "no PNG"),
     ],
 )
-async def test_bad_data_uris_are_refused(image: str, text: str) -> None:
+def test_bad_data_uris_are_refused(image: str, text: str) -> None:
     """A data URI that is no base64 or holds no image is a UsageError that names the image."""
     with pytest.raises(UsageError, match=text) as caught:
-        await data_uri(image, what="image 2")
+        data_uri(image, what="image 2")
     assert str(caught.value).startswith("image 2")
 
 
-async def test_padding_between_two_slices_is_refused() -> None:
+def test_padding_between_two_slices_is_refused() -> None:
     """Two base64 texts in a row are none, even where the seam lies between two slices."""
     first = base64.b64encode(PNG + bytes(images._SLICE - len(PNG) - 1)).decode()
     assert first.endswith("=")
     assert len(first) == images._CHARACTERS
     with pytest.raises(UsageError, match="padding"):
-        await data_uri(f"data:image/png;base64,{first}AAAA")
+        data_uri(f"data:image/png;base64,{first}AAAA")
 
 
-async def test_long_data_uris_are_not_quoted() -> None:
+def test_long_data_uris_are_not_quoted() -> None:
     """An error shows the head of a data URI at most."""
     with pytest.raises(UsageError) as caught:
-        await data_uri("data:" + "x" * 100_000)
+        data_uri("data:" + "x" * 100_000)
     assert len(str(caught.value)) < 200
 
 
@@ -131,36 +134,37 @@ async def test_long_data_uris_are_not_quoted() -> None:
         ("", "cannot be read"),
         ("no/such/file.png", "no/such/file.png"),
         ("nul\0.png", "no path"),
+        pytest.param(base64.b64encode(bytes(9000)).decode(), "too long; content goes in as bytes", id="base64 alone"),
         ("https://cdn.test/a.png", "cannot be read"),
     ],
 )
-async def test_what_is_no_image_is_refused(image: Any, text: str) -> None:
+def test_what_is_no_image_is_refused(image: Any, text: str) -> None:
     """What is empty, of a wrong type, or not there is a UsageError that names the image and the path."""
     with pytest.raises(UsageError, match=text) as caught:
-        await data_uri(image, what="mask")
+        data_uri(image, what="mask")
     assert str(caught.value).startswith("mask")
 
 
-async def test_a_released_buffer_is_refused() -> None:
+def test_a_released_buffer_is_refused() -> None:
     """A memoryview that was released is a UsageError."""
     view = memoryview(PNG)
     view.release()
     with pytest.raises(UsageError, match="released"):
-        await data_uri(view)
+        data_uri(view)
 
 
-async def test_bad_files_are_refused(tmp_path: Path) -> None:
+def test_bad_files_are_refused(tmp_path: Path) -> None:
     """A directory, a pipe, an empty file and one that holds no image are UsageErrors that name the path."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello")
     for name, text in (("", "a directory"), ("pipe", "no regular"), ("empty.png", "empty"), ("text.png", "no PNG")):
         with pytest.raises(UsageError, match=text) as caught:
-            await data_uri(tmp_path / name)
+            data_uri(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
 
 
-async def test_a_path_of_bytes_is_refused() -> None:
+def test_a_path_of_bytes_is_refused() -> None:
     """A path object that is made of bytes is a UsageError."""
 
     class Odd(os.PathLike[bytes]):
@@ -168,24 +172,24 @@ async def test_a_path_of_bytes_is_refused() -> None:
             return b"a.png"
 
     with pytest.raises(UsageError, match="string"):
-        await data_uri(Odd())  # type: ignore[arg-type]
+        data_uri(Odd())
 
 
-async def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
+def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
     """As many bytes as the cap are taken; one more is refused, and a file by its size, before it is read."""
     most = PNG + bytes(MAX_IMAGE - len(PNG))
-    whole = await data_uri(most)
+    whole = data_uri(most)
     assert whole == uri(most)
-    assert await data_uri(whole) == whole
+    assert data_uri(whole) == whole
     huge = tmp_path / "huge.png"
     with huge.open("wb") as file:
         file.truncate(1 << 40)
     for image in (most + b"x", memoryview(most + b"x"), uri(most + b"x"), uri(most + b"xxxx"), huge):
         with pytest.raises(UsageError, match=str(MAX_IMAGE)):
-            await data_uri(image)
+            data_uri(image)
 
 
-async def test_a_file_that_grows_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a file has when it is read counts, not what it had when it was looked at."""
     file = tmp_path / "grows.png"
     file.write_bytes(PNG + bytes(100))
@@ -193,25 +197,27 @@ async def test_a_file_that_grows_is_capped(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(images, "MAX_IMAGE", 100)
     monkeypatch.setattr("omgmj.images.os.stat", lambda path: small)
     with pytest.raises(UsageError, match="at most 100"):
-        await data_uri(file)
+        data_uri(file)
 
 
-async def test_several_images_are_named_by_their_place() -> None:
+def test_several_images_are_named_by_their_place() -> None:
     """Several images keep their order, and an error says which one it was."""
-    assert await data_uris([PNG, uri(PNG)]) == [uri(PNG)] * 2
-    assert await data_uris(iter([])) == []
+    assert data_uris(check_images([PNG, uri(PNG)])) == [uri(PNG)] * 2
+    assert data_uris(check_images(iter([]))) == []
     with pytest.raises(UsageError, match="image 2 is empty"):
-        await data_uris([PNG, b""])
+        check_images([PNG, b""])
+    with pytest.raises(UsageError, match="image 2 is no PNG"):
+        data_uris(check_images([PNG, b"<html>"]))
     for wrong in (PNG, "a.png", Path("a.png"), 5):
         with pytest.raises(UsageError, match="list of images"):
-            await data_uris(wrong)  # type: ignore[arg-type]
+            check_images(wrong)
 
 
 @pytest.mark.real_time
 async def test_the_loop_goes_on_while_a_large_image_is_encoded() -> None:
     """While 20 MiB are encoded the event loop has its turns."""
     turns = 0
-    task = asyncio.create_task(data_uri(PNG + bytes(MAX_IMAGE - len(PNG))))
+    task = asyncio.create_task(in_thread(lambda: data_uri(PNG + bytes(MAX_IMAGE - len(PNG)))))
     while not task.done():
         await asyncio.sleep(0)
         turns += 1
@@ -219,10 +225,9 @@ async def test_the_loop_goes_on_while_a_large_image_is_encoded() -> None:
     assert turns > 10
 
 
-async def test_a_cancellation_passes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancellation_passes_through() -> None:
     """Who is cancelled while a thread reads does not wait for it."""
-    monkeypatch.setattr(images, "_data_uri", lambda image, what: time.sleep(0.05))
-    task = asyncio.create_task(data_uri(PNG))
+    task = asyncio.create_task(in_thread(lambda: time.sleep(0.05)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

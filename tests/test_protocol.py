@@ -80,7 +80,7 @@ def service_error(got: Answer) -> ServiceError:
 def test_query_request() -> None:
     """A look is a POST of a form in bytes, and may be sent again."""
     request = query_request(3432)
-    assert request == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True)
+    assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True)
     assert dict(parse_qsl(request.body.decode())) == {"model": "midjourney", "taskId": "3432"}
 
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from omgmj import submissions
-from omgmj.errors import UsageError
+from omgmj.errors import RateLimited, SubmissionUncertain, UsageError
 from omgmj.models import Action, Status, Submission, Task
 from omgmj.submissions import (
     check_blend,
@@ -76,7 +76,10 @@ def test_action_is_sent_to_the_letter() -> None:
     ]
     masked = submissions.act(GRID, REGION, mask=URI, webhook="https://me.test")
     assert form(masked)[-2:] == [("base64Mask", URI), ("webhook", "https://me.test")]
-    assert "type" not in dict(form(submissions.act(attrs.evolve(GRID, pool="SLOW"), U1)))
+    assert dict(form(submissions.act(attrs.evolve(GRID, pool="TURBO"), U1)))["type"] == "TURBO"
+    assert "type" not in dict(form(submissions.act(attrs.evolve(GRID, pool=None), U1)))
+    with pytest.raises(UsageError, match="customId cannot be sent"):
+        submissions.act(GRID, Action("half \ud83d"))
 
 
 def test_blend_and_describe_are_sent_to_the_letter() -> None:
@@ -111,7 +114,7 @@ def test_what_is_kept_holds_no_images() -> None:
 # What is refused
 
 
-@pytest.mark.parametrize("prompt", ["", "  \n\t", None, 5, b"a cat", "half \ud83d"])
+@pytest.mark.parametrize("prompt", ["", "  \n\t", "\u200b\u2060\ufeff", None, 5, b"a cat", "half \ud83d"])
 def test_a_prompt_that_is_none_is_refused(prompt: Any) -> None:
     """A missing, blank or unsendable prompt is found before anything is sent."""
     with pytest.raises(UsageError, match="prompt"):
@@ -202,6 +205,8 @@ def test_a_task_without_actions_says_why() -> None:
         choose_action(Task(7, Status.IN_PROGRESS), "U1")
     with pytest.raises(UsageError, match="FAILURE"):
         choose_action(Task(7, Status.FAILURE), "U1")
+    with pytest.raises(UsageError, match=r"^task 7 offers no actions$"):
+        choose_action(Task(7, Status.SUCCESS, kind="DESCRIBE"), "U1")
     for rubbish in (None, 5, ""):
         with pytest.raises(UsageError, match="an action is"):
             choose_action(GRID, rubbish)  # type: ignore[arg-type]
@@ -218,6 +223,9 @@ def test_a_task_without_actions_says_why() -> None:
         (Task(9, "SUBMITTED", kind="IMAGINE", prompt="https://s.mj.run/x a cat --ar 1:1"), True),
         (Task(9, "SUBMITTED", kind="IMAGINE", description="/imagine a cat --ar 1:1"), True),
         (Task(9, "SUBMITTED", kind="IMAGINE", description="/imagine prompt:a cat --ar 1:1"), True),
+        (Task(9, "SUBMITTED", kind="IMAGINE", prompt="http://a.test/1.png https://b.test/2 a cat --ar 1:1"), True),
+        (Task(9, "SUBMITTED", kind="IMAGINE", prompt="draw me a cat --ar 1:1"), False),
+        (Task(9, "SUBMITTED", kind="IMAGINE", prompt="https://s.mj.run/xa cat --ar 1:1"), False),
         (Task(9, "SUBMITTED", kind="IMAGINE", prompt="a cat"), False),
         (Task(9, "SUBMITTED", kind="IMAGINE"), False),
         (Task(9, "SUBMITTED", kind="UPSCALE", prompt="a cat --ar 1:1"), False),
@@ -258,12 +266,25 @@ def test_what_fits_a_blend_or_describe() -> None:
 
 
 def test_what_is_sought_is_one_thing() -> None:
-    """Either a prompt or an action is looked for."""
-    assert sought("a cat", None) == Submission("IMAGINE", prompt="a cat")
-    assert sought(None, U1) == sought(None, U1.custom_id) == Submission("ACTION", custom_id=U1.custom_id)
-    for prompt, action in ((None, None), ("a cat", "U1"), ("", None), (None, "")):
+    """An error, a prompt or an action is looked for, and just one of them."""
+    sent = Submission("IMAGINE", prompt="a cat")
+    lost = SubmissionUncertain("lost", submission=sent)
+    assert sought(None, "a cat", None) == sought(lost, None, None) == sent
+    assert sought(None, None, U1) == sought(None, None, U1.custom_id) == Submission("ACTION", custom_id=U1.custom_id)
+    wrong: list[tuple[Any, Any, Any]] = [
+        (None, None, None),
+        (None, "a cat", "U1"),
+        (None, "", None),
+        (None, None, ""),
+        (None, None, 5),
+        (lost, "a cat", None),
+        (RateLimited("no"), None, None),
+        ("x", None, None),
+        (SubmissionUncertain("made by hand"), None, None),
+    ]
+    for given in wrong:
         with pytest.raises(UsageError):
-            sought(prompt, action)
+            sought(*given)
 
 
 def test_the_text_of_a_submission_tells_no_webhook() -> None:
@@ -279,4 +300,5 @@ def test_the_text_of_a_submission_tells_no_webhook() -> None:
     assert said.startswith("IMAGINE at 2026-01-02 03:04:05 UTC (prompt 'xxx")
     assert said.endswith("images 2)")
     assert len(said) < 300
-    assert "secret" not in said
+    assert "x" * 5000 in text(sent, whole=True)
+    assert not any("secret" in shown for shown in (said, text(sent, whole=True), repr(sent)))

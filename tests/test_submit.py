@@ -183,6 +183,14 @@ LOST: dict[str, bytes | str] = {
     "an ID of a wrong type": answer("12"),
     "an ID out of range": answer(0),
     "code 500": answer(None, code=500),
+    "code 201": answer(77, code=201),
+    "code 0": answer(None, code=0),
+    "timed out": answer(None, code=408, status=408),
+    "a no that names a task": answer(77, code=400),
+    "404 that names a task": answer(77, status=404),
+    "429 that names a task": answer(77, status=429),
+    "401 that names a task": answer(77, status=401),
+    "504 with code 429": answer(None, code=429, status=504),
     "not HTTP": b"hello\r\n\r\n",
 }
 
@@ -211,6 +219,7 @@ async def test_a_lost_answer_is_told_and_not_repeated(what: str) -> None:
         (answer(None, code=400, status=400), ServiceError),
         (answer(None, code=401, status=401), AuthError),
         (answer(None, code=403, status=403), AuthError),
+        (b"HTTP/1.1 413 X\r\nContent-Length: 6\r\n\r\n<html>", ServiceError),
     ],
 )
 async def test_a_clear_no_is_no_uncertainty(said: bytes, kind: type[OmgmjError]) -> None:
@@ -232,7 +241,88 @@ async def test_a_refused_token_is_renewed_but_the_submission_is_the_callers() ->
         assert len(fake.created) == 1
 
 
+async def test_a_token_that_hangs_is_bounded() -> None:
+    """A token callable that never returns ends a submission with a timeout, as it ends a query, and nothing is sent."""
+
+    async def never() -> str:
+        await asyncio.sleep(1e6)
+        return "t"
+
+    async with FakeService() as fake, fake.session(never, request_timeout=5, retry=QUICK, max_in_flight=1) as session:
+        for call in (session.imagine("a cat"), session.query(3432)):
+            with pytest.raises(ExchangeTimeout):
+                await call
+        assert fake.requests == 0
+
+
+async def test_a_token_that_hangs_after_a_401_leaves_nothing_uncertain(caplog: pytest.LogCaptureFixture) -> None:
+    """What was refused was refused, whatever becomes of the next token; it is not sent again."""
+    asked = 0
+
+    async def slow() -> str:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(1e6 if asked > 1 else 0)
+        return "old"
+
+    async with FakeService(token="new") as fake, fake.session(slow, request_timeout=5, retry=QUICK) as session:
+        with pytest.raises(ExchangeTimeout):
+            await session.imagine("a cat")
+        call = asyncio.create_task(session.imagine("a cat"))
+        await asyncio.sleep(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (fake.requests, fake.created) == (2, [])
+    assert caplog.text == ""
+
+
 # Cut off
+
+
+@pytest.mark.real_time
+async def test_an_upload_that_is_cut_in_its_middle_made_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A body that did not leave to its end cannot have made a task: a plain error, nothing logged, nothing repeated."""
+    connections = 0
+    over = asyncio.Event()
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.read(1000)
+        if connections > 1:
+            await over.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    image = PNG + bytes(18_000_000)
+    try:
+        async with Session("t", base_url=url, retry=QUICK) as session:
+            with pytest.raises(TransportError):
+                await session.describe(image)
+            assert connections == 1
+            call = asyncio.create_task(session.describe(image))
+            while connections < 2:  # noqa: ASYNC110 (the server tells nobody)
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+    finally:
+        over.set()
+        server.close()
+        await asyncio.sleep(0.01)
+    assert caplog.text == ""
+
+
+async def test_a_long_upload_may_take_longer() -> None:
+    """Beyond `request_timeout` a submission has the time that its images take over a slow line."""
+    async with FakeService(latency=60.0) as fake, fake.session(request_timeout=5) as session:
+        with pytest.raises(SubmissionUncertain, match="no answer within 5 s"):
+            await session.imagine("a cat")
+        assert await session.describe(PNG + bytes(6_000_000))
 
 
 async def test_a_cancellation_after_the_bytes_left_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -290,11 +380,11 @@ async def test_closing_the_session_while_images_are_encoded_sends_nothing() -> N
 
 
 class Mute:
-    """A transport of the user's own that tells nothing of a submission's fate."""
+    """A transport of the user's own that tells nothing of how far a submission has come."""
 
     limit = None
 
-    async def send(self, base_url: str, request: Request, token: Secret, fate: object = None) -> Answer:
+    async def send(self, base_url: str, request: Request, token: Secret, passage: object = None) -> Answer:
         raise TransportError("something broke")
 
     stream: Callable[..., Any]
@@ -368,6 +458,41 @@ async def test_reconcile_stops_reading_where_tasks_are_too_old() -> None:
         assert sum(fake.pages.values()) == 1
 
 
+@pytest.mark.parametrize("since", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+async def test_reconcile_at_the_ends_of_time(since: datetime) -> None:
+    """The earliest and the latest time that there is are times like others."""
+    async with FakeService(tasks=3) as fake, fake.session() as session:
+        found = await session.reconcile(prompt="a cat in the rain --ar 16:9", since=since)
+        assert len(found) <= len(fake.task_ids)
+
+
+async def test_a_record_that_looks_too_old_hides_none_behind_it() -> None:
+    """The clocks of one service differ: a task that seems to be made earlier, by some seconds, ends no search."""
+    async with FakeService() as fake, fake.session() as session:
+        await asyncio.sleep(600)
+        fake.inject(Fault("drop_before_headers", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        lost, other = fake.created[-1].task_id, fake.add_task(prompt="a dog")
+        fake._simulator.tasks[other].made -= 20.0
+        page = await session.page()
+        assert [task.id for task in page.tasks] == [other, lost]
+        assert [task.id for task in await session.reconcile(caught.value)] == [lost]
+
+
+async def test_reconcile_after_the_machine_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the wall clock has moved away from the loop's, a time of either one is searched far enough back."""
+    async with FakeService() as fake, fake.session() as session:
+        await asyncio.sleep(600)
+        exchange = session._open().exchange
+        exchange._began -= timedelta(hours=2)
+        fake.inject(Fault("drop_before_headers", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        assert len(await session.reconcile(caught.value)) == 1
+        assert len(await session.reconcile(prompt="a cat", since=datetime.now(UTC))) == 1
+
+
 async def test_reconcile_says_what_it_wants() -> None:
     """Neither, both, or a time without zone is a usage error."""
     async with FakeService() as fake, fake.session() as session:
@@ -376,6 +501,8 @@ async def test_reconcile_says_what_it_wants() -> None:
             {"prompt": "a cat"},
             {"prompt": "a cat", "action": "U1", "since": datetime.now(UTC)},
             {"prompt": "a cat", "since": datetime(2026, 1, 1)},  # noqa: DTZ001 (that is what is wrong)
+            {"prompt": "a cat", "since": "2026-01-01"},
+            {"error": RateLimited("no")},
         ):
             with pytest.raises(UsageError):
                 await session.reconcile(**wrong)
@@ -413,6 +540,9 @@ async def test_bad_input_sends_nothing(tmp_path: Any) -> None:
             lambda: session.act(done, "U9"),
             lambda: session.act(done, "U1", mask=png),
             lambda: session.act("x", "U1"),  # type: ignore[arg-type]
+            lambda: session.act(running, None),  # type: ignore[arg-type]
+            lambda: session.act(running, "U1", mask=5),  # type: ignore[arg-type]
+            lambda: session.act(running, "U1", mask=b""),
         ]
         for call in calls:
             with pytest.raises(UsageError):
