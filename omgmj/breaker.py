@@ -1,4 +1,4 @@
-"""Whether the service answers at all: after many failures in a row the session sends one probe at a time.
+"""Whether the service answers at all: after failures in a row the session sends one probe at a time.
 
 It counts failures in passing (no connection, 5xx, …) of the whole session; which error is one, `protocol` says. Time
 and chance are handed in.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-_THRESHOLD = 8  # failures in a row, without a success in between, from which on it is an outage
+_MANY = 8  # failures in a row, without a success in between, from which on it is an outage
+_FEW, _LONG = 3, 10.0  # so many failures are enough where the first of them was so many seconds ago
 _FIRST, _FACTOR, _CAP = 1.0, 2.0, 30.0  # seconds before the first probe, growth, seconds at most
 _JITTER = 0.25  # share of the delay that chance may take off, so that many sessions do not come back in step
 
@@ -20,11 +21,12 @@ class Breaker:
     `saw_failure(…, probe=True)`.
     """
 
-    __slots__ = ("_delay", "_failures", "_is_open", "_next_at")
+    __slots__ = ("_delay", "_failures", "_is_open", "_next_at", "_since")
 
     def __init__(self) -> None:
         """Start closed."""
         self._failures = 0
+        self._since = 0.0
         self._is_open = False
         self._delay = _FIRST
         self._next_at = -math.inf
@@ -55,8 +57,12 @@ class Breaker:
                 self._delay = min(_CAP, self._delay * _FACTOR) if blames else self._delay
                 self._next_at = now + (self._delay if blames else _FIRST) * (1 - _JITTER * roll)
             return False
-        self._failures += blames
-        if not blames or self._failures < _THRESHOLD:
+        if not blames:
+            return False
+        if not self._failures:
+            self._since = now
+        self._failures += 1
+        if self._failures < _MANY and (self._failures < _FEW or now - self._since < _LONG):
             return False
         self._is_open = True
         self._delay = _FIRST

@@ -38,6 +38,8 @@ RETRY = Retry(attempts=3)
 """How often one way is tried, and how long it rests in between."""
 BLOCK = 256 * 1024
 """Bytes that are written in one go."""
+SLOW_FOR, SLOWEST = 60.0, 60_000
+"""Seconds in which so many bytes must come, or the transfer is given up."""
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -73,6 +75,8 @@ async def download(
         raise UsageError(f"task must be an omgmj.Task, not {type(task).__name__}")
     if on_progress is not None and not callable(on_progress):
         raise UsageError(f"on_progress must be callable, not {type(on_progress).__name__}")
+    if not isinstance(overwrite, bool):
+        raise UsageError(f"overwrite must be True or False, not {type(overwrite).__name__}")
     check_count("max_bytes", max_bytes)
     urls = urls_by(task, via, compress)
     part = _Part(directory, check_task_id(task.id), overwrite=overwrite)
@@ -154,10 +158,16 @@ class _Fetch:
         total = int(length) if length.isdecimal() and len(length) < 20 else None
         self._check_size(total or 0, url)
         suffix, done, block = "", 0, bytearray()
+        clock = asyncio.get_running_loop().time
+        until, wanted = clock() + SLOW_FOR, SLOWEST
         async for chunk in stream.chunks:
             block += chunk
             done += len(chunk)
             self._check_size(done, url)
+            if clock() > until:
+                if done < wanted:
+                    raise TransportError(f"too slow: {done} bytes came so far")
+                until, wanted = clock() + SLOW_FOR, done + SLOWEST
             if not suffix and done >= HEAD:
                 suffix = _suffix(block, url)
                 await self._part.run(self._part.check_free, suffix)
@@ -240,7 +250,10 @@ class _Part:
             raise self._taken(suffix)
 
     def finish(self, suffix: str) -> Path:
-        """Give the file its final name, without a moment in which it is there and not whole."""
+        """Give the file its final name, without a moment in which it is there and not whole.
+
+        But for file systems that know no links: there an empty file takes the name for a moment.
+        """
         self._open.close()
         final = self._final(suffix)
         if self._overwrite:
@@ -256,7 +269,11 @@ class _Part:
                 final.open("xb").close()
             except FileExistsError:
                 raise self._taken(suffix) from None
-            self._path.replace(final)
+            try:
+                self._path.replace(final)
+            except OSError:
+                final.unlink(missing_ok=True)
+                raise
         return final
 
     def _discard(self) -> None:

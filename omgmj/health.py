@@ -69,7 +69,7 @@ class Health:
         elif probe and blames and not self._down_said:
             self._down_said = True
             log.warning(
-                "the service does not answer (%s); %d watched tasks wait until it does", error, self._planner.watched
+                "the service does not answer (%s); watched tasks wait until it does: %d", error, self._planner.watched
             )
 
     def mind_word(self, task: Task) -> None:

@@ -32,8 +32,8 @@ class _Kept(NamedTuple):
 
 
 def write(value: object) -> bytes:
-    """Write JSON as the service does."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Write JSON as the service does: half a character, which UTF-8 has no bytes for, stays escaped."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
 class Listing:

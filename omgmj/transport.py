@@ -278,6 +278,8 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             if not part:
                 return
             yield part
+    except TimeoutError:
+        ours = ExchangeTimeout(f"no byte came for {IDLE:g} s")
     except Exception as error:  # noqa: BLE001 (as in send)
         ours = _ours(error)
     if ours is not None:

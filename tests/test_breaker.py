@@ -33,6 +33,16 @@ def test_opens_at_the_eighth_failure_in_a_row() -> None:
     assert breaker.next_at == 2.0
 
 
+def test_opens_at_the_third_failure_over_a_while() -> None:
+    """Where little is asked, three failures over ten seconds are enough; what a success lies between counts anew."""
+    breaker = Breaker()
+    assert [breaker.saw_failure(now, 0.5) for now in (1.0, 4.0, 10.9)] == [False] * 3
+    assert not breaker.saw_success()
+    assert [breaker.saw_failure(now, 0.5) for now in (20.0, 40.0)] == [False] * 2
+    assert not breaker.saw_failure(41.0, 0.5, blames=False)
+    assert breaker.saw_failure(42.0, 0.5)
+
+
 def test_one_probe_at_a_time() -> None:
     """While open one request may go when its time has come, and no other until that one has ended."""
     breaker = opened()

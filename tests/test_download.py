@@ -341,6 +341,28 @@ async def test_a_bad_chunk_size_does_not_hang(tmp_path: Path) -> None:
         server.close()
 
 
+async def test_a_silent_or_very_slow_transfer_is_given_up(tmp_path: Path) -> None:
+    """Thirty seconds without a byte, or a minute with next to none, end a try, and the error says which it was."""
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, len(IMAGE), 1000):
+            await response.write(IMAGE[start : start + 1000])
+            await asyncio.sleep(5.0)
+        return response
+
+    now = asyncio.get_running_loop().time
+    async with serving(silent=streaming(IMAGE, length=2 * len(IMAGE), then=silence), slow=drip) as place:
+        error = await failing(place.fetch(tmp_path, place.task("/silent.png"), via="discord"))
+        assert "no byte came for 30 s" in str(error)
+        before = now()
+        error = await failing(place.fetch(tmp_path, place.task("/slow.png"), via="discord"))
+        assert "discord: too slow: 1" in str(error)
+        assert now() - before < 240
+    assert names(tmp_path) == []
+
+
 async def test_a_connection_that_is_never_made_is_given_up(tmp_path: Path) -> None:
     """A host that takes a connection and never shakes hands is given up within the bound of a connection."""
 
@@ -501,6 +523,7 @@ async def test_misuse_is_refused_before_anything_is_fetched(tmp_path: Path) -> N
             {"max_bytes": 0},
             {"max_bytes": "5"},
             {"on_progress": 5},
+            {"overwrite": "yes"},
             {"directory": tmp_path / "file"},
             {"directory": tmp_path / "file" / "below"},
             {"directory": str(tmp_path / "nul\0")},
@@ -585,6 +608,19 @@ async def test_a_file_that_appears_meanwhile_stays(
 
 def no_links(source: object, target: object) -> None:
     raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+async def test_a_rename_that_fails_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system knows no links, and then fails to rename, nothing is left under the final name."""
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("omgmj.download.os.link", no_links)
+    monkeypatch.setattr(Path, "replace", broken)
+    async with serving(discord=giving()) as place:
+        assert "Input/output error" in str(await failing(place.fetch(tmp_path)))
+    assert names(tmp_path) == []
 
 
 async def test_two_at_once_make_one_file(tmp_path: Path) -> None:

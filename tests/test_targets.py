@@ -42,6 +42,13 @@ PRIVATE = [
     "ff02::1",
     "::ffff:127.0.0.1",
     "::ffff:10.0.0.1",
+    "::10.0.0.1",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b:1::10.0.0.1",
+    "2002:a00:1::",
+    "fec0::1",
+    "192.0.0.8",
+    "192.88.99.1",
 ]
 
 
@@ -57,7 +64,7 @@ async def test_no_address_inside_is_gone_to(address: str, names: dict[str, list[
 async def test_public_addresses_are_gone_to_over_https_only(names: dict[str, list[str]]) -> None:
     """Public addresses pass over https, and over nothing else, with loopback allowed too."""
     names["cdn"] = ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"]
-    for host in ("cdn", "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"):
+    for host in ("cdn", "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::93.184.215.14"):
         for loopback in (False, True):
             await check_target("https", host, loopback=loopback)
             for scheme in ("http", "ftp", "file", "data", ""):

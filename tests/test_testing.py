@@ -522,3 +522,11 @@ async def test_many_connections_at_once_under_virtual_time() -> None:
         await fake.serve()
         answers = await asyncio.gather(*(post(http, fake, 3432) for _ in range(400)))
         assert {status for status, _ in answers} == {200}
+
+
+async def test_half_a_character_in_a_prompt_is_told() -> None:
+    """A prompt that was cut inside an emoji is told in records and on pages, as servers in JavaScript do."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(prompt="a cat \ud83d")
+        assert (await session.query(task_id)).prompt == "a cat \ud83d"
+        assert [task.prompt for task in (await session.page()).tasks] == ["a cat \ud83d"]
