@@ -8,6 +8,7 @@ import platform
 import sys
 
 from benchmarks import decode, download, economics, query_cost, scale, sweeps
+from benchmarks.report import write_readme
 
 ALL = {
     "query_cost": query_cost.run,
@@ -25,7 +26,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all where none is given")
     parser.add_argument("--short", action="store_true", help="a short pass: that they run, not what they cost")
     parser.add_argument("--check", action="store_true", help="fail where a figure is worse than its bound")
-    parser.add_argument("--write", action="store_true", help="write tables and pictures into benchmarks/results")
+    parser.add_argument(
+        "--write", action="store_true", help="write tables and pictures into benchmarks/results and README"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(ALL):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
@@ -40,6 +43,8 @@ def main() -> None:
             report.write(name, machine)
         if arguments.check:
             report.hold()
+    if arguments.write:
+        write_readme(ALL)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+"""The lines of README between which the figures stand."""
+SHORT = ("figure", "measured")
 
 
 class Bound(NamedTuple):
@@ -21,23 +25,21 @@ class Bound(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Rows under a head; bounds, held to on request; bars of one `unit` for the picture."""
+    """Rows under a head; bounds, held to on request; bars of one `unit` for the picture; in `short`, for README."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     bounds: Sequence[Bound]
     bars: Sequence[tuple[str, float]]
     unit: str
+    short: Sequence[tuple[str, str]]
 
     def __str__(self) -> str:
-        lines = [_line(self.head), _line(["---"] * len(self.head)), *(_line(row) for row in self.rows)]
+        parts = [_table(self.head, self.rows)]
         if self.bounds:
-            lines += ["", _line(["figure", "measured", "at most"]), _line(["---"] * 3)]
-            lines += [
-                _line([bound.name, f"{bound.value:.3g}{bound.unit}", f"{bound.most:g}{bound.unit}"])
-                for bound in self.bounds
-            ]
-        return "\n".join(lines)
+            held = [(one.name, f"{one.value:.3g}{one.unit}", f"{one.most:g}{one.unit}") for one in self.bounds]
+            parts.append(_table(("figure", "measured", "at most"), held))
+        return "\n\n".join(parts)
 
     def hold(self) -> None:
         """Raise where a bound does not hold, its room for noise added."""
@@ -49,13 +51,17 @@ class Report(NamedTuple):
         assert not broken, "; ".join(broken)
 
     def write(self, name: str, machine: str) -> None:
-        """Write the table and the picture into `results`."""
+        """Write the tables and the picture into `results`."""
         # Only who draws pictures needs it, and it takes a second to import.
+        import matplotlib as mpl  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
 
+        # Text as text, and the same names each time, so that the picture changes only where a figure does.
+        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9})
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.md").write_text(f"{machine}\n\n{self}\n", encoding="utf-8")
-        figure = Figure(figsize=(8, 0.6 + 0.4 * len(self.bars)), layout="constrained")
+        text = f"{machine}\n\n{_table(SHORT, self.short)}\n\n{self}\n"
+        (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+        figure = Figure(figsize=(8, 0.7 + 0.26 * len(self.bars)), layout="constrained")
         axes = figure.subplots()
         labels = [label for label, _ in self.bars]
         colours = ["tab:orange" if label.startswith("omgmj") else "tab:gray" for label in labels]
@@ -64,7 +70,6 @@ class Report(NamedTuple):
         axes.invert_yaxis()
         axes.set_xlabel(self.unit)
         axes.spines[["top", "right"]].set_visible(False)
-        # Without a date the picture changes only where a figure does.
         figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
 
 
@@ -77,6 +82,23 @@ def spread(rounds: Sequence[float], digits: int = 0) -> str:
     """Return the median, and between which values the middle half of the rounds lies."""
     low, middle, high = statistics.quantiles(rounds, n=4, method="inclusive")
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def write_readme(names: Iterable[str]) -> None:
+    """Put the short tables of all that was ever written, in this order, into README."""
+    machine, rows = "", []
+    for name in names:
+        if (file := RESULTS / f"{name}.md").exists():
+            machine, _, _, _, *lines = file.read_text(encoding="utf-8").splitlines()
+            rows += lines[: lines.index("")]
+    text = README.read_text(encoding="utf-8")
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    table = "\n".join((_line(SHORT), _line(["---"] * 2), *rows))
+    README.write_text(f"{text[:begin]}{table}\n\n{machine}.\n{text[end:]}", encoding="utf-8")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join((_line(head), _line(["---"] * len(head)), *(_line(row) for row in rows)))
 
 
 def _line(cells: Sequence[str]) -> str:

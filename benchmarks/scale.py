@@ -245,4 +245,12 @@ def run(*, short: bool) -> Report:
             ("omgmj, bytes an ID with its record", full.total),
         ],
         unit=f"bytes at {many:,} watched IDs",
+        short=[
+            (f"bytes of a watched ID, of {many:,}; with its record", f"{bare.total:.0f}; {full.total:.0f}"),
+            (f"CPU of starting {many:,} watches, of an asyncio task each", f"{ratio(ours, theirs):.2f}x"),
+            (
+                f"loop lag at {POLLS_A_SECOND:,} polls a second, p99.9",
+                f"{pulse.rare:.1f} ms (idle: {rare:.1f})",
+            ),
+        ],
     )

@@ -97,6 +97,7 @@ def run(*, short: bool) -> Report:
     rows: list[Sequence[str]] = []
     bounds: list[Bound] = []
     bars: list[tuple[str, float]] = []
+    short_rows: list[tuple[str, str]] = []
 
     def add(made: str, fixed: Outcome, ours: dict[float, Outcome], most: dict[float, float]) -> None:
         rows.append(_row(f"fixed 2 s, one by one{made}", fixed, fixed))
@@ -108,6 +109,9 @@ def run(*, short: bool) -> Report:
             if share in most:
                 bounds.append(Bound(f"{name}: requests", outcome.requests / fixed.requests, most[share]))
                 bounds.append(Bound(f"{name}: mean delay", statistics.mean(outcome.delays), MEAN, " s"))
+        shares = " / ".join(f"{share:g}" for share in ours)
+        told = " / ".join(f"{outcome.requests / fixed.requests:.2g}" for outcome in ours.values())
+        short_rows.append((f"requests a task, of one every 2 s; watched share {shares}{made}", f"{told}x"))
 
     shares = list(AT_MOST)[: 1 if short else None]
     fixed = go(watch(1.0, Fixed(2.0), pages=False))
@@ -123,6 +127,7 @@ def run(*, short: bool) -> Report:
         bounds,
         bars,
         "requests a task",
+        short_rows,
     )
 
 
