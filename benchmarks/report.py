@@ -37,7 +37,7 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         parts = [_table(self.head, self.rows)]
         if self.bounds:
-            held = [(one.name, f"{one.value:.3g}{one.unit}", f"{one.most:g}{one.unit}") for one in self.bounds]
+            held = [(one.name, f"{round(one.value, 3):g}{one.unit}", f"{one.most:g}{one.unit}") for one in self.bounds]
             parts.append(_table(("figure", "measured", "at most"), held))
         return "\n\n".join(parts)
 
