@@ -108,12 +108,13 @@ class Engine:
         def read(answer: Answer) -> tuple[TaskPage, Answer]:
             return protocol.read_page(answer, number, size), answer
 
+        asked_at = self.loop.time()
         page, answer = await self.exchange.call(protocol.page_request(number, size), read)
         if (told := served_at(answer.headers)) is not None:
             # Our own two clocks part when this machine sleeps: the later one makes a search reach back further.
             self._service_ahead = told - max(self.exchange.clock(), datetime.now(UTC))
         for task in page.tasks:
-            self.poller.feed_listed(task, answer)
+            self.poller.feed_listed(task, answer, asked_at)
         return page
 
     async def submit(self, write: Callable[[list[str]], Draft], images: Sequence[Given]) -> int:

@@ -19,6 +19,8 @@ from omgmj.roster import NEVER, Interest, Roster, Trait
 MIN_DELAY = 0.05
 """Seconds between two looks at one ID at least, whatever the policy says."""
 
+NO_IMAGE = "DESCRIBE"
+"""The kind of task whose final record has neither image nor actions."""
 JUST_MADE = Trait(Status.SUBMITTED, None, None)
 CREATED_KEPT = 10_000
 """Tasks made here that are remembered."""
@@ -42,6 +44,19 @@ class Ended(NamedTuple):
     error: OmgmjError | None
     looks: int
     last: bytes | None
+
+
+class Seen(NamedTuple):
+    """What a record meant: whether it is news, who waits for its ID (all of them done, where it is final), who ends."""
+
+    moved: bool
+    waiting: tuple[Interest, ...]
+    ended: list[Ended]
+
+
+def lacks(task: Task) -> bool:
+    """Whether a record on a page, which says that its task has succeeded, wants to be confirmed by asking."""
+    return task.succeeded and task.kind != NO_IMAGE and not (task.image_url and task.actions)
 
 
 class News:

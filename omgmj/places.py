@@ -3,11 +3,13 @@
 IDs are given in order, so an ID's place is how many newer ones there are. Each page read leaves an anchor: its IDs and
 their places at that time. From an anchor to an ID beyond it the places between are told by how far apart the numbers of
 IDs are on pages. How far the list has moved since is told by new IDs that are heard of, as the list has moved at least
-so far that they are in it; and by a rate, for what moves unheard of. Whether a page pays is `sweeps`' business.
+so far that they are in it; and by a rate, for what moves unheard of. As an answer is under way for a while, how far the
+list had moved at a moment shortly ago is kept too. Whether a page pays is `sweeps`' business.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
@@ -19,8 +21,10 @@ SPACING_WEIGHT = 0.05
 """How much the last page counts in how far apart IDs are."""
 CORRECTED = 0.5
 """Which share of an error corrects what the whole list is thought to have moved by: the rest may be one page's own."""
-RATE_OVER = 10.0
-"""Seconds of movement that make the rate."""
+RATE_OVER, SPEED_OVER = 10.0, 2.0
+"""Seconds of movement that make the rate, and the speed."""
+PAST, PAST_STEP = 256, 0.05
+"""How many moments of late are kept, and how many seconds they are apart at least."""
 
 
 class _Anchor(NamedTuple):
@@ -45,6 +49,7 @@ class Places:
         self._rate = 0.0  # new tasks a second
         self._moved = 0.0  # how many new tasks had come at that time
         self._moved_at = 0.0
+        self._past: list[tuple[float, float]] = []  # the same at moments before, of late
 
     def __bool__(self) -> bool:
         """Whether anything is known."""
@@ -76,8 +81,8 @@ class Places:
             insort(self._known, task_id)
             self._move(max(0.0, -self._foretold(task_id, now)), now)
 
-    def learn(self, first: int, shown: Sequence[int], now: float) -> list[int]:
-        """Take in a page that showed these IDs from a place on; return those that are new."""
+    def learn(self, first: int, shown: Sequence[int], at: float) -> list[int]:
+        """Take in a page that showed these IDs from a place on, at a moment shortly ago; return those that are new."""
         new = [task_id for task_id in shown if not self.knows(task_id)]
         for task_id in new:
             insort(self._known, task_id)
@@ -88,20 +93,36 @@ class Places:
                 weight = max(SPACING_WEIGHT, 1 / self._spans)
                 self._spacing += weight * ((high - low) / (len(shown) - 1) - self._spacing)
             if self._anchors:
-                self._correct(high, first, now)
-            self._put(_Anchor(high, low, first, last, self.moved(now), now))
+                self._correct(high, first, at)
+            self._put(_Anchor(high, low, first, last, self.moved(at), at))
         if len(self._known) > KEPT:
             del self._known[: len(self._known) - KEPT]
             del self._anchors[: bisect_left(self._anchors, (self._known[0],))]
         return new
 
-    def moved(self, now: float) -> float:
-        """How many new tasks have come so far."""
-        return self._moved + self._rate * (now - self._moved_at)
+    def moved(self, at: float) -> float:
+        """How many new tasks had come by a moment that is now or was shortly ago."""
+        if at >= self._moved_at:
+            return self._moved + self._rate * (at - self._moved_at)
+        index = bisect_right(self._past, (at, math.inf))
+        if not index:
+            return self._past[0][1] if self._past else self._moved
+        began, before = self._past[index - 1]
+        ended, after = self._past[index] if index < len(self._past) else (self._moved_at, self._moved)
+        return before + (after - before) * (at - began) / (ended - began) if ended > began else after
+
+    def speed(self, now: float) -> float:
+        """How many new tasks come a second, heard of or not, as far as is known of late."""
+        began = max(now - SPEED_OVER, self._past[0][0]) if self._past else now
+        return (self.moved(now) - self.moved(began)) / (now - began) if now - began > 1.0 else self._rate
 
     def place(self, task_id: int, now: float) -> float:
         """Return the place of an ID, as far as can be told; a page was read before."""
         return max(0.0, self._foretold(task_id, now))
+
+    def beyond(self, task_id: int, now: float) -> float:
+        """How many places before the first an ID seems to lie, less than nothing for one that the list may show."""
+        return -self._foretold(task_id, now)
 
     def around(self, task_id: int, before: float, after: float, now: float) -> Iterator[int]:
         """Yield a known ID, and those up to so many places before and after it."""
@@ -156,18 +177,28 @@ class Places:
         anchor = self._nearest(task_id, now)
         return self._from(anchor, task_id) + self.moved(now) - anchor.moved
 
-    def _move(self, places: float, now: float) -> None:
-        self._moved, self._moved_at = self.moved(now) + places, now
+    def _move(self, places: float, at: float) -> None:
+        """Take in that so many more tasks than thought had come by a moment."""
+        if at < self._moved_at:
+            self._moved += places
+            self._past = [(when, moved + places if when >= at else moved) for when, moved in self._past]
+            return
+        moved = self.moved(at)
+        if not self._past or at - self._past[-1][0] >= PAST_STEP:
+            self._past.append((at, moved))
+            if len(self._past) > 2 * PAST:
+                del self._past[:PAST]
+        self._moved, self._moved_at = moved + places, at
 
-    def _correct(self, task_id: int, place: int, now: float) -> None:
+    def _correct(self, task_id: int, place: int, at: float) -> None:
         """Take in where an ID is: what the list moved by unseen is rate."""
-        passed = now - self._nearest(task_id, now).at
-        foretold = self._foretold(task_id, now)
+        passed = at - self._nearest(task_id, at).at
+        foretold = self._foretold(task_id, at)
         if foretold < 0:
-            self._move(-foretold, now)
+            self._move(-foretold, at)
             foretold = 0.0
         error = place - foretold
-        self._move(CORRECTED * error, now)
+        self._move(CORRECTED * error, at)
         if passed > 0:
             self._rate = max(0.0, self._rate + min(0.5, passed / RATE_OVER) * error / passed)
 

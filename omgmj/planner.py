@@ -16,32 +16,21 @@ too long, when its policy says stop, or when its ID alone fails on and on.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from omgmj.agenda import Agenda
 from omgmj.backoff import Retry
 from omgmj.errors import OmgmjError
 from omgmj.models import Task
-from omgmj.news import Ended, News, Why
+from omgmj.news import Ended, News, Seen, Why, lacks
 from omgmj.protocol import Meaning
 from omgmj.roster import HELD, IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, SLID, UNLISTED, Interest, Roster
-from omgmj.sweeps import HOLD, LAG, STRIKES, Sweep, Sweeps
+from omgmj.sweeps import HOLD, Sweep, Sweeps
 from omgmj.trouble import UNKNOWN, UNREADABLE, Trouble
 
-__all__ = ["BELIEVED", "NO_IMAGE", "Ended", "Planner", "Seen", "Why"]
+__all__ = ["BELIEVED", "Ended", "Planner", "Seen", "Why"]
 
-NO_IMAGE = "DESCRIBE"
-"""The kind of task whose final record has neither image nor actions."""
 BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
 """What is believed of one ID, and when."""
-
-
-class Seen(NamedTuple):
-    """What a record meant: whether it is news, who waits for its ID (all of them done, where it is final), who ends."""
-
-    moved: bool
-    waiting: tuple[Interest, ...]
-    ended: list[Ended]
 
 
 class Planner:
@@ -90,6 +79,8 @@ class Planner:
             elif not math.isnan(roster.seen[row]):
                 due = roster.seen[row] + self.news.ask(task_id, row, interest, now, None, roll, ended)
                 self.agenda.hasten(task_id, row, max(now, due))
+            elif (due := self.news.first_look(task_id, row, interest, now, roll, ended)) < roster.due[row]:
+                self.agenda.schedule(task_id, row, due, fresh=True)
         roster.start_clock(interest)
         return ended
 
@@ -121,6 +112,8 @@ class Planner:
             once = fresh and any(interest.once for interest in roster.waiting(row))
             if once or roster.flags[row] & (HELD | PUSHED | SINGLE):
                 break
+            if (awaited := self.sweeps.awaited_until(task_id, now)) > now:
+                return awaited
             if not (self.sweeps.holds_new if fresh else self.sweeps.holds)(task_id, now):
                 break
             self.agenda.hold(task_id, due + HOLD)
@@ -169,9 +162,17 @@ class Planner:
             self.agenda.single_out(task_id, now)
 
     def saw_listed(
-        self, task: Task, now: float, roll: float, *, age: float | None, ended_ago: float | None, look: bool
+        self,
+        task: Task,
+        now: float,
+        roll: float,
+        *,
+        asked_at: float,
+        age: float | None,
+        ended_ago: float | None,
+        look: bool,
     ) -> Seen | None:
-        """Take in a record that a page of the list showed; `look`: the page was read for it.
+        """Take in a record that a page of the list showed, asked for at `asked_at`; `look`: it was read for this ID.
 
         `ended_ago` is how many seconds ago the service says that the task ended. None: the record says nothing new of
         a task that is not due, or is a final one that wants to be confirmed by asking.
@@ -182,20 +183,22 @@ class Planner:
             if look:
                 self._home(task.id, look=True)
             return None
-        if task.succeeded and task.kind != NO_IMAGE and not (task.image_url and task.actions):
+        if lacks(task):
             if look:
                 self.missed(task.id, now, absent=False)
             elif not roster.flags[row] & (IN_FLIGHT | SINGLE):
                 self.agenda.single_out(task.id, now)
             return None
         if task.is_terminal:
-            if roster.listed[row] == LISTED and ended_ago is not None and ended_ago > now - roster.seen[row] + LAG:
-                # The list showed it as running when it had ended already.
-                self.sweeps.strike(now, times=STRIKES)
+            if roster.listed[row] == LISTED and ended_ago is not None:
+                # The list may have shown it as running when it had ended already.
+                asked_before = roster.seen[row] - self.sweeps.slowest
+                self.sweeps.lagged(now, asked_at=asked_before, seen_at=now - ended_ago)
         else:
-            goes_back = self.news.goes_back(row, task)
-            self.sweeps.strike(now, times=int(goes_back))
-            if not look and (goes_back or not self.news.is_news(row, task)):
+            if goes_back := self.news.goes_back(row, task):
+                self.sweeps.lagged(now, asked_at=asked_at, seen_at=roster.seen[row])
+            is_due = roster.due[row] <= now and not roster.flags[row] & (PUSHED | SINGLE)
+            if not look and (goes_back or not (is_due or self.news.is_news(row, task))):
                 return None
         return self.saw(task, now, roll, age=age, look=look, listed=True)
 

@@ -164,10 +164,10 @@ class Poller:
         self._check_idle()
         self._gate.dispatch()
 
-    def feed_listed(self, task: Task, answer: Answer) -> None:
-        """Take in a record that a page of the list showed somebody."""
+    def feed_listed(self, task: Task, answer: Answer, asked_at: float) -> None:
+        """Take in a record that a page of the list showed somebody who asked at that time."""
         if self._planner.is_watched(task.id):
-            self._sweeper.saw(task, answer, look=False)
+            self._sweeper.saw(task, answer, self._loop.time(), asked_at, look=False)
             self._check_idle()
             self._gate.dispatch()
 

@@ -22,9 +22,6 @@ from omgmj.sweeps import SIZE, STRIKES, Sweep
 if TYPE_CHECKING:
     from omgmj.exchange import Exchange
 
-_STRIKES = {Meaning.PACED: 0, Meaning.TRANSIENT: 1}
-"""How much a page that could not be read speaks against the list; anything else is enough by itself."""
-
 
 class _Gone(NamedTuple):
     """Where an ID is that a page did not show: nowhere in the list, or on another page."""
@@ -61,14 +58,21 @@ class Sweeper:
 
         sweeps = self._planner.sweeps
         self.pages += 1
-        missed = dict.fromkeys(sweep.task_ids, _Gone(absent=False, slid=False))
+        # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
+        missed = dict.fromkeys(sweep.task_ids, _Gone(absent=False, slid=True))
         try:
             found = await self._exchange.once(protocol.page_request(sweep.page, SIZE), read)
         except OmgmjError as error:
             now = self._loop.time()
-            sweeps.failed(sweep, now, strikes=_STRIKES.get(protocol.meaning(error), STRIKES))
+            means = protocol.meaning(error)
             if isinstance(error, TransportError):
                 self._health.no_answer(error, now, random.random(), probe=False, blames=True)
+            if means is Meaning.PACED or self._health.breaker.is_open:
+                sweeps.failed(sweep, now, strikes=0)
+            elif means is Meaning.TRANSIENT:
+                sweeps.broke(sweep, now)
+            else:
+                sweeps.failed(sweep, now, strikes=STRIKES)
         else:
             now = self._loop.time()
             if found is None:
@@ -79,11 +83,11 @@ class Sweeper:
         for task_id, gone in missed.items():
             self._planner.missed(task_id, self._loop.time(), absent=gone.absent, slid=gone.slid)
 
-    def saw(self, task: Task, answer: Answer, *, look: bool) -> bool:
+    def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, look: bool) -> bool:
         """Take in a record that a page showed; return whether it was of use."""
-        now, roll = self._loop.time(), random.random()
+        roll = random.random()
         run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
-        seen = self._planner.saw_listed(task, now, roll, age=run_for, ended_ago=ended_ago, look=look)
+        seen = self._planner.saw_listed(task, now, roll, asked_at=asked_at, age=run_for, ended_ago=ended_ago, look=look)
         if seen is not None:
             self._tell(task, seen)
         return seen is not None
@@ -92,6 +96,7 @@ class Sweeper:
         """Take in what a page showed; of the IDs in `missed`, take out those it showed."""
         by_id = {task_id: record for record in records if (task_id := protocol.record_id(record)) is not None}
         self._planner.sweeps.learn(sweep, list(by_id), now)
+        missed.update(dict.fromkeys(missed, _Gone(absent=False, slid=False)))
         if by_id:
             low, high = min(by_id), max(by_id)
             for task_id in missed.keys() - by_id.keys():
@@ -111,4 +116,4 @@ class Sweeper:
                 continue
             missed.pop(task_id, None)
             self._health.mind_word(task)
-            self.used += self.saw(task, answer, look=look)
+            self.used += self.saw(task, answer, now, sweep.at, look=look)

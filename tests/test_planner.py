@@ -19,11 +19,11 @@ from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
 from omgmj.breaker import Breaker
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, RateLimited, ServiceError, TaskNotFound, UsageError
 from omgmj.models import STATUS_ORDER, Action, Status, Task
-from omgmj.news import MIN_DELAY
-from omgmj.planner import NO_IMAGE, Ended, Planner, Seen, Why
+from omgmj.news import MIN_DELAY, NO_IMAGE
+from omgmj.planner import Ended, Planner, Seen, Why
 from omgmj.protocol import Meaning
 from omgmj.roster import IN_FLIGHT, PUSHED, SINGLE, SLID, Interest, Roster
-from omgmj.sweeps import HOLD, LAG, SIZE, STRIKES, Sweep, Sweeps
+from omgmj.sweeps import HOLD, LAG, SIZE, Sweep, Sweeps
 from omgmj.wheel import TICKS
 
 NEVER = math.inf
@@ -130,7 +130,7 @@ class Willing(Sweeps):
             for one, row in roster.rows.items()
             if roster.due[row] <= now + HOLD and not roster.flags[row] & (IN_FLIGHT | PUSHED | SINGLE)
         )
-        return Sweep(1, (task_id, *others), deeper=False)
+        return Sweep(1, (task_id, *others), deeper=False, at=0.0)
 
     def strike(self, now: float, *, times: int = 1) -> None:
         self.strikes += times
@@ -358,7 +358,7 @@ class PlannerMachine(RuleBasedStateMachine):
         look = self.out.pop(task_id, None) is not None
         task = record(task_id, status, progress, started=age is not None, whole=whole, kind=kind, nonce=self.nonce)
         dues = dict(self.dues())
-        seen = self.planner.saw_listed(task, self.now, roll, age=age, ended_ago=ended_ago, look=look)
+        seen = self.planner.saw_listed(task, self.now, roll, asked_at=self.now, age=age, ended_ago=ended_ago, look=look)
         if seen is not None:
             assert task_id in self.waiters
             assert not task.succeeded or whole or kind == NO_IMAGE
@@ -643,7 +643,7 @@ class Bench:
 
     def listed(self, task: Task, *, look: bool, ended_ago: float | None = None) -> Seen | None:
         """Take in a record that a page shows now."""
-        return self.planner.saw_listed(task, self.now, 0.0, age=None, ended_ago=ended_ago, look=look)
+        return self.planner.saw_listed(task, self.now, 0.0, asked_at=self.now, age=None, ended_ago=ended_ago, look=look)
 
     def fail(self, error: OmgmjError, meaning: Meaning, *, outage: bool = False) -> list[Ended]:
         """Make the next look, which fails."""
@@ -1557,7 +1557,7 @@ def test_what_is_due_on_one_page_is_looked_at_with_one_request() -> None:
     for task_id in ids:
         assert planner.agenda.take(0.0, fresh=True)[0] == task_id
         planner.saw(record(task_id), 0.0, 0.0, look=True)
-    planner.sweeps.learn(Sweep(1, (), deeper=True), ids[::-1], 0.0)
+    planner.sweeps.learn(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
     assert planner.due(2.0, fresh=False) == 2.0
     sweep, due = planner.take(2.0, fresh=False)
     assert isinstance(sweep, Sweep)
@@ -1565,7 +1565,9 @@ def test_what_is_due_on_one_page_is_looked_at_with_one_request() -> None:
     assert planner.agenda.in_flight == len(ids)
     assert planner.due(2.0, fresh=False) == NEVER
     for task_id in ids:
-        seen = planner.saw_listed(record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, age=None, ended_ago=None, look=True)
+        seen = planner.saw_listed(
+            record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, asked_at=2.5, age=None, ended_ago=None, look=True
+        )
         assert seen == (True, (waiter,), [])
     assert planner.agenda.in_flight == 0
     assert planner.due(2.5, fresh=False) == 4.5
@@ -1657,7 +1659,7 @@ def test_who_waits_for_a_first_look_is_confirmed_in_that_class() -> None:
     bench.willing.pays = True
     assert bench.listed(record(2, "SUCCESS"), look=False) is None
     assert (bench.planner.agenda.due(fresh=True), bench.planner.agenda.due(fresh=False)) == (0.0, NEVER)
-    assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False)
+    assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False, at=0.0)
     assert bench.planner.take(0.0, fresh=True) == (2, 0.0)
 
 
@@ -1738,16 +1740,45 @@ def test_a_page_shows_news_of_ids_that_are_not_due() -> None:
 
 
 def test_a_page_that_lags_behind_puts_nothing_off_and_speaks_against_the_list() -> None:
-    """An earlier state on a page is no news: by the way it changes nothing, as an answer it is a look without news."""
+    """An earlier state on a page is no news: by the way it changes nothing, as an answer it is a look without news.
+
+    It speaks against the list where that is well behind, once for all records of a page.
+    """
     bench = Bench()
-    one = bench.watch(1)
+    one = bench.watch(1, policy=Fixed(5.0))
     bench.found("IN_PROGRESS", 50)
-    bench.now = 1.0
-    assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
-    assert (bench.due, bench.willing.strikes) == (2.0, 1)
+    for now, strikes in ((LAG, 0), (LAG + 0.1, 2), (LAG + 0.1, 2)):
+        bench.now = now
+        assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+        assert (bench.due, bench.willing.strikes) == (5.0, strikes)
     bench.look()
     assert bench.listed(record(1, "SUBMITTED"), look=True) == (False, (one,), [])
-    assert (bench.due, bench.willing.strikes) == (4.0, 2)
+    assert (bench.due, bench.willing.strikes) == (10.0, 4)
+
+
+def test_a_page_answers_for_an_id_that_is_due() -> None:
+    """An ID that is due, and that a page shows by the way, needs no look of its own, unless it was pushed."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(5.0))
+    bench.found("IN_PROGRESS", 50)
+    bench.now = 4.0
+    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is None
+    bench.now = 5.5
+    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is not None
+    assert bench.due == 10.5
+    bench.planner.agenda.push(1, bench.now)
+    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is None
+    assert bench.due == 5.5
+
+
+def test_a_second_waiter_hastens_the_first_look_at_a_task_that_was_made_here() -> None:
+    """Of two policies of two waiters the one that wants the earlier first look counts."""
+    bench = Bench()
+    bench.planner.news.created(1, bench.now)
+    bench.watch(1, policy=Fixed(600.0))
+    bench.watch(1, policy=Fixed(20.0))
+    bench.watch(1, policy=Fixed(300.0))
+    assert bench.due == 20.0
 
 
 def test_a_final_record_without_its_image_is_confirmed_by_asking() -> None:
@@ -1794,12 +1825,12 @@ def test_a_final_record_on_a_page_that_lacks_nothing_ends_the_wait(task: Task) -
 
 @pytest.mark.parametrize(
     ("ended_ago", "listed", "strikes"),
-    [(None, True, 0), (10.0, True, 0), (10.0 + LAG, True, 0), (11.0 + LAG, True, STRIKES), (99.0, False, 0)],
+    [(None, True, 0), (10.0, True, 0), (10.0 + LAG, True, 0), (11.0 + LAG, True, 2), (99.0, False, 0)],
 )
 def test_a_page_that_showed_a_task_as_running_that_had_ended_is_not_trusted(
     ended_ago: float | None, *, listed: bool, strikes: int
 ) -> None:
-    """A task that ended well before a page still showed it as running makes an end of looking at the list."""
+    """A task that ended well before a page still showed it as running speaks against the list."""
     bench = Bench()
     bench.watch(1, policy=Fixed(10.0))
     bench.look()

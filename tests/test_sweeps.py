@@ -11,7 +11,19 @@ import pytest
 from omgmj.backoff import Fixed
 from omgmj.places import KEPT
 from omgmj.roster import MISSED, Interest, Roster
-from omgmj.sweeps import FEW, LAG, LONGEST_REST, NEW_PAYS, REST, SIZE, STRIKES, YOUNG, Sweep, Sweeps
+from omgmj.sweeps import (
+    DEEPER_HOLD,
+    FEW,
+    LAG,
+    LONGEST_REST,
+    NEW_PAYS,
+    REST,
+    SIZE,
+    STRIKES,
+    YOUNG,
+    Sweep,
+    Sweeps,
+)
 from omgmj.testing import EPOCH, FakeService, Life
 
 pytestmark = pytest.mark.in_memory
@@ -73,7 +85,7 @@ async def test_a_list_that_is_off_loses_nobody(fault: str) -> None:
         assert sum(delays) / len(delays) < 1.6
         assert fake.injected[fault] > 0
         if fault in BROKEN:
-            assert sum(fake.pages.values()) <= STRIKES * 4
+            assert sum(fake.pages.values()) <= 24
 
 
 @pytest.mark.parametrize("fault", ["drop_before_headers", "html_502", "cut_short", "rate_limited", "empty_body"])
@@ -312,7 +324,7 @@ def test_an_id_that_the_list_does_not_hold_is_asked_for() -> None:
     read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
     roster.listed[roster.rows[1095]] = MISSED
     assert sweeps.plan(1095, 0.0) is None
-    assert 1095 not in (sweeps.plan(1096, 0.0) or Sweep(0, (), deeper=False)).task_ids
+    assert 1095 not in (sweeps.plan(1096, 0.0) or Sweep(0, (), deeper=False, at=0.0)).task_ids
 
 
 def test_few_due_ids_wait_for_others_of_their_page() -> None:
@@ -339,6 +351,78 @@ def test_what_is_kept_of_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
             read(sweeps, sweep, latest, 0.0)
     assert list(sweeps._places._known) == list(range(1151, 1201))
     assert len(sweeps._places._anchors) == 3
+
+
+def test_an_id_that_may_not_exist_moves_nothing() -> None:
+    """An ID far beyond the newest is asked for singly until it was seen, and the list stays where it is."""
+    latest = list(range(1100, 1000, -1))
+    _, sweeps = listing(*latest, 10**9, 1110)
+    read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
+    assert sweeps.plan(10**9, 0.0) is None
+    near = sweeps.plan(1110, 0.0)
+    assert near is not None
+    assert near.page == 1
+    assert sweeps.plan(10**9, 0.0) is None
+
+
+def test_pages_that_fail_in_passing_rest_only_where_they_are_many() -> None:
+    """One page in five may fail, and nothing is forgotten; where half of them do the list is left alone for a while."""
+    latest = list(range(1100, 1000, -1))
+    _, sweeps = listing(*latest)
+    for number in range(100):
+        sweep = sweeps.plan(1050, 0.0)
+        assert sweep is not None
+        if number % 5:
+            read(sweeps, sweep, latest, 0.0)
+        else:
+            sweeps.broke(sweep, 0.0)
+    for _ in range(20):
+        if (sweep := sweeps.plan(1050, 0.0)) is not None:
+            sweeps.broke(sweep, 0.0)
+    assert sweeps.plan(1050, REST - 1) is None
+    again = sweeps.plan(1050, REST)
+    assert again is not None
+    assert not again.deeper
+
+
+def test_pages_that_are_read_deeper_are_more_at_once_as_they_pay() -> None:
+    """One deeper page is out at first, and one more for each that paid; meanwhile who may be on them waits."""
+    latest = list(range(2000, 1000, -1))
+    _, sweeps = listing(*latest)
+    first = sweeps.plan(1001, 0.0)
+    assert first is not None
+    assert sweeps.plan(1001, 0.0) is None
+    assert sweeps.awaited_until(1001, 0.0) == DEEPER_HOLD
+    read(sweeps, first, latest, 1.0)
+    assert sweeps.awaited_until(1001, 1.0) < 1.0
+    out = [sweeps.plan(1001, 1.0) for _ in range(3)]
+    assert [sweep and sweep.page for sweep in out] == [2, 3, None]
+    assert sweeps.awaited_until(1001, 1.0) == 1.0 + DEEPER_HOLD
+    assert sweeps.awaited_until(1990, 1.0) < 1.0
+
+
+def test_an_empty_page_stops_reading_deeper_for_a_moment_only() -> None:
+    """A page with nothing new may be an accident: the next is read after seconds, later each time in vain."""
+    latest = list(range(1100, 1000, -1))
+    _, sweeps = listing(*latest)
+    now, pause = 0.0, YOUNG
+    for _ in range(3):
+        read(sweeps, sweeps.plan(1001, now), [], now)
+        assert sweeps.plan(1001, now + pause - 1) is None
+        now, pause = now + pause, 2 * pause
+    assert sweeps.plan(1001, now) is not None
+
+
+def test_who_is_on_a_page_that_is_out_waits_for_it() -> None:
+    """An ID whose page is under way is not asked for beside it."""
+    latest = list(range(1100, 1000, -1))
+    _, sweeps = listing(*latest)
+    read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
+    sweep = sweeps.plan(1095, 0.0)
+    assert sweep is not None
+    assert sweeps.holds(1094, 0.0)
+    read(sweeps, sweep, latest, 0.5)
+    assert not sweeps.holds(1094, 0.5)
 
 
 def test_a_failed_page_is_not_out_any_more() -> None:
@@ -379,7 +463,7 @@ def test_new_ids_have_the_first_page_read_even_alone() -> None:
         roster.due[roster.rows[task_id]] = 100.0
     roster.due[roster.rows[1102]] = 100.0
     assert sweeps.plan(1101, 1.0) is None
-    assert sweeps.plan(1101, YOUNG + 1) == Sweep(1, (1101,), deeper=False)
+    assert sweeps.plan(1101, YOUNG + 1) == Sweep(1, (1101,), deeper=False, at=YOUNG + 1)
 
 
 @pytest.mark.parametrize(("asked", "since", "rests"), [(2, 0.0, True), (1, 0.0, False), (2, 1.0, False)])
@@ -394,7 +478,7 @@ def test_a_first_page_that_lacks_what_query_showed_lags_behind(asked: int, since
         roster.first[roster.rows[task_id]] = since
     sweeps._places.expect(1103, 0.5)
     now = LAG + 0.5
-    read(sweeps, Sweep(1, (1090,), deeper=False), latest, now)
+    read(sweeps, Sweep(1, (1090,), deeper=False, at=now), latest, now)
     assert (sweeps.plan(1050, now) is None) is rests
 
 
@@ -412,4 +496,4 @@ def test_a_page_that_is_out_is_not_read_once_more_for_older_ids() -> None:
         sweeps.learn(sweep, latest[:SIZE], 0.0)
     assert sweeps.plan(1001, 0.0) is None
     sweeps.learn(out, latest[SIZE : 2 * SIZE], 0.0)
-    assert sweeps.plan(1001, 0.0) == Sweep(3, (1001,), deeper=True)
+    assert sweeps.plan(1001, 0.0) == Sweep(3, (1001,), deeper=True, at=0.0)
