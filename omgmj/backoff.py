@@ -152,7 +152,7 @@ _YOUNG = 20.0  # seconds: who shows 0 % later than this does not report progress
 _SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
 _BLIND = 1.5  # without progress: so many times `least`,
 _BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
-_LEARNED = 1.48  # with durations learned: so many times `least` on average, spread by the chance of an end
+_LEARNED = 1.5  # with durations learned: so many times `least` on average, spread by the chance of an end
 _BEARABLE = 0.75  # foretold ends may be seen so many times `least` late, as a root mean square:
 _BOLD, _CAUTIOUS = 0.7, 4.0  # the margin shrinks and grows with the square of that, between these bounds
 

@@ -14,7 +14,7 @@ import math
 from array import array
 from bisect import bisect_right
 
-HALF_LIFE = 200
+HALF_LIFE = 100
 """After so many ended tasks of its pool a task counts half."""
 ENOUGH = 20
 """So many tasks of a pool must have ended before anything is said of it."""
@@ -27,10 +27,13 @@ _SLOTS = len(_EDGES) - 1
 _MIDDLES = tuple(max(1.0, edge) * 2 ** (1 / 8) for edge in _EDGES[:-1])
 _OLDEST = 86_400.0  # seconds: an age above this counts as this
 _LATEST = 30.0  # seconds: the same for how late an end was seen
-_PRIOR = 0.05  # as if so much of a task had shown in each slot that tasks run for as long again as they have run
+# As if so much of a task had shown in each slot that tasks run for as long again as they have run. It keeps looks from
+# growing so seldom where no task ended so far that a change of the service is seen late.
+_PRIOR = 0.12
 _REFRESH = 8  # the chances are worked out anew after so many ends
 _HEAVY = 1e9  # weights are brought down again when they reach this
 _EARLY = 0.7  # who ended before this share of the foretold duration came as a surprise
+_RARE = 0.05  # and who ended with nothing foretold, where at most this share would end before they are twice as old
 
 
 def _slot(age: float) -> int:
@@ -70,6 +73,10 @@ class _Pool:
         self.squares += self.weight * late * late
         if share < _EARLY:
             self.surprises += self.weight
+
+    def is_rare(self, age: float) -> bool:
+        """Whether hardly any task ended around this age so far."""
+        return bool(self.chances) and self.chances[_slot(age)] * age < _RARE
 
     def ended(self, age: float) -> None:
         self.ends[_slot(age)] += self.weight
@@ -122,15 +129,20 @@ class Durations:
     ) -> None:
         """Take in that a task is final at `age`; `since` is its age when it was last seen running, else 0.
 
-        `foretold` is the duration that the last progress seen before foretold; None where there was none. `ended` is
-        its age at its end as the record tells it; None where it does not: then the end lies somewhere between the two
-        looks, and the middle is taken.
+        `foretold` is the duration that the last progress seen before foretold; None where there was none: then an end
+        at an age at which hardly any task ended counts as foretold for never. `ended` is its age at its end as the
+        record tells it; None where it does not: then the end lies somewhere between the two looks, and the middle is
+        taken.
         """
         if ended is None:
             ended = (since + age) / 2
         if not (0 <= since <= age < math.inf and 0 <= ended <= age):
             return
         known = self._open(pool)
+        if foretold is None and known.is_rare(ended):
+            # Where all tasks begin to fail, those that fail before any progress are seen first: a sign that progress
+            # foretells nothing any more.
+            foretold = math.inf
         if foretold is not None and foretold > 0:
             known.told(ended / foretold, min(age - ended, _LATEST))
         ended = min(ended, _OLDEST)
@@ -167,7 +179,10 @@ class Durations:
         return min(_OLDEST, at - start + rest)
 
     def surprise(self, pool: str | None) -> float:
-        """Return the share, 0 to 1, of the foretold ends that came long before what progress foretold."""
+        """Return the share, 0 to 1, of the foretold ends that came long before what progress foretold.
+
+        Among them are ends before any progress, at an age at which hardly any task ended.
+        """
         known = self._find(pool)
         return 0.0 if known is None else known.surprises / max(known.foretold, ENOUGH * known.weight)
 

@@ -165,6 +165,18 @@ def test_what_progress_foretold_is_judged() -> None:
     assert durations.lateness("FAST") == pytest.approx(3.0)
 
 
+def test_ends_where_none_ended_are_a_surprise() -> None:
+    """Ends with nothing foretold count as surprises where hardly any task ended, until that age is a usual one."""
+    durations = learn([40.0] * 100, foretold=40.0)
+    learn([39.0] * 50, durations=durations)
+    assert durations.surprise("FAST") == 0.0
+    learn([3.0] * 8, durations=durations)
+    assert durations.surprise("FAST") == pytest.approx(0.1, abs=0.05)
+    learn([3.0] * 500, durations=durations)
+    learn([3.0] * 100, durations=durations, foretold=3.0)
+    assert durations.surprise("FAST") < 0.01
+
+
 def test_one_very_late_end_does_not_count_for_more() -> None:
     """An end that was seen a day late, after an outage, says no more than one half a minute late."""
     durations = learn([40.0] * 100, foretold=40.0)
