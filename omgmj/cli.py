@@ -34,7 +34,7 @@ from omgmj.runs import (
     run,
     run_with_settings,
 )
-from omgmj.screen import View, complain, drop_output
+from omgmj.screen import Output, View, complain, drop
 
 if TYPE_CHECKING:
     from omgmj.session import Session
@@ -51,8 +51,8 @@ app: App = App(
     help_epilogue=(
         "The token comes from OMGMJ_TOKEN, or from ~/.config/omgmj/config.toml (token, base_url, rate). "
         "Exit codes: 0 all well, 1 some tasks failed, could not be resolved or not be downloaded, 2 wrong usage, "
-        "3 a task may have been made or not, as the answer was lost, 130 interrupted, 141 nobody reads the output, "
-        "143 terminated."
+        "3 a task may have been made or not, as the answer was lost, 129 hung up, 130 interrupted, "
+        "141 nobody reads the output, 143 terminated."
     ),
     version=lambda: metadata.version("omgmj"),
     result_action="return_value",
@@ -62,15 +62,17 @@ app: App = App(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (None: this process's own) and return its exit code."""
+    if sys.stdout is None:
+        complain("standard output is closed: nobody would learn what comes of the command")
+        return USAGE
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # An emoji that the terminal cannot show is no reason to stop.
     try:
         try:
-            code = app(arguments, exit_on_error=False, print_error=False)
+            code = app(arguments, console=Output(), exit_on_error=False, print_error=False)
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except (CycloptsError, UsageError) as error:
         said, code = str(error), USAGE
     except OmgmjError as error:
@@ -78,11 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         said, code = "interrupted", INTERRUPTED
     except BrokenPipeError:
-        drop_output()
+        drop(sys.stdout)
         return PIPE_CLOSED
     except OSError as error:
-        drop_output()
-        said, code = str(error), FAILED
+        drop(sys.stdout)
+        said, code = f"cannot write the output: {error.strerror or error}", FAILED
     else:
         return code if isinstance(code, int) else OK  # The help and the version have none.
     complain(said)

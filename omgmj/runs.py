@@ -6,6 +6,7 @@ What the commands do is their own business, in `cli`, `creating` and `gallery`; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from omgmj.session import Session
 
 OK, FAILED, USAGE, UNCERTAIN = 0, 1, 2, 3
-INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
+INTERRUPTED, PIPE_CLOSED = 130, 141
+SIGNALLED = 128
+"""What is added to the number of the signal that ended a command: 129 for SIGHUP, 143 for SIGTERM."""
 
 Ids = Annotated[str, Parameter(help="Task IDs.")]
 From = Annotated[
@@ -63,30 +66,35 @@ def run_with_settings(
 
 def run(work: Callable[[], Awaitable[None]], view: View, way_on: Callable[[], str]) -> int:
     """Run `work` until it ends or a signal ends it, and return the exit code; `way_on` tells what is said then."""
-    terminated = False
+    code = INTERRUPTED
 
     async def until_signal() -> None:
         loop, main_task = asyncio.get_running_loop(), asyncio.current_task()
 
-        def stop(*_: object) -> None:
-            nonlocal terminated
-            terminated = True
+        def stop(number: int, _: object) -> None:
+            nonlocal code
+            code = SIGNALLED + number
             if main_task is not None:
                 loop.call_soon_threadsafe(main_task.cancel)
 
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
+        with contextlib.ExitStack() as handlers:
+            for number in _ending():
+                handlers.callback(signal.signal, number, signal.signal(number, stop))
             await work()
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
     try:
         with view:
             asyncio.run(until_signal())
     except (KeyboardInterrupt, asyncio.CancelledError):
         complain(way_on())
-        return TERMINATED if terminated else INTERRUPTED
+        return code
     return FAILED if view.failed or view.lost else OK
+
+
+def _ending() -> list[signal.Signals]:
+    """Return the signals that end a command besides an interrupt, but those that are to be ignored, as by nohup."""
+    known = [number for number in signal.Signals if number.name in ("SIGHUP", "SIGTERM")]
+    return [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def check_directory(path: Path) -> Path:

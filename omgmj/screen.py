@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Self, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,16 +29,45 @@ NAMED = 20
 """IDs that a line names at most."""
 
 
+class Output(Console):
+    """Standard output as rich writes to it; when its reader has gone, that is an error like any other."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise `BrokenPipeError` where rich would end the process."""
+        raise BrokenPipeError
+
+
+class _Messages:
+    """Standard error as messages and the bar are written to it: what cannot be written there is dropped."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
+    def isatty(self) -> bool:
+        return _is_terminal(self._stream)
+
+    def write(self, text: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            drop(self._stream)
+
+    def flush(self) -> None:
+        """Do nothing: all is flushed as it is written."""
+
+
 def complain(text: str) -> None:
     """Write one line to standard error, if anyone still reads it."""
-    with contextlib.suppress(OSError):
-        print(f"omgmj: {_clean(text)}", file=sys.stderr, flush=True)  # noqa: T201 (printing is its work)
+    _Messages().write(f"omgmj: {_clean(text)}\n")
 
 
-def drop_output() -> None:
-    """Keep Python from trying once more, at its end, to write what could not be written."""
+def drop(stream: TextIO) -> None:
+    """Lead a stream that cannot be written to nowhere, so that Python does not try once more at its end."""
     with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class View(logging.Handler):
@@ -58,8 +87,8 @@ class View(logging.Handler):
         self._received: dict[int, int] = {}
         self._bytes = 0
         self._began = time.monotonic()
-        self._err = Console(stderr=True, highlight=False)
-        self._out = Console(highlight=False) if _is_terminal(sys.stdout) else None
+        self._err = Console(file=cast("TextIO", _Messages()), highlight=False)
+        self._out = Output(highlight=False) if _is_terminal(sys.stdout) else None
         self._headed = False
         # Standard output and standard error are not redirected through the bar: each goes where it should.
         bar = Progress(

@@ -313,7 +313,7 @@ def test_on_a_terminal() -> None:
 
 
 @pytest.mark.usefixtures("fake")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted(number: signal.Signals, code: int) -> None:
     """An interrupt ends a watch with the usual code and one line that names what is left."""
     arguments = [*OMGMJ, "watch", "4", "1", "2"]
@@ -330,6 +330,18 @@ def test_interrupted(number: signal.Signals, code: int) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_hang_up_ignored() -> None:
+    """Under nohup a watch goes on when the terminal is closed."""
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *OMGMJ, "watch", "1", "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+
+
+@pytest.mark.usefixtures("fake")
 def test_interrupted_before_anything(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     """An interrupt while the arguments are being read is one line too."""
 
@@ -342,24 +354,48 @@ def test_interrupted_before_anything(capsys: pytest.CaptureFixture[str], monkeyp
 
 
 @pytest.mark.usefixtures("fake")
-def test_closed_pipe() -> None:
-    """A reader that has gone ends a command quietly."""
+@pytest.mark.parametrize("arguments", [["watch", "1"], ["--help"], ["watch", "--help"], ["--version"]])
+def test_closed_pipe(arguments: list[str]) -> None:
+    """A reader that has gone ends a command quietly, the help too."""
     theirs, ours = os.pipe()
     os.close(theirs)
-    done = subprocess.run([*OMGMJ, "watch", "1"], stdout=ours, stderr=subprocess.PIPE, timeout=60, check=False)
+    done = subprocess.run([*OMGMJ, *arguments], stdout=ours, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(ours)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("arguments", [["watch", "1"], ["imagine", "a cat"], ["--help"]])
+def test_closed_output(fake: FakeService, arguments: list[str]) -> None:
+    """Without a standard output nothing is sent, as nobody would be told what was made."""
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *OMGMJ, *arguments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, fake.requests) == (2, 0)
+    assert done.stderr == "omgmj: standard output is closed: nobody would learn what comes of the command\n"
+
+
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+
+
+@full_disk
 @pytest.mark.usefixtures("fake")
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")  # noqa: PTH110
 def test_full_disk() -> None:
-    """Output that cannot be written is one line and the code 1."""
-    with open("/dev/full", "w") as full:  # noqa: PTH123
+    """Output that cannot be written is one line, which says so, and the code 1."""
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run([*OMGMJ, "watch", "1"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, b"omgmj: cannot write the output: No space left on device\n")
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("where", ["2>&-", pytest.param("2>/dev/full", marks=full_disk), ""])
+def test_messages_that_nobody_takes(where: str) -> None:
+    """What cannot be written to standard error is dropped: the results are shown all the same."""
+    theirs, broken = os.pipe()
+    os.close(theirs)
+    command = ["sh", "-c", f'exec "$@" {where}', "sh", *OMGMJ, "query", "99", "1", "98", "2"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=broken, text=True, timeout=60, check=False)
+    os.close(broken)
     assert done.returncode == 1
-    assert done.stderr.startswith(b"omgmj: ")
-    assert done.stderr.count(b"\n") == 1
+    assert [record["taskId"] for record in records(done.stdout)] == [1, 2]
 
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich"])

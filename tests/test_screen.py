@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -55,6 +56,13 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Gone(Terminal):
+    """A terminal that was closed."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def plain(screen: str) -> str:
@@ -244,6 +252,15 @@ def test_no_figures_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert logging.getLogger("omgmj").handlers == handlers
 
 
+def test_bar_that_cannot_be_drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal that has gone takes the bar and the messages with it, and no record."""
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with View([1, 2]) as view:
+        view.unresolved(TaskNotFound("gone").about(2))
+        view.record(DONE)
+    assert json.loads(capsys.readouterr().out)["taskId"] == 1
+
+
 # Lines.
 
 
@@ -299,3 +316,6 @@ def test_complain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     assert capsys.readouterr().err == "omgmj: a b \ufffd[2J\n"
     monkeypatch.setattr(sys, "stderr", Closed())
     complain("nobody hears")
+    monkeypatch.setattr(sys, "stderr", None)
+    complain("nobody is there")
+    assert capsys.readouterr().out == ""
