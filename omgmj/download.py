@@ -285,7 +285,8 @@ class _Part:
         return self._directory / f"{self._stem}.{suffix}"
 
     def _taken(self, suffix: str) -> ImageExists:
-        return ImageExists(f"{str(self._final(suffix))!r} is there already; pass overwrite=True to replace it")
+        path = str(self._final(suffix))
+        return ImageExists(f"{path!r} is there already; pass overwrite=True to replace it", path=path)
 
 
 def _likely(url: str, compress: Mapping[str, object] | None) -> str:

@@ -184,7 +184,11 @@ class DownloadError(OmgmjError):
 
 
 class ImageExists(UsageError, FileExistsError):
-    """The file is there already, and overwriting it was not asked for."""
+    """The file is there already, and overwriting it was not asked for; `path` is where."""
+
+    def __init__(self, text: str, *, path: str = "") -> None:
+        super().__init__(text)
+        self.path = path
 
 
 class WatchErrors(OmgmjError, ExceptionGroup[OmgmjError]):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from omgmj.errors import AuthError, OmgmjError, UsageError
+from omgmj.errors import AuthError, ImageExists, OmgmjError, UsageError
 from omgmj.models import Status, Task
 from omgmj.runs import From, Ids, Rate, check_directory, gather_ids, run_with_settings
 from omgmj.screen import View, complain
@@ -111,9 +111,8 @@ def download(
             )
         except AuthError:
             raise
-        except FileExistsError as error:
-            said = str(error).replace("pass overwrite=True", "use --overwrite")
-            view.unresolved(UsageError(said).about(task_id))
+        except ImageExists as error:
+            view.saved(task_id, Path(error.path), before=True)
         except OmgmjError as error:
             view.unresolved(error.about(task_id))
         else:

@@ -84,6 +84,7 @@ class View(logging.Handler):
         self.lost: int = 0
         self._total = 0
         self._id_width = len("ID")
+        self._kept = 0
         self._received: dict[int, int] = {}
         self._bytes = 0
         self._began = time.monotonic()
@@ -143,9 +144,10 @@ class View(logging.Handler):
         """Show the record of a task that was not expected, on a terminal with what it was made of."""
         self._print(task, _origin(task))
 
-    def saved(self, task_id: int, path: Path) -> None:
-        """Show where the image of a task lies on disk now."""
+    def saved(self, task_id: int, path: Path, *, before: bool = False) -> None:
+        """Show where the image of a task lies on disk now; `before` says that it was there already."""
         self.left.pop(task_id, None)
+        self._kept += before
         self._advance()
         if self._out is None:
             print(json.dumps({"taskId": task_id, "path": str(path)}), flush=True)  # noqa: T201 (printing is its work)
@@ -199,9 +201,12 @@ class View(logging.Handler):
         self._err.print(Text(f"omgmj: {_clean(text)}"), soft_wrap=True)
 
     def _tally(self) -> str:
-        lost = f", {self.lost} unresolved" if self.lost else ""
-        size = f", {self._bytes / 1e6:.1f} MB" if self._received else ""
-        return f"{self._total - len(self.left)} of {self._total} done, {self.failed} failed{lost}{size}"
+        said = f"{self._total - len(self.left) - self.lost} of {self._total} done, {self.failed} failed"
+        if self.lost:
+            said += f", {self.lost} unresolved"
+        if self._kept:
+            said += f", {self._kept} there already"
+        return f"{said}, {self._bytes / 1e6:.1f} MB" if self._received else said
 
     def _begin_bar(self) -> None:
         if self._bar and self._is_open and self._total:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import subprocess
 import time
@@ -145,13 +144,15 @@ def test_download(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 def test_download_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A file that is there stays as it is, and the line about it names the option that replaces it."""
+    """A file that is there stays as it is and is shown like a fresh one; `--overwrite` replaces it."""
     kept = tmp_path / "task-1.png"
     kept.write_text("mine")
-    assert cli.main(["download", "1", "2", "--to", str(tmp_path)]) == 1
+    assert cli.main(["download", "1", "2", "--to", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert [record["taskId"] for record in records(out)] == [2]
-    assert re.fullmatch(r"omgmj: 1: UsageError: .* is there already; use --overwrite to replace it\n", err)
+    assert {record["taskId"]: record["path"] for record in records(out)} == {
+        task_id: str(tmp_path / f"task-{task_id}.png") for task_id in (1, 2)
+    }
+    assert err == ""
     assert kept.read_text() == "mine"
     assert cli.main(["download", "1", "--to", str(tmp_path), "--overwrite"]) == 0
     assert kept.read_bytes() == PNG

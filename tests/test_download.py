@@ -561,6 +561,7 @@ async def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
             with pytest.raises(ImageExists, match="overwrite") as caught:
                 await place.fetch(tmp_path, **settings)
             assert isinstance(caught.value, FileExistsError)
+            assert caught.value.path == str(there)
         assert place.seen == []
         with pytest.raises(ImageExists):  # The first bytes tell.
             await place.fetch(tmp_path, place.task("/bare"), on_progress=lambda *_: pytest.fail("read on"))

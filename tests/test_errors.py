@@ -51,7 +51,7 @@ ERRORS: list[OmgmjError] = [
         "said", submission=Submission("ACTION", parent_id=20, sent_at=datetime(2026, 1, 2, tzinfo=UTC))
     ),
     DownloadError("said", task_id=20, url="https://a.test/b.png", status=503, retry_after=1.5),
-    ImageExists("said"),
+    ImageExists("said", path="a/task-20.png"),
     WatchErrors("said", [TaskNotFound("one", status=404).about(20), GaveUp("two", task_id=21)]),
 ]
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

@@ -217,6 +217,17 @@ def test_bar_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     assert err.getvalue() == ""
 
 
+def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there already is done, what is unresolved is not, and both are told."""
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    with View([1, 2, 3]) as view:
+        view.saved(1, Path("x"), before=True)
+        view.saved(2, Path("y"))
+        view.unresolved(TaskNotFound("gone").about(3))
+    assert "omgmj: 2 of 3 done, 0 failed, 1 unresolved, 1 there already, " in plain(err.getvalue())
+
+
 def test_bar() -> None:
     """On a terminal there is a bar, and at the end the figures stay."""
     text = on_screen(DONE, FAILED)
@@ -285,7 +296,7 @@ def test_unresolved(monkeypatch: pytest.MonkeyPatch) -> None:
     with View([1, 2]) as view:
         view.unresolved(TaskNotFound("no such\ntask").about(2))
     assert "omgmj: 2: TaskNotFound: no such task\n" in plain(err.getvalue())
-    assert "omgmj: 1 of 2 done, 0 failed, 1 unresolved, " in plain(err.getvalue())
+    assert "omgmj: 0 of 2 done, 0 failed, 1 unresolved, " in plain(err.getvalue())
 
 
 def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
