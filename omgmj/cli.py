@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shlex
 import sys
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError, UnusedCliTokensError
 
 from omgmj.creating import act, blend, describe, imagine
 from omgmj.errors import AuthError, OmgmjError, UsageError
 from omgmj.gallery import download, list_tasks
-from omgmj.runs import (
-    FAILED,
-    INTERRUPTED,
-    OK,
-    PIPE_CLOSED,
-    USAGE,
-    From,
-    Ids,
-    Rate,
-    gather_ids,
-    run,
-    run_with_settings,
-)
+from omgmj.options import From, Ids, Rate, Timeout, above_zero, again, gather_ids
+from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, run, run_with_settings
 from omgmj.screen import Output, View, complain, drop
 
 if TYPE_CHECKING:
@@ -69,11 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # An emoji that the terminal cannot show is no reason to stop.
     try:
-        try:
-            code = app(arguments, console=Output(), exit_on_error=False, print_error=False)
-        finally:
-            sys.stdout.flush()
-    except (CycloptsError, UsageError) as error:
+        return _run(arguments)
+    except UsageError as error:
         said, code = str(error), USAGE
     except OmgmjError as error:
         said, code = f"{type(error).__name__}: {error}", FAILED
@@ -85,13 +73,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         drop(sys.stdout)
         said, code = f"cannot write the output: {error.strerror or error}", FAILED
-    else:
-        return code if isinstance(code, int) else OK  # The help and the version have none.
     complain(said)
     return code
 
 
-@app.command
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = app(arguments, console=Output(), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(_plainly(error)) from None
+    finally:
+        sys.stdout.flush()
+    return code if isinstance(code, int) else OK  # The help and the version have none.
+
+
+def _plainly(error: CycloptsError) -> str:
+    """Return what is wrong with a command line."""
+    said = str(error)
+    if isinstance(error, UnusedCliTokensError):
+        said = f"Unexpected argument: {shlex.join(error.unused_tokens or ())}."
+    if error.target is imagine and isinstance(error, UnknownOptionError | UnusedCliTokensError):
+        said += " The prompt is one argument: put it in quotes, and after -- where it begins with a dash."
+    return said
+
+
+@app.command(usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
 def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
     """Look at each task once and show its record."""
     ids = gather_ids(task_ids, from_)
@@ -114,16 +120,20 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
             await asyncio.gather(*asked, return_exceptions=True)
 
     view = View(ids)
-    return run_with_settings(work, view, lambda: view.way_on("omgmj query"), rate=rate)
+    return run_with_settings(work, view, lambda: view.way_on(partial(again, "query", rate=rate)), rate=rate)
 
 
-@app.command
+@app.command(usage="Usage: omgmj watch [OPTIONS] TASK_IDS...")
 def watch(
     *task_ids: Ids,
     from_: From = None,
-    timeout: Annotated[float | None, Parameter(help="Seconds to wait for each task; for ever if not given.")] = None,
+    timeout: Timeout = None,
     stall: Annotated[
-        float | None, Parameter(help="Seconds without any change after which a task is given up; 3600 if not given.")
+        float | None,
+        Parameter(
+            validator=above_zero,
+            help="Seconds without any change after which a task is given up; 3600 if not given.",
+        ),
     ] = None,
     rate: Rate = None,
 ) -> int:
@@ -139,7 +149,9 @@ def watch(
                 view.record(task)
 
     view = View(ids)
-    return run_with_settings(work, view, lambda: view.way_on("omgmj watch"), rate=rate)
+    return run_with_settings(
+        work, view, lambda: view.way_on(partial(again, "watch", timeout=timeout, stall=stall, rate=rate)), rate=rate
+    )
 
 
 @app.command
@@ -170,6 +182,8 @@ def demo(
     return run(work, view, lambda: view.way_on(None))
 
 
-for _command in (imagine, act, blend, describe, download):
+for _command in (imagine, act, describe):
     app.command(_command)
+app.command(blend, usage="Usage: omgmj blend [OPTIONS] IMAGES...")
+app.command(download, usage="Usage: omgmj download --to PATH [OPTIONS] TASK_IDS...")
 app.command(list_tasks, name="list")

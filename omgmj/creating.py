@@ -6,7 +6,6 @@ something was made, how to look for it. What is sent, and how, is `Session`'s bu
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,27 +13,38 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from omgmj.checks import check_task_id
-from omgmj.errors import OmgmjError, SubmissionUncertain
+from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
 from omgmj.models import Task
-from omgmj.runs import OK, UNCERTAIN, check_directory, run_with_settings
+from omgmj.options import Rate, Timeout, again, check_directory, choice, directory, read_task_id
+from omgmj.runs import OK, UNCERTAIN, run_with_settings
 from omgmj.screen import View, complain
+from omgmj.submissions import DIMENSIONS, POOLS
 
 if TYPE_CHECKING:
     from omgmj.session import Session
 
-Pool = Annotated[str | None, Parameter(help="NORMAL or FAST; the service takes FAST if none is given.")]
+Pool = Annotated[
+    str | None,
+    Parameter(converter=choice(*POOLS), help=f"{' or '.join(POOLS)}; the service takes FAST if none is given."),
+]
 Webhook = Annotated[str | None, Parameter(help="A URL that the service tells of the task.")]
 Wait = Annotated[
     bool, Parameter(negative="", show_default=False, help="Wait for the task to end and show its final record.")
 ]
-Into = Annotated[Path | None, Parameter(name="--download", help="Wait, and put the task's image into this directory.")]
+Into = Annotated[
+    Path | None,
+    Parameter(
+        name="--download",
+        converter=directory,
+        help="Wait, and put the task's image into this directory, made if missing.",
+    ),
+]
 EARLIER = timedelta(minutes=1)
 """By how much the service's clock may be behind the one here, in a command that looks for what was sent."""
 
 
 def imagine(
-    prompt: Annotated[str, Parameter(help="What the image shows, as one argument.")],
+    prompt: Annotated[str, Parameter(help="What the image shows, as one argument: in quotes.")],
     /,
     *,
     pool: Pool = None,
@@ -42,13 +52,15 @@ def imagine(
     webhook: Webhook = None,
     wait: Wait = False,
     into: Into = None,
+    timeout: Timeout = None,
+    rate: Rate = None,
 ) -> int:
     """Make a task from a prompt and show its ID."""
-    making = _Making(wait=wait, directory=into)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
 
     async def send(session: Session) -> int:
         making.begin()
-        return await session.imagine(prompt, pool=_upper(pool), images=image or (), webhook=webhook)
+        return await session.imagine(prompt, pool=pool, images=image or (), webhook=webhook)
 
     return making.run(send)
 
@@ -62,10 +74,12 @@ def act(
     webhook: Webhook = None,
     wait: Wait = False,
     into: Into = None,
+    timeout: Timeout = None,
+    rate: Rate = None,
 ) -> int:
     """Do one of a finished task's actions and show the new task's ID."""
-    parent_id = check_task_id(task_id)
-    making = _Making(wait=wait, directory=into)
+    parent_id = read_task_id(task_id)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
 
     async def send(session: Session) -> int:
         parent = await session.query(parent_id)
@@ -78,19 +92,24 @@ def act(
 def blend(
     *images: Annotated[Path, Parameter(help="2 to 5 images.")],
     dimensions: Annotated[
-        str | None, Parameter(help="PORTRAIT, SQUARE or LANDSCAPE; the service chooses if none is given.")
+        str | None,
+        Parameter(
+            converter=choice(*DIMENSIONS), help=f"{', '.join(DIMENSIONS)}; the service chooses if none is given."
+        ),
     ] = None,
     pool: Pool = None,
     webhook: Webhook = None,
     wait: Wait = False,
     into: Into = None,
+    timeout: Timeout = None,
+    rate: Rate = None,
 ) -> int:
     """Make a task that mixes images and show its ID."""
-    making = _Making(wait=wait, directory=into)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
 
     async def send(session: Session) -> int:
         making.begin()
-        return await session.blend(images, dimensions=_upper(dimensions), pool=_upper(pool), webhook=webhook)
+        return await session.blend(images, dimensions=dimensions, pool=pool, webhook=webhook)
 
     return making.run(send)
 
@@ -102,13 +121,15 @@ def describe(
     pool: Pool = None,
     webhook: Webhook = None,
     wait: Wait = False,
+    timeout: Timeout = None,
+    rate: Rate = None,
 ) -> int:
     """Make a task that finds prompts for an image, which its final record holds, and show its ID."""
-    making = _Making(wait=wait, directory=None)
+    making = _Making(wait=wait, directory=None, timeout=timeout, rate=rate)
 
     async def send(session: Session) -> int:
         making.begin()
-        return await session.describe(image, pool=_upper(pool), webhook=webhook)
+        return await session.describe(image, pool=pool, webhook=webhook)
 
     return making.run(send)
 
@@ -116,13 +137,18 @@ def describe(
 class _Making:
     """One task in the making: how far it is, and what is said where it is cut off there."""
 
-    def __init__(self, *, wait: bool, directory: Path | None) -> None:
-        self._directory = None if directory is None else check_directory(directory)
+    def __init__(self, *, wait: bool, directory: Path | None, timeout: float | None, rate: float | None) -> None:
         self._wait = wait or directory is not None
+        if timeout is not None and not self._wait:
+            raise UsageError("--timeout goes with --wait or --download")
+        self._directory = None if directory is None else check_directory(directory)
+        self._timeout = timeout
+        self._rate = rate
         self._begun_at: datetime | None = None
         self._task_id: int | None = None
         self._is_uncertain = False
-        self._is_told = self._is_saved = False
+        self._is_told = False
+        self._is_image_due = directory is not None
 
     def begin(self) -> None:
         """Note that from now on a task may have been made."""
@@ -136,11 +162,11 @@ class _Making:
                 self._task_id = await send(session)
             except SubmissionUncertain as error:
                 self._is_uncertain = True
-                await _look_for(error, session)
+                await self._look_for(error, session)
             else:
                 await self._go_on(self._task_id, session, view)
 
-        code = run_with_settings(work, View(), self._way_on)
+        code = run_with_settings(work, View(), self._way_on, rate=self._rate)
         return UNCERTAIN if self._is_uncertain and code == OK else code
 
     async def _go_on(self, task_id: int, session: Session, view: View) -> None:
@@ -150,12 +176,15 @@ class _Making:
             return
         complain(f"task {task_id} was made")
         view.expect([task_id])
-        async with session.watch([task_id], on_error=view.unresolved) as watched:
+        async with session.watch([task_id], timeout=self._timeout, on_error=view.unresolved) as watched:
             async for task in watched:
                 view.record(task)
                 self._is_told = True
-                if self._directory is not None and task.succeeded:
+                self._is_image_due = self._is_image_due and task.succeeded
+                if self._directory is not None and self._is_image_due:
                     await self._save(task, self._directory, session, view)
+        if steps := self._steps(task_id):
+            complain(f"to go on: {steps}")
 
     async def _save(self, task: Task, directory: Path, session: Session, view: View) -> None:
         try:
@@ -164,7 +193,32 @@ class _Making:
             view.unresolved(error.about(task.id))
         else:
             view.saved(task.id, path)
-            self._is_saved = True
+            self._is_image_due = False
+
+    async def _look_for(self, error: SubmissionUncertain, session: Session) -> None:
+        """Say what is known of a submission whose answer was lost, and what a first look for it finds."""
+        complain(f"{type(error).__name__}: {error}")
+        complain(f"it was not sent again, as that could cost twice. To look for it: {_search(error.sent_at)}")
+        try:
+            found = await session.reconcile(error)
+        except OmgmjError as failure:
+            complain(f"a first look for it failed: {type(failure).__name__}: {failure}")
+        else:
+            for task in found:
+                made = f", made at {task.submitted_at:%Y-%m-%d %H:%M:%S} UTC" if task.submitted_at else ""
+                complain(f"this may be it: task {task.id}, {task.status}{made}. To go on: {self._steps(task.id)}")
+            if found:
+                return
+            complain("a first look found no task that fits: there is none, or the service does not list it yet")
+        if self._wait:
+            complain(f"once its ID is known: {self._steps('ID')}")
+
+    def _steps(self, task_id: object) -> str:
+        """Return the commands that do what was asked for and is not done yet; empty where there is nothing left."""
+        steps = [] if self._is_told else [again("watch", [task_id], timeout=self._timeout, rate=self._rate)]
+        if self._is_image_due:
+            steps.append(again("download", [task_id], to=self._directory, rate=self._rate))
+        return " && ".join(steps)
 
     def _way_on(self) -> str:
         """Return what to say at an interrupt."""
@@ -175,34 +229,11 @@ class _Making:
                 "interrupted while a task was being made: it may have been made or not. "
                 f"To look for it: {_search(self._begun_at)}"
             )
-        steps = [] if self._is_told else [f"omgmj watch {self._task_id}"]
-        if self._directory is not None and not self._is_saved:
-            steps.append(f"omgmj download {self._task_id} --to {shlex.quote(str(self._directory))}")
-        said = f"interrupted; task {self._task_id} was made"
-        return f"{said}. To go on: {' && '.join(steps)}" if steps else said
-
-
-async def _look_for(error: SubmissionUncertain, session: Session) -> None:
-    """Say what is known of a submission whose answer was lost, and what a first look for it finds."""
-    complain(f"{type(error).__name__}: {error}")
-    complain(f"it was not sent again, as that could cost twice. To look for it: {_search(error.sent_at)}")
-    try:
-        found = await session.reconcile(error)
-    except OmgmjError as failure:
-        complain(f"a first look for it failed: {type(failure).__name__}: {failure}")
-        return
-    for task in found:
-        made = f", made at {task.submitted_at:%Y-%m-%d %H:%M:%S} UTC" if task.submitted_at else ""
-        complain(f"this may be it: task {task.id}, {task.status}{made}. To go on: omgmj watch {task.id}")
-    if not found:
-        complain("a first look found no task that fits: there is none, or the service does not list it yet")
+        said, steps = f"interrupted; task {self._task_id} was made", self._steps(self._task_id)
+        return f"{said}. To go on: {steps}" if steps else said
 
 
 def _search(sent_at: datetime | None) -> str:
     """Return the command that lists what was made since `sent_at`."""
     since = (sent_at or datetime.now(UTC)) - EARLIER
     return f"omgmj list --since {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _upper(word: str | None) -> str | None:
-    return None if word is None else word.upper()

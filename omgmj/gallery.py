@@ -7,38 +7,60 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from omgmj.errors import AuthError, ImageExists, OmgmjError, UsageError
-from omgmj.models import Status, Task
-from omgmj.runs import From, Ids, Rate, check_directory, gather_ids, run_with_settings
+from omgmj.models import Status
+from omgmj.options import From, Ids, Rate, again, check_directory, choice, directory, gather_ids
+from omgmj.runs import run_with_settings
 from omgmj.screen import View, complain
+from omgmj.ways import PARAMETERS, THROUGH_WSRV, WAYS
 
 if TYPE_CHECKING:
     from omgmj.session import Session
 
 LISTED = 100
 """Tasks that `list` shows unless told otherwise."""
+FORMATS = ("jpg", "png", "gif", "webp")
 AT_ONCE = 4
 """Images that are fetched at once."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _for_wsrv(name: str) -> Callable[[object, object], None]:
+    """Return a validator that lets pass what WSRV takes as its parameter `name`, and None."""
+
+    def check(_: object, value: object) -> None:
+        try:
+            if value is not None:
+                PARAMETERS[name](value)
+        except ValueError as error:
+            raise ValueError(f"It must be {error}.") from None
+
+    return check
+
+
+def _format(kind: object, tokens: Sequence[Token]) -> str:
+    """Convert the name of an image format; jpeg is jpg."""
+    word = choice(*FORMATS, "jpeg")(kind, tokens)
+    return "jpg" if word == "jpeg" else word
 
 
 def list_tasks(
     *,
     status: Annotated[
         list[str] | None,
-        Parameter(negative="", help=f"Only tasks with this status; repeat for more. {', '.join(Status)}."),
+        Parameter(negative="", help=f"Only tasks with this status, or these, with commas. {', '.join(Status)}."),
     ] = None,
     action: Annotated[
         list[str] | None,
-        Parameter(negative="", help="Only tasks of this kind, such as IMAGINE or UPSCALE; repeat for more."),
+        Parameter(negative="", help="Only tasks of this kind, or these, with commas; such as IMAGINE,UPSCALE."),
     ] = None,
     since: Annotated[
         str | None,
@@ -52,7 +74,7 @@ def list_tasks(
     if most < 0:
         raise UsageError(f"--limit must be 0 or more, not {most}")
     earliest = None if since is None else read_since(since, datetime.now().astimezone())
-    statuses, kinds = _upper(status), _upper(action)
+    statuses, kinds = _words("--status", status), _words("--action", action)
     for word in sorted({*(statuses or ())}.difference(Status)):
         # It may be a new one; it may also cost a look through the whole account that finds nothing.
         complain(f"{word!a} is no status that is known; known are {', '.join(Status)}")
@@ -75,28 +97,33 @@ def list_tasks(
 
 def download(
     *task_ids: Ids,
-    to: Annotated[Path, Parameter(help="The directory to put the images into; it is made if missing.")],
+    to: Annotated[
+        Path, Parameter(converter=directory, help="The directory to put the images into; it is made if missing.")
+    ],
     from_: From = None,
     via: Annotated[
-        str, Parameter(help="stored, discord, wsrv or wsrv-stored; auto tries one after the other.")
+        str, Parameter(converter=choice("auto", *WAYS), help=f"{', '.join(WAYS)}; auto tries one after the other.")
     ] = "auto",
     overwrite: Annotated[
         bool, Parameter(negative="", show_default=False, help="Replace files that are there already.")
     ] = False,
-    width: Annotated[int | None, Parameter(help="Pixels; WSRV makes the image smaller.")] = None,
-    height: Annotated[int | None, Parameter(help="Pixels, likewise.")] = None,
-    quality: Annotated[int | None, Parameter(help="1 to 100, likewise.")] = None,
-    output: Annotated[str | None, Parameter(help="jpg, png, gif or webp, likewise.")] = None,
+    width: Annotated[
+        int | None, Parameter(validator=_for_wsrv("w"), help="Width in pixels; WSRV makes the image smaller.")
+    ] = None,
+    height: Annotated[
+        int | None, Parameter(validator=_for_wsrv("h"), help="Height in pixels; WSRV makes the image smaller.")
+    ] = None,
+    quality: Annotated[
+        int | None, Parameter(validator=_for_wsrv("q"), help="1 to 100; WSRV compresses the image by it.")
+    ] = None,
+    output: Annotated[
+        str | None, Parameter(converter=_format, help=f"{', '.join(FORMATS)}; WSRV turns the image into that.")
+    ] = None,
     rate: Rate = None,
 ) -> int:
     """Fetch the images of finished tasks and show where each one is."""
-    from omgmj.ways import urls_by  # noqa: PLC0415 (for this command only)
-
     ids = gather_ids(task_ids, from_)
-    wanted = {"w": width, "h": height, "q": quality, "output": output}
-    compress = {name: value for name, value in wanted.items() if value is not None} or None
-    # A task that can be had in each way shows what is wrong before anything is sent.
-    urls_by(Task(1, Status.SUCCESS, image_url="-", stored_image_url="-"), via, compress)
+    compress = _compress(via, w=width, h=height, q=quality, output=output)
     check_directory(to)
 
     async def fetch(task_id: int, session: Session, view: View) -> None:
@@ -133,17 +160,30 @@ def download(
                 one.cancel()
             await asyncio.gather(*fetching, return_exceptions=True)
 
-    options = {"to": to, "via": via, "width": width, "height": height, "quality": quality, "output": output}
-    again = _command("omgmj download", {**options, "rate": rate}) + (" --overwrite" if overwrite else "")
+    command = partial(
+        again,
+        "download",
+        to=to,
+        via=None if via == "auto" else via,
+        overwrite=overwrite,
+        width=width,
+        height=height,
+        quality=quality,
+        output=output,
+        rate=rate,
+    )
     then = "images that are there are fetched anew" if overwrite else "images that are there are not fetched anew"
     view = View(ids)
-    return run_with_settings(work, view, lambda: view.way_on(again, then), rate=rate)
+    return run_with_settings(work, view, lambda: view.way_on(command, then), rate=rate)
 
 
-def _command(name: str, options: Mapping[str, object]) -> str:
-    """Return the command line with those of the options that were given."""
-    given = (f"--{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
-    return f"{name} {' '.join(given)}"
+def _compress(via: str, **given: object) -> dict[str, object] | None:
+    """Return those of WSRV's parameters that were given, None where there are none; they want a way through it."""
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if wanted and via not in ("auto", *THROUGH_WSRV):
+        ways = " or ".join(f"--via {way}" for way in THROUGH_WSRV)
+        raise UsageError(f"--width, --height, --quality and --output are WSRV's work: they go with {ways}")
+    return wanted or None
 
 
 def read_since(text: str, now: datetime) -> datetime:
@@ -158,5 +198,11 @@ def read_since(text: str, now: datetime) -> datetime:
         raise UsageError(f"--since must be like 30m, 2h, 3d, or 2026-01-31 or 2026-01-31T12:30, not {text!a}") from None
 
 
-def _upper(words: list[str] | None) -> list[str] | None:
-    return None if words is None else [word.upper() for word in words]
+def _words(option: str, given: list[str] | None) -> list[str] | None:
+    """Return the words that were given to an option, each by itself, in capitals."""
+    if given is None:
+        return None
+    words = [word.strip().upper() for text in given for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"{option} takes words with commas between, not {','.join(given)!a}")
+    return words

@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self, TextIO, cast
 
@@ -183,8 +183,10 @@ class View(logging.Handler):
         """Write a line of the library's log."""
         self._note(record.getMessage())
 
-    def way_on(self, again: str | None, then: str = "tasks that are done are answered at once") -> str:
-        """Return what to say at an interrupt; `again` is the command that goes on with what is left, None: none.
+    def way_on(
+        self, again: Callable[[Iterable[int]], str] | None, then: str = "tasks that are done are answered at once"
+    ) -> str:
+        """Return what to say at an interrupt; `again` makes the command that goes on with what is left, None: none.
 
         `then` is what becomes of IDs that are done where the whole command is given again.
         """
@@ -194,7 +196,7 @@ class View(logging.Handler):
         if again is None:
             return f"{said}, which are gone with the demo"
         if len(self.left) <= NAMED:
-            return f"{said}. To go on: {again} {' '.join(map(str, self.left))}"
+            return f"{said}. To go on: {again(self.left)}"
         return f"{said}. To go on, use the same command again: {then}"
 
     def _note(self, text: str) -> None:

@@ -195,14 +195,15 @@ def test_config_file(
     [
         (["watch"], "no task IDs were given"),
         (["query"], "no task IDs were given"),
-        (["watch", "abc"], "not 'abc'"),
+        (["watch", "abc"], "a task ID is a whole number of at most 19 digits, such as 3432, not 'abc'"),
         (["watch", "-5"], "not '-5'"),
         (["watch", "0"], "not '0'"),
         (["query", "1.5"], "not '1.5'"),
         (["watch", "1", "--timeout", "soon"], "--timeout"),
-        (["watch", "1", "--timeout", "nan"], "timeout must be"),
-        (["watch", "1", "--stall", "-1"], "stall must be"),
-        (["watch", "1", "--rate", "0"], "rate must be"),
+        (["watch", "1", "--timeout", "nan"], "for --timeout. It must be a number, 0 or more."),
+        (["watch", "1", "--stall", "-1"], "for --stall. It must be a number above 0."),
+        (["watch", "1", "--rate", "0"], "for --rate. It must be a number above 0."),
+        (["demo", "a b", "c"], "Unexpected argument: 'a b' c."),
         (["watch", "1", "--nope"], "--nope"),
         (["paint"], "paint"),
         (["demo", "--tasks", "-1"], "the number of tasks must be"),
@@ -260,7 +261,9 @@ def test_ids_from_standard_input(
 def test_help_tells_the_library_s_default(capsys: pytest.CaptureFixture[str]) -> None:
     """The help's figure for `--stall` is the library's own, and each command is in the help."""
     assert cli.main(["watch", "--help"]) == 0
-    assert f"{STALL:.0f} if not given" in " ".join(capsys.readouterr().out.split())
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert f"{STALL:.0f} if not given" in help_text
+    assert "omgmj watch [OPTIONS] TASK_IDS..." in help_text
     assert cli.main([]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("query", "watch", "demo", "--version"))
@@ -315,8 +318,8 @@ def test_on_a_terminal() -> None:
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted(number: signal.Signals, code: int) -> None:
-    """An interrupt ends a watch with the usual code and one line that names what is left."""
-    arguments = [*OMGMJ, "watch", "4", "1", "2"]
+    """An interrupt ends a watch with the usual code and one line: the command for what is left, its options too."""
+    arguments = [*OMGMJ, "watch", "4", "1", "2", "--timeout", "600", "--stall", "99", "--rate", "30"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr
@@ -325,7 +328,8 @@ def test_interrupted(number: signal.Signals, code: int) -> None:
         process.send_signal(number)
         assert process.wait(10) == code
         assert time.monotonic() - began < 5
-        assert process.stderr.read() == "omgmj: interrupted; 1 of 3 tasks left. To go on: omgmj watch 4\n"
+        again = "omgmj watch 4 --timeout 600 --stall 99 --rate 30"
+        assert process.stderr.read() == f"omgmj: interrupted; 1 of 3 tasks left. To go on: {again}\n"
     assert seen == {1, 2}
 
 

@@ -130,15 +130,38 @@ def test_failure(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path
 
 
 def test_download_that_fails(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Where the image cannot be fetched the record was shown, one line says why, and the code is 1."""
+    """Where the image cannot be fetched the record was shown, and it is said why and how to go on; the code is 1."""
     life = Life.steps([(0, "SUCCESS", "100%", {"imageDcUrl": f"{fake.url}/gone.png"})])
     fake.plan(life)
     assert cli.main(["imagine", "a cat", "--download", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
     task_id = fake.created[0].task_id
     assert [record["taskId"] for record in records(out)] == [task_id]
-    assert err.splitlines()[-1].startswith(f"omgmj: {task_id}: DownloadError: ")
+    *_, failed, last = err.splitlines()
+    assert failed.startswith(f"omgmj: {task_id}: DownloadError: ")
+    assert last == f"omgmj: to go on: omgmj download {task_id} --to {tmp_path}"
     assert saved(tmp_path) == []
+
+
+def test_wait_that_ends(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With `--timeout` the wait ends, and it is said how to go on with all that was asked for; the code is 1."""
+    fake.plan(ENDLESS)
+    options = ["--download", str(tmp_path), "--timeout", "0", "--rate", "100"]
+    assert cli.main(["imagine", "a cat", *options]) == 1
+    out, err = capsys.readouterr()
+    task_id = fake.created[0].task_id
+    assert out == ""
+    assert f"{task_id}: WaitTimeout: " in err
+    assert err.splitlines()[-1] == (
+        f"omgmj: to go on: omgmj watch {task_id} --timeout 0 --rate 100 "
+        f"&& omgmj download {task_id} --to {tmp_path} --rate 100"
+    )
+
+
+def test_prompt_after_dashes(fake: FakeService) -> None:
+    """After -- a prompt may begin with a dash."""
+    assert cli.main(["imagine", "--", "--ar 16:9 cat"]) == 0
+    assert fake.created[0].fields["prompt"] == "--ar 16:9 cat"
 
 
 # What is misused or refused.
@@ -149,14 +172,22 @@ def test_download_that_fails(fake: FakeService, capsys: pytest.CaptureFixture[st
     [
         (["imagine"], "PROMPT"),
         (["imagine", " "], "the prompt is empty"),
-        (["imagine", "a", "cat"], "cat"),
-        (["imagine", "a cat", "--pool", "slow"], "pool must be one of NORMAL, FAST"),
+        (
+            ["imagine", "a", "cat"],
+            "Unexpected argument: cat. The prompt is one argument: put it in quotes, and after --",
+        ),
+        (["imagine", "a", "cat", "--ar", "16:9"], "The prompt is one argument: put it in quotes"),
+        (["imagine", "--ar 16:9 cat"], "The prompt is one argument: put it in quotes"),
+        (["imagine", "a cat", "--pool", "slow"], "for --pool: 'slow' is none of NORMAL, FAST"),
+        (["imagine", "a cat", "--timeout", "9"], "--timeout goes with --wait or --download"),
+        (["imagine", "a cat", "--rate", "-1"], "for --rate. It must be a number above 0."),
+        (["imagine", "a cat", "--download", ""], "for --download: it is empty"),
         (["imagine", "a cat", "--webhook", "ftp://x"], "the webhook must be"),
         (["imagine", "a cat", "--image", "nowhere.png"], "nowhere.png"),
-        (["imagine", "a cat", "--download", "/dev/null"], "cannot write into '/dev/null'"),
+        (["imagine", "a cat", "--download", "/dev/null"], "'/dev/null' is not a directory"),
         (["act", "x", "U1"], "not 'x'"),
         (["blend", "nowhere.png"], "2 to 5 images, not 1"),
-        (["blend", "a.png", "b.png", "--dimensions", "round"], "dimensions must be one of"),
+        (["blend", "a.png", "b.png", "--dimensions", "round"], "for --dimensions: 'round' is none of PORTRAIT"),
         (["describe", "."], "directory"),
     ],
 )
@@ -225,6 +256,20 @@ def test_uncertain_and_no_look(fake: FakeService, capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().err.splitlines()
     assert "To look for it: omgmj list --since " in lines[1]
     assert lines[2].startswith("omgmj: a first look for it failed: AuthError: ")
+
+
+def test_uncertain_with_an_image(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Where the answer was lost the commands that go on fetch the image too, whether the task was found or not."""
+    fake.inject(LOST)
+    assert cli.main(["imagine", "a cat", "--download", str(tmp_path)]) == 3
+    task_id = fake.created[0].task_id
+    steps = f"omgmj watch {task_id} && omgmj download {task_id} --to {tmp_path}\n"
+    assert capsys.readouterr().err.endswith(f"To go on: {steps}")
+    fake.list_lag = 100
+    fake.inject(LOST)
+    assert cli.main(["imagine", "a cat", "--download", str(tmp_path)]) == 3
+    steps = f"omgmj watch ID && omgmj download ID --to {tmp_path}\n"
+    assert capsys.readouterr().err.endswith(f"omgmj: once its ID is known: {steps}")
 
 
 def test_unwritable_output(fake: FakeService) -> None:

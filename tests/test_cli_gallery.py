@@ -52,7 +52,9 @@ def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[int]:
         (["--limit", "0"], [4, 3, 2, 1]),
         (["--status", "success"], [2, 1]),
         (["--status", "SUCCESS", "--status", "FAILURE"], [3, 2, 1]),
+        (["--status", "success, failure"], [3, 2, 1]),
         (["--action", "upscale"], [2]),
+        (["--action", "IMAGINE,UPSCALE", "--action", "PAN"], [4, 3, 2, 1]),
         (["--since", "1h"], [4, 3, 2, 1]),
         (["--since", "2100-01-01"], []),
     ],
@@ -178,11 +180,11 @@ def test_some_at_once(
     for task_id in range(10, 30):
         fake.add_task(DONE, task_id=task_id)
     monkeypatch.setattr(Session, "download", slow)
-    options = ["--width", "512", "--quality", "80", "--output", "webp", "--rate", "1000"]
+    options = ["--width", "512", "--quality", "80", "--output", "JPEG", "--rate", "1000"]
     assert cli.main(["download", *map(str, range(10, 30)), "--to", str(tmp_path), *options]) == 0
     assert len(records(capsys.readouterr().out)) == 20
     assert most == AT_ONCE
-    assert seen == [{"w": 512, "q": 80, "output": "webp"}] * 20
+    assert seen == [{"w": 512, "q": 80, "output": "jpg"}] * 20
 
 
 @pytest.mark.parametrize(
@@ -190,14 +192,17 @@ def test_some_at_once(
     [
         (["download", "--to", "x"], "no task IDs were given"),
         (["download", "1"], "--to"),
-        (["download", "1", "--to", "/dev/null"], "cannot write into '/dev/null'"),
-        (["download", "1", "--to", "x", "--via", "pigeon"], "via must be one of auto, stored"),
-        (["download", "1", "--to", "x", "--via", "stored", "--width", "3"], "compress is WSRV's work"),
-        (["download", "1", "--to", "x", "--quality", "101"], "a whole number from 1 to 100; got 101"),
-        (["download", "1", "--to", "x", "--output", "bmp"], "one of jpg, png, gif, webp"),
+        (["download", "1", "--to", "/dev/null"], "'/dev/null' is not a directory"),
+        (["download", "1", "--to", "/dev/null/x"], "cannot write into '/dev/null/x': Not a directory"),
+        (["download", "1", "--to", ""], "for --to: it is empty"),
+        (["download", "1", "--to", "x", "--via", "pigeon"], "for --via: 'pigeon' is none of auto, stored"),
+        (["download", "1", "--to", "x", "--via", "Stored", "--width", "3"], "they go with --via wsrv or --via wsrv-st"),
+        (["download", "1", "--to", "x", "--width", "0"], "for --width. It must be a whole number from 1 to 100000."),
+        (["download", "1", "--to", "x", "--quality", "101"], "for --quality. It must be a whole number from 1 to 100."),
+        (["download", "1", "--to", "x", "--output", "bmp"], "for --output: 'bmp' is none of jpg, png"),
         (["list", "--limit", "-1"], "--limit must be 0 or more"),
         (["list", "--since", "soon"], "--since must be like"),
-        (["list", "--status", " "], "status must be"),
+        (["list", "--status", "SUCCESS,"], "--status takes words with commas between, not 'SUCCESS,'"),
     ],
 )
 def test_wrong_usage(
@@ -238,6 +243,6 @@ def test_interrupted(fake: FakeService, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 130
-    again = f"omgmj download --to {tmp_path} --via discord --overwrite {slow}"
+    again = f"omgmj download {slow} --to {tmp_path} --via discord --overwrite"
     assert err == f"omgmj: interrupted; 1 of 2 tasks left. To go on: {again}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["task-1.png"]

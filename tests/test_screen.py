@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +20,7 @@ import pytest
 
 from omgmj.errors import TaskNotFound
 from omgmj.models import Action, Status, Task
+from omgmj.options import again
 from omgmj.screen import View, complain
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -310,15 +312,15 @@ def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_way_on() -> None:
     """What is said at an interrupt names what is left, unless it is too much, nothing, or gone."""
-    assert View([]).way_on("omgmj watch") == "interrupted, with no task left"
+    assert View([]).way_on(partial(again, "watch")) == "interrupted, with no task left"
     view = View([1, 2, 3])
     view.unresolved(TaskNotFound("gone").about(3))
     assert view.way_on(None) == "interrupted; 2 of 3 tasks left, which are gone with the demo"
-    assert view.way_on("omgmj query") == "interrupted; 2 of 3 tasks left. To go on: omgmj query 1 2"
-    many = View(list(range(1, 2001))).way_on("omgmj watch")
+    assert view.way_on(partial(again, "query")) == "interrupted; 2 of 3 tasks left. To go on: omgmj query 1 2"
+    many = View(list(range(1, 2001))).way_on(partial(again, "watch"))
     assert "2000 of 2000 tasks left" in many
     assert "use the same command again: tasks that are done" in many
-    assert View(list(range(1, 22))).way_on("omgmj download", "images stay").endswith("again: images stay")
+    assert View(list(range(1, 22))).way_on(partial(again, "download"), "images stay").endswith("again: images stay")
 
 
 def test_complain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
