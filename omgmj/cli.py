@@ -24,7 +24,8 @@ from omgmj.creating import act, blend, describe, imagine
 from omgmj.errors import AuthError, OmgmjError, UsageError
 from omgmj.gallery import download, list_tasks
 from omgmj.options import From, Ids, Rate, Timeout, above_zero, again, gather_ids
-from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, run, run_with_settings
+from omgmj.rows import watching
+from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, cancel, run, run_with_settings
 from omgmj.screen import Output, View, complain, drop
 
 if TYPE_CHECKING:
@@ -115,9 +116,7 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
                     view.unresolved(error)
                 asked.extend(islice(begun, 1))
         finally:
-            for one in asked:
-                one.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            await cancel(asked)
 
     view = View(ids)
     return run_with_settings(work, view, lambda: view.way_on(partial(again, "query", rate=rate)), rate=rate)
@@ -141,10 +140,7 @@ def watch(
     ids = gather_ids(task_ids, from_)
 
     async def work(session: Session, view: View) -> None:
-        from omgmj.session import STALL  # noqa: PLC0415 (imports aiohttp)
-
-        bound = STALL if stall is None else stall
-        async with session.watch(ids, timeout=timeout, stall=bound, on_error=view.unresolved) as watched:
+        async with watching(session, view, timeout=timeout, stall=stall) as watched:
             async for task in watched:
                 view.record(task)
 
@@ -174,7 +170,7 @@ def demo(
             # The demo's lives are a tenth of real ones, and so is what the policy is set to.
             quick = Adaptive(first=0.8, least=0.14, cap=2.0)
             session = Session(fake.token, base_url=url, rate=DEMO_RATE, backoff=quick)
-            async with session, session.watch(fake.task_ids, on_error=view.unresolved) as watched:
+            async with session, watching(session, view) as watched:
                 async for task in watched:
                     view.record(task)
 

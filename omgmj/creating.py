@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
 from omgmj.models import Task
 from omgmj.options import Rate, Timeout, again, check_directory, choice, directory, read_task_id
+from omgmj.rows import watching
 from omgmj.runs import OK, UNCERTAIN, run_with_settings
 from omgmj.screen import View, complain
 from omgmj.submissions import DIMENSIONS, POOLS
@@ -176,7 +177,7 @@ class _Making:
             return
         complain(f"task {task_id} was made")
         view.expect([task_id])
-        async with session.watch([task_id], timeout=self._timeout, on_error=view.unresolved) as watched:
+        async with watching(session, view, timeout=self._timeout) as watched:
             async for task in watched:
                 view.record(task)
                 self._is_told = True

@@ -18,7 +18,7 @@ from cyclopts import Parameter, Token
 from omgmj.errors import AuthError, ImageExists, OmgmjError, UsageError
 from omgmj.models import Status
 from omgmj.options import From, Ids, Rate, again, check_directory, choice, directory, gather_ids
-from omgmj.runs import run_with_settings
+from omgmj.runs import cancel, run_with_settings
 from omgmj.screen import View, complain
 from omgmj.ways import PARAMETERS, THROUGH_WSRV, WAYS
 
@@ -156,9 +156,7 @@ def download(
         try:
             await asyncio.gather(*fetching)
         finally:
-            for one in fetching:
-                one.cancel()
-            await asyncio.gather(*fetching, return_exceptions=True)
+            await cancel(fetching)
 
     command = partial(
         again,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, Any
 
 from omgmj.errors import AuthError
 from omgmj.screen import View, complain
@@ -71,6 +71,13 @@ def run(work: Callable[[], Awaitable[None]], view: View, way_on: Callable[[], st
         complain(way_on())
         return code
     return FAILED if view.failed or view.lost else OK
+
+
+async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _ending() -> list[signal.Signals]:

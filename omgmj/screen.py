@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Self, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from omgmj.bar import Bar
 from omgmj.codec import dump_record
 from omgmj.errors import DecodeError, OmgmjError
 from omgmj.models import Task
@@ -74,7 +74,8 @@ class View(logging.Handler):
     """What a run over `ids` shows: their records as JSON lines or, on a terminal, as a table; the rest on stderr.
 
     It takes the library's log lines too, so that they do not tear the progress bar. `left` are the IDs still to come,
-    `failed` counts the tasks that ended and not well, `lost` the IDs that came to no record or no image.
+    `failed` counts the tasks that ended and not well, `lost` the IDs that came to no record or no image. `on_end` is
+    told of each ID that is to come no more.
     """
 
     def __init__(self, ids: Iterable[int] = ()) -> None:
@@ -82,6 +83,7 @@ class View(logging.Handler):
         self.left: dict[int, None] = {}
         self.failed: int = 0
         self.lost: int = 0
+        self.on_end: Callable[[int], object] | None = None
         self._total = 0
         self._id_width = len("ID")
         self._kept = 0
@@ -91,21 +93,9 @@ class View(logging.Handler):
         self._err = Console(file=cast("TextIO", _Messages()), highlight=False)
         self._out = Output(highlight=False) if _is_terminal(sys.stdout) else None
         self._headed = False
-        # Standard output and standard error are not redirected through the bar: each goes where it should.
-        bar = Progress(
-            BarColumn(20),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=self._err,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            refresh_per_second=4,
-            transient=True,
-        )
         # What reads from a pipe may write to the same screen, and would tear the bar.
         shown = _is_terminal(sys.stderr) and self._err.is_interactive and not _is_pipe(sys.stdout)
-        self._bar = bar if shown else None
-        self._line_of_bar = bar.add_task("")
+        self._bar = Bar(self._err) if shown else None
         self._is_open = False
         self.expect(ids)
 
@@ -133,9 +123,19 @@ class View(logging.Handler):
         self._advance()
         self._begin_bar()
 
+    @property
+    def has_bar(self) -> bool:
+        """Whether there is a bar, which may show rows."""
+        return self._bar is not None
+
+    def going(self, task_id: int, task: Task | None = None) -> None:
+        """Show in a row how far a task is that is still to come; None: that is not known yet."""
+        if self._bar and task_id in self.left:
+            self._bar.row(task_id, _clean(task.status) if task else "", task.progress if task else None)
+
     def record(self, task: Task) -> None:
         """Show the record of a task that was expected, and count it."""
-        self.left.pop(task.id, None)
+        self._end(task.id)
         self.failed += task.failed
         self._advance()
         self._print(task)
@@ -146,7 +146,7 @@ class View(logging.Handler):
 
     def saved(self, task_id: int, path: Path, *, before: bool = False) -> None:
         """Show where the image of a task lies on disk now; `before` says that it was there already."""
-        self.left.pop(task_id, None)
+        self._end(task_id)
         self._kept += before
         self._advance()
         if self._out is None:
@@ -174,7 +174,7 @@ class View(logging.Handler):
     def unresolved(self, error: OmgmjError) -> None:
         """Note that the ID which `error` is about came to no record, or to no image."""
         if error.task_id is not None:
-            self.left.pop(error.task_id, None)
+            self._end(error.task_id)
         self.lost += 1
         self._advance()
         self._note(f"{error.task_id}: {type(error).__name__}: {error}")
@@ -199,6 +199,13 @@ class View(logging.Handler):
             return f"{said}. To go on: {again(self.left)}"
         return f"{said}. To go on, use the same command again: {then}"
 
+    def _end(self, task_id: int) -> None:
+        self.left.pop(task_id, None)
+        if self._bar:
+            self._bar.drop(task_id)
+        if self.on_end is not None:
+            self.on_end(task_id)
+
     def _note(self, text: str) -> None:
         self._err.print(Text(f"omgmj: {_clean(text)}"), soft_wrap=True)
 
@@ -216,8 +223,7 @@ class View(logging.Handler):
 
     def _advance(self) -> None:
         if self._bar:
-            done = self._total - len(self.left)
-            self._bar.update(self._line_of_bar, total=self._total, completed=done, description=self._tally())
+            self._bar.count(len(self.left), self._total, self._tally())
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:

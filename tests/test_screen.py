@@ -219,6 +219,23 @@ def test_bar_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     assert err.getvalue() == ""
 
 
+def test_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is still to come has a row, harmless and gone with its record; one that is over gets none."""
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    with View([1, 3]) as view:
+        view.going(1)
+        view.going(3, Task(3, "A\x1b[2J", progress=31))
+        view._bar._live.refresh()  # type: ignore[union-attr]
+        view.unresolved(TaskNotFound("gone").about(3))
+        view.going(3, RUNNING)
+        assert view._bar._rows.keys() == {1}  # type: ignore[union-attr]
+        view.record(DONE)
+    shown = plain(err.getvalue())
+    assert re.search(r"3  A\ufffd\[2J +[━╺╸]+ +31 %", shown)
+    assert "3  IN_PROGRESS" not in shown
+
+
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was there already is done, what is unresolved is not, and both are told."""
     err = Terminal()

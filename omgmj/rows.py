@@ -1,0 +1,84 @@
+"""Watching on behalf of a command: the records as they come, and on a terminal how far the others are.
+
+The rows cost no request: they hear what the watch asks anyway, as all who wait for one ID share its looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from omgmj.backoff import Fixed
+from omgmj.bar import ROWS
+from omgmj.errors import OmgmjError
+from omgmj.runs import cancel
+from omgmj.screen import View
+
+if TYPE_CHECKING:
+    from omgmj.session import Session
+    from omgmj.watch import Watch
+
+ONLY_HEARS = Fixed(86400)
+"""When a row would look by itself: later than any watch does."""
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    session: Session, view: View, *, timeout: float | None = None, stall: float | None = None
+) -> AsyncIterator[Watch]:
+    """Watch all that `view` expects; `stall` None is the library's own."""
+    from omgmj.session import STALL  # noqa: PLC0415 (imports aiohttp)
+
+    bound = STALL if stall is None else stall
+    async with session.watch(list(view.left), timeout=timeout, stall=bound, on_error=view.unresolved) as watched:
+        rows = _Rows(session, view)
+        try:
+            if view.has_bar:
+                rows.begin()
+            yield watched
+        finally:
+            await rows.end()
+
+
+class _Rows:
+    """The rows of a view: each follows a task until the view expects it no more, and then the next one."""
+
+    def __init__(self, session: Session, view: View) -> None:
+        self._session = session
+        self._view = view
+        self._waiting = iter(list(view.left))
+        self._followers: dict[int, asyncio.Task[None]] = {}
+
+    def begin(self) -> None:
+        self._view.on_end = self._leave
+        for _ in range(ROWS):
+            self._follow_next()
+
+    async def end(self) -> None:
+        self._view.on_end = None
+        self._waiting = iter(())
+        await cancel(list(self._followers.values()))
+
+    def _follow_next(self) -> None:
+        task_id = next((task_id for task_id in self._waiting if task_id in self._view.left), None)
+        if task_id is not None:
+            follower = self._followers[task_id] = asyncio.create_task(self._follow(task_id))
+            follower.add_done_callback(lambda _: self._free(task_id))
+
+    async def _follow(self, task_id: int) -> None:
+        self._view.going(task_id)
+        with contextlib.suppress(OmgmjError):  # The watch tells of it.
+            async with self._session.follow(task_id, stall=None, backoff=ONLY_HEARS) as changes:
+                async for task in changes:
+                    self._view.going(task_id, task)
+        await asyncio.get_running_loop().create_future()  # Until the view has heard of the end too.
+
+    def _leave(self, task_id: int) -> None:
+        if task_id in self._followers:
+            self._followers[task_id].cancel()
+
+    def _free(self, task_id: int) -> None:
+        del self._followers[task_id]
+        self._follow_next()

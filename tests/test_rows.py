@@ -1,0 +1,89 @@
+"""Rows: they show how far tasks are, a few at a time, and cost no request."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from omgmj.backoff import Fixed
+from omgmj.bar import ROWS
+from omgmj.rows import watching
+from omgmj.runs import cancel
+from omgmj.screen import View
+from omgmj.session import Session
+from omgmj.testing import FakeService
+from tests.test_screen import Terminal
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test the same kind of terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("TTY_INTERACTIVE", raising=False)
+
+
+async def watch(fake: FakeService, *, timeout: float | None = None, extra: tuple[int, ...] = ()) -> list[int]:
+    """Watch all tasks, check the rows meanwhile, and return the IDs of the records in the order they came."""
+    seen = []
+    async with fake, fake.session(backoff=Fixed(2), rate=1000) as session:
+        with View([*fake.task_ids, *extra]) as view:
+            checks = asyncio.create_task(check_rows(view))
+            async with watching(session, view, timeout=timeout) as watched:
+                async for task in watched:
+                    view.record(task)
+                    seen.append(task.id)
+            await cancel([checks])
+            assert checks.cancelled() or checks.exception() is None
+            assert not view.left
+            assert view._bar is None or not view._bar._rows
+    return seen
+
+
+async def check_rows(view: View) -> None:
+    """Check again and again that as many tasks as can be have a row, and each is one that is still to come."""
+    while view._bar:
+        await asyncio.sleep(0.77)  # By the virtual clock, and between two answers: all who heard are through.
+        assert view._bar._rows.keys() <= view.left.keys()
+        assert len(view._bar._rows) == min(ROWS, len(view.left))
+
+
+@pytest.mark.parametrize("timeout", [None, 31])
+async def test_rows_cost_no_request(monkeypatch: pytest.MonkeyPatch, timeout: float | None) -> None:
+    """With rows on a terminal the service is asked as often as without, also where waits are given up."""
+    asked = []
+    for stderr in (sys.stderr, Terminal()):
+        fake = FakeService(tasks=50, seed=3)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stderr)
+            seen = await watch(fake, timeout=timeout)
+        asked.append((fake.requests, fake.asked, fake.pages, set(seen)))
+    assert asked[0] == asked[1]
+    assert len(asked[0][3]) == 50 or timeout
+
+
+async def test_errors_are_the_watch_s(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An ID that the service does not know is told of once, and its row goes."""
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    assert len(await watch(FakeService(tasks=3), extra=(99,))) == 3
+    assert err.getvalue().count("99: TaskNotFound") == 1
+
+
+async def test_no_rows_off_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no bar nothing is followed."""
+    monkeypatch.setattr(Session, "follow", lambda *_, **__: pytest.fail("followed"))
+    assert len(await watch(FakeService(tasks=3))) == 3
+
+
+async def test_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends a watch early ends its rows, and comes out as it is."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    async with FakeService(tasks=50) as fake, fake.session() as session:
+        with View(fake.task_ids) as view:
+            with pytest.raises(KeyError):
+                async with watching(session, view):
+                    await asyncio.sleep(5)
+                    raise KeyError
+            assert view.on_end is None
