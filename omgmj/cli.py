@@ -12,7 +12,6 @@ import shlex
 import sys
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from itertools import islice
@@ -24,8 +23,9 @@ from omgmj.creating import act, blend, describe, imagine
 from omgmj.errors import AuthError, OmgmjError, UsageError
 from omgmj.gallery import download, list_tasks
 from omgmj.options import From, Ids, Rate, Timeout, above_zero, again, gather_ids
+from omgmj.playground import demo, serve
 from omgmj.rows import watching
-from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, cancel, run, run_with_settings
+from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, cancel, run_with_settings
 from omgmj.screen import Output, View, complain, drop
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 ASKED_AT_ONCE = 64
 """Looks of `query` that are begun before the first of them is shown."""
-DEMO_RATE = 200.0
-"""Requests a second that the demo allows itself: the service is its own."""
 
 app: App = App(
     name="omgmj",
@@ -150,35 +148,7 @@ def watch(
     )
 
 
-@app.command
-def demo(
-    *,
-    tasks: Annotated[int, Parameter(help="How many tasks there are.")] = 24,
-    failing: Annotated[int, Parameter(help="How many of them fail.")] = 0,
-    seed: Annotated[int, Parameter(help="Another number draws other lives.")] = 0,
-) -> int:
-    """Watch tasks of a make-believe service on this machine to their ends; no token is needed."""
-    from omgmj.backoff import Adaptive  # noqa: PLC0415 (for this command only)
-    from omgmj.session import Session  # noqa: PLC0415 (imports aiohttp)
-    from omgmj.testing import FakeService  # noqa: PLC0415 (imports aiohttp)
-
-    fake = FakeService(tasks=tasks, failing=failing, seed=seed, lives="short", epoch=datetime.now(UTC))
-
-    async def work() -> None:
-        async with fake:
-            url = await fake.serve()
-            # The demo's lives are a tenth of real ones, and so is what the policy is set to.
-            quick = Adaptive(first=0.8, least=0.14, cap=2.0)
-            session = Session(fake.token, base_url=url, rate=DEMO_RATE, backoff=quick)
-            async with session, watching(session, view) as watched:
-                async for task in watched:
-                    view.record(task)
-
-    view = View(fake.task_ids)
-    return run(work, view, lambda: view.way_on(None))
-
-
-for _command in (imagine, act, describe):
+for _command in (demo, serve, imagine, act, describe):
     app.command(_command)
 app.command(blend, usage="Usage: omgmj blend [OPTIONS] IMAGES...")
 app.command(download, usage="Usage: omgmj download --to PATH [OPTIONS] TASK_IDS...")

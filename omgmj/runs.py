@@ -1,6 +1,6 @@
 """How a command of the command line is run: its exit codes, its session, and what ends it early.
 
-What the commands do is their own business, in `cli`, `creating` and `gallery`; what is shown is `screen`'s.
+What the commands do is their own business; what is shown is `screen`'s.
 """
 
 from __future__ import annotations

@@ -64,6 +64,11 @@ def complain(text: str) -> None:
     _Messages().write(f"omgmj: {_clean(text)}\n")
 
 
+def tell(text: str) -> None:
+    """Write one line to standard output."""
+    print(text, flush=True)  # noqa: T201 (printing is its work)
+
+
 def drop(stream: TextIO) -> None:
     """Lead a stream that cannot be written to nowhere, so that Python does not try once more at its end."""
     with contextlib.suppress(OSError):
@@ -150,7 +155,7 @@ class View(logging.Handler):
         self._kept += before
         self._advance()
         if self._out is None:
-            print(json.dumps({"taskId": task_id, "path": str(path)}), flush=True)  # noqa: T201 (printing is its work)
+            tell(json.dumps({"taskId": task_id, "path": str(path)}))
             return
         with self._aside():
             self._out.print(Text(_harmless(str(path))), soft_wrap=True)
@@ -159,8 +164,7 @@ class View(logging.Handler):
         """Show the ID of a new task."""
         # An ID that nobody was told has cost money for nothing.
         try:
-            text = str(task_id) if self._out else json.dumps({"taskId": task_id})
-            print(text, flush=True)  # noqa: T201 (printing is its work)
+            tell(str(task_id) if self._out else json.dumps({"taskId": task_id}))
         except OSError:
             complain(f"the new task is {task_id}")
             raise
@@ -239,7 +243,7 @@ class View(logging.Handler):
                 self._show(task, self._out, origin)
             return
         try:
-            print(dump_record(task), flush=True)  # noqa: T201 (printing is its work)
+            tell(dump_record(task))
         except DecodeError as error:
             self.unresolved(error.about(task.id))
 

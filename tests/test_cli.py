@@ -266,7 +266,7 @@ def test_help_tells_the_library_s_default(capsys: pytest.CaptureFixture[str]) ->
     assert "omgmj watch [OPTIONS] TASK_IDS..." in help_text
     assert cli.main([]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("query", "watch", "demo", "--version"))
+    assert all(name in out for name in ("query", "watch", "demo", "serve", "--version"))
 
 
 # Processes of their own.
