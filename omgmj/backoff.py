@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 class Facts(NamedTuple):
     """What a policy may know of a task when it decides, right after a look that the service answered.
 
-    `attempt` counts those looks; it is 0 where a task was made by this session and was not looked at yet. `age` is in seconds, since the task started to run where the service tells it,
-    else since it was first seen. `progress` is in percent, None where the service gave none. `changed` is the number
-    of seconds since status or progress was last seen to change. `hint` is the Retry-After, in seconds, that came with
-    the answer, as sent. `durations` is what this session has learned of how long tasks run, to be read only.
+    `attempt` counts those looks; it is 0 where a task was made by this session and was not looked at yet. `age` is in
+    seconds, since the task started to run where the service tells it, else since it was first seen. `progress` is in
+    percent, None where the service gave none. `changed` is the number of seconds since status or progress was last seen
+    to change. `hint` is the Retry-After, in seconds, that came with the answer, as sent. `durations` is what this
+    session has learned of how long tasks run, to be read only.
     """
 
     task_id: int

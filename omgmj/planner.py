@@ -220,10 +220,8 @@ class Planner:
     ) -> Seen:
         """Take in a record. `look`: it answers the look that `take` gave out; else it came from elsewhere.
 
-        `listed`: a page of the list showed it, which says nothing of how asking for the ID goes.
-
-        `age` is how many seconds the task has been running as the service tells it, `hint` how many it asks to be
-        left alone for.
+        `listed`: a page of the list showed it, which says nothing of how asking for the ID goes. `age` is how many
+        seconds the task has been running as the service tells it, `hint` how many it asks to be left alone for.
         """
         row = self._home(task.id, look=look)
         if row is None:
