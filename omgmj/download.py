@@ -36,7 +36,7 @@ MAX_BYTES = 100 * 1024 * 1024
 MAX_REDIRECTS = 5
 RETRY = Retry(attempts=3)
 """How often one way is tried, and how long it rests in between."""
-BLOCK = 256 * 1024
+BLOCK = 128 * 1024
 """Bytes that are written in one go."""
 SLOW_FOR, SLOWEST = 60.0, 60_000
 """Seconds in which so many bytes must come, or the transfer is given up."""
