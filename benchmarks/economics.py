@@ -75,7 +75,8 @@ def apart(stack: Score, bare: Score) -> Score:
 
 def run(*, short: bool) -> Report:
     """Count. These are the same figures each time; a short run is too short to learn."""
-    rows, bounds, bars, short_rows = [], [], [], []
+    rows, bounds, bars = [], [], []
+    told: dict[str, list[str]] = {}
     differ: list[Score] = []
     for base, shape in itertools.product(BASES, shapes(BASES["fast"])):
         # Those with bounds run longer, as what is learned counts from the beginning.
@@ -89,8 +90,7 @@ def run(*, short: bool) -> Report:
         rows.append((name, _cell(fixed), _cell(ours), _cell(bare), f"{share:.3f}x", f"{late:.2f}x"))
         bars += [(f"fixed 2 s: {name}", fixed.looks), (f"omgmj: {name}", ours.looks)]
         if shape in LOOKS:
-            told = f"{share:.2f}x, seen {ours.mean:.2f} s late, not {fixed.mean:.2f} s"
-            short_rows.append((f"looks a task, of one every {SECONDS:g} s: {name}", told))
+            told.setdefault(shape, []).append(f"{base} {share:.2f}x, {ours.mean:.2f} s late (not {fixed.mean:.2f})")
         if shape in LOOKS and not short:
             bounds += [
                 Bound(f"{name}: looks a task", share, LOOKS[shape][base]),
@@ -115,6 +115,8 @@ def run(*, short: bool) -> Report:
         "looks",
         "p95 delay",
     )
+    what = f"looks a task, of one every {SECONDS:g} s, and when its end is seen"
+    short_rows = [(f"{what}; {shape}", "; ".join(figures)) for shape, figures in told.items()]
     return Report(head, rows, bounds, bars, "looks a task", short_rows)
 
 

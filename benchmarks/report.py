@@ -93,8 +93,8 @@ def write_readme(names: Iterable[str]) -> None:
             rows += lines[: lines.index("")]
     text = README.read_text(encoding="utf-8")
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    table = "\n".join((_line(SHORT), _line(["---"] * 2), *rows))
-    README.write_text(f"{text[:begin]}{table}\n\n{machine}.\n{text[end:]}", encoding="utf-8")
+    table = "\n".join((_line(("figure", machine)), _line(["---"] * 2), *rows))
+    README.write_text(f"{text[:begin]}{table}\n{text[end:]}", encoding="utf-8")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
