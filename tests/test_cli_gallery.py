@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -246,3 +247,22 @@ def test_interrupted(fake: FakeService, tmp_path: Path) -> None:
     again = f"omgmj download {slow} --to {tmp_path} --via discord --overwrite"
     assert err == f"omgmj: interrupted; 1 of 2 tasks left. To go on: {again}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["task-1.png"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_interrupted_half_way(fake: FakeService, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """A signal in the midst of an image leaves no part of it, also where the terminal is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/half.png"
+        fake.add_task(Life.steps([(0, "SUCCESS", "100%", {"imageDcUrl": url})]), task_id=50)
+        arguments = [*OMGMJ, "download", "50", "--to", str(tmp_path), "--via", "discord"]
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + PNG)
+                assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+                process.send_signal(number)
+                _, err = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert err.startswith("omgmj: interrupted; 1 of 1 tasks left. To go on: omgmj download 50 ")
+    assert list(tmp_path.iterdir()) == []
