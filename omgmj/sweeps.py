@@ -94,7 +94,7 @@ class Sweeps:
 
     def awaited_until(self, task_id: int, now: float) -> float:
         """Until when all due IDs may wait, as pages that are read deeper may show them; in the past where none is."""
-        if self._roster.watched < FEW or now < self._deeper_from or not self._is_deeper(task_id):
+        if self._roster.watched < FEW or now < max(self._back_at, self._deeper_from) or not self._is_deeper(task_id):
             return -NEVER
         out = self._deeper_out
         return next(iter(out.values())) + DEEPER_HOLD if len(out) >= self._deeper_most() else -NEVER

@@ -384,8 +384,11 @@ class Mute:
 
     limit = None
 
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
     async def send(self, base_url: str, request: Request, token: Secret, passage: object = None) -> Answer:
-        raise TransportError("something broke")
+        raise self._error
 
     stream: Callable[..., Any]
 
@@ -393,11 +396,13 @@ class Mute:
         pass
 
 
-async def test_a_transport_that_tells_nothing_is_not_trusted() -> None:
-    """Where a transport does not say that nothing was sent, the submission counts as sent."""
-    async with Session("t", base_url="https://api.test", transport=Mute()) as session:
-        with pytest.raises(SubmissionUncertain):
+@pytest.mark.parametrize("error", [TransportError("something broke"), OSError("something else")])
+async def test_a_transport_that_tells_nothing_is_not_trusted(error: Exception) -> None:
+    """Where a transport does not say that nothing was sent, the submission counts as sent, whatever was raised."""
+    async with Session("t", base_url="https://api.test", transport=Mute(error)) as session:
+        with pytest.raises(SubmissionUncertain, match="something") as caught:
             await session.imagine("a cat")
+        assert caught.value.__cause__ is error
 
 
 # Found again
