@@ -111,6 +111,7 @@ async def test_two_thousand_tasks_through_nginx(tmp_path: Path) -> None:
     chance = random.Random(7)
     async with FakeService(seed=7, faults=SHARES) as fake:
         ids = [fake.add_task(Life.succeed(chance.uniform(10, 45))) for _ in range(TASKS)]
+        fake.inject("list_forbidden", times=None)  # With pages the limit would not be reached.
         async with nginx_before(await fake.serve(), tmp_path) as (url, trusting):
             session = omgmj.Session(
                 "t",
