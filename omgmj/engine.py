@@ -24,7 +24,7 @@ from omgmj.headers import served_at
 from omgmj.images import Given, data_uris, in_thread
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.pace import Pace
-from omgmj.pages import SKEW, Tasks
+from omgmj.pages import Tasks
 from omgmj.poller import Poller
 from omgmj.protocol import Answer
 from omgmj.submissions import Draft, fits
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LADEN = 8
 """Submissions with images that are encoded or on their way at once."""
+OLD = 10
+"""Tasks in a row that are too old, after which no other is expected: the clocks of one service differ."""
 SLACK = timedelta(seconds=10)
 """By how much a task may seem to be made before it was sent: clocks of one service differ, and are read in seconds."""
 
@@ -137,14 +139,15 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        found = []
+        found, old = [], 0
         async with Tasks(self.page, PAGE_MOST) as tasks:
             async for task in tasks:
                 # By the service's clock, which the first page told.
                 early = since - (task.submitted_at or since) + self._service_ahead
-                if early > SLACK + SKEW:
-                    break  # All behind it are older still.
-                if early <= SLACK and not self.poller.is_created(task.id) and fits(task, submission):
+                old = old + 1 if early > SLACK else 0
+                if old == OLD:
+                    break  # All behind them are older still.
+                if not old and not self.poller.is_created(task.id) and fits(task, submission):
                     found.append(task)
         return found
 
