@@ -1771,6 +1771,15 @@ def test_a_page_answers_for_an_id_that_is_due() -> None:
     assert bench.due == 5.5
 
 
+def test_of_tasks_that_were_made_here_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of endless tasks that were made here so many are remembered, the latest."""
+    monkeypatch.setattr("omgmj.news.CREATED_KEPT", 2)
+    news = Bench().planner.news
+    for task_id in (1, 2, 3):
+        news.created(task_id, 0.0)
+    assert [news.is_created(task_id) for task_id in (1, 2, 3)] == [False, True, True]
+
+
 def test_a_second_waiter_hastens_the_first_look_at_a_task_that_was_made_here() -> None:
     """Of two policies of two waiters the one that wants the earlier first look counts."""
     bench = Bench()
