@@ -59,7 +59,7 @@ class Account:
         """Those of the tasks that nobody watches."""
         self.created: list[Created] = []
         """What requests made, in that order."""
-        self.epoch = epoch.astimezone(UTC)
+        self.epoch: datetime = epoch.astimezone(UTC)
         self._listing = Listing(check_number("list_lag", list_lag))
         self._lives = PRESETS[lives] if isinstance(lives, str) else lives
         self._life_chance = random.Random(f"lives {seed}")

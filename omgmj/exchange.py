@@ -284,7 +284,7 @@ class _Bound:
         task = asyncio.current_task()
         if task is None:
             raise UsageError("omgmj must be awaited in an asyncio task")
-        self.expires = math.inf
+        self.expires: float = math.inf
         self._out = out
         self._task = task
         self._cancelling = task.cancelling()

@@ -32,7 +32,7 @@ class Health:
     """
 
     def __init__(self, planner: Planner, gate: Gate, now: float) -> None:
-        self.breaker = Breaker()
+        self.breaker: Breaker = Breaker()
         self.outage: OmgmjError | None = None
         self.late: float = 0.0
         self._planner = planner

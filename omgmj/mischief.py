@@ -28,7 +28,7 @@ class Mischief:
     """What is to go wrong. Faults asked for by hand wait in rows: one for each ID, each kind of call, and all calls."""
 
     def __init__(self, shares: FaultShares, seed: int) -> None:
-        self.chance = random.Random(f"faults {seed}")
+        self.chance: random.Random = random.Random(f"faults {seed}")
         """What faults draw from."""
         self._shares = check_shares(shares)
         self._orders: dict[int | str | None, deque[_Order]] = {}

@@ -57,7 +57,7 @@ class Passage:
     __slots__ = ("fate",)
 
     def __init__(self) -> None:
-        self.fate = Fate.UNSENT
+        self.fate: Fate = Fate.UNSENT
 
 
 class Answer(NamedTuple):
