@@ -174,8 +174,7 @@ class Planner:
     ) -> Seen | None:
         """Take in a record that a page of the list showed, asked for at `asked_at`; `look`: it was read for this ID.
 
-        `ended_ago` is how many seconds ago the service says that the task ended. None: the record says nothing new of
-        a task that is not due, or is a final one that wants to be confirmed by asking.
+        None: the record says nothing new of a task that is not due, or is a final one that wants to be confirmed.
         """
         roster = self._roster
         row = roster.rows.get(task.id)
@@ -189,18 +188,14 @@ class Planner:
             elif not roster.flags[row] & (IN_FLIGHT | SINGLE):
                 self.agenda.single_out(task.id, now)
             return None
-        if task.is_terminal:
-            if roster.listed[row] == LISTED and ended_ago is not None:
-                # The list may have shown it as running when it had ended already.
-                asked_before = roster.seen[row] - self.sweeps.slowest
-                self.sweeps.lagged(now, asked_at=asked_before, seen_at=now - ended_ago)
-        else:
+        if not task.is_terminal:
             if goes_back := self.news.goes_back(row, task):
-                self.sweeps.lagged(now, asked_at=asked_at, seen_at=roster.seen[row])
+                was_listed = roster.listed[row] == LISTED
+                self.sweeps.lagged(now, asked_at=asked_at, seen_at=roster.seen[row], listed=was_listed)
             is_due = roster.due[row] <= now and not roster.flags[row] & (PUSHED | SINGLE)
             if not look and (goes_back or not (is_due or self.news.is_news(row, task))):
                 return None
-        return self.saw(task, now, roll, age=age, look=look, listed=True)
+        return self.saw(task, now, roll, age=age, ended_ago=ended_ago, look=look, listed=True)
 
     def last(self, task_id: int) -> bytes | None:
         """Return the last accepted record of a watched ID, as it came; None where there is none."""
@@ -214,6 +209,7 @@ class Planner:
         roll: float,
         *,
         age: float | None = None,
+        ended_ago: float | None = None,
         hint: float | None = None,
         look: bool,
         listed: bool = False,
@@ -221,11 +217,14 @@ class Planner:
         """Take in a record. `look`: it answers the look that `take` gave out; else it came from elsewhere.
 
         `listed`: a page of the list showed it, which says nothing of how asking for the ID goes. `age` is how many
-        seconds the task has been running as the service tells it, `hint` how many it asks to be left alone for.
+        seconds the task has been running as the service tells it, `ended_ago` how many seconds ago it ended, `hint` how
+        many it asks to be left alone for.
         """
         row = self._home(task.id, look=look)
         if row is None:
             return Seen(moved=False, waiting=(), ended=[])
+        if ended_ago is not None and self._roster.listed[row] == LISTED:
+            self.sweeps.ended(now, ago=ended_ago, running_at=self._roster.seen[row], listed=listed)
         self._good(task.id, row, now, listed=listed)
         waiting = self._roster.waiting(row)
         if task.is_terminal:
@@ -367,9 +366,7 @@ class Planner:
         self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float, *, outage: bool
     ) -> float:
         """Return the seconds until a failed look is made again; infinite where the ID is to be given up."""
-        trouble = self._trouble.get(task_id)
-        if trouble is None:
-            trouble = self._trouble[task_id] = Trouble(now)
+        trouble = self._trouble.setdefault(task_id, Trouble(now))
         if meaning is Meaning.PACED:
             trouble.note(error)
             return 0.0  # The pace was cut; it holds everybody back for as long as it takes.

@@ -274,8 +274,9 @@ class Poller:
                 self._tell_ended(self._planner.unchanged(task_id, now, roll, hint=hint))
             else:
                 self._health.mind_word(task)
-                run_for = age(task.started_at, answer.headers)
-                self._tell(task, self._planner.saw(task, now, roll, age=run_for, hint=hint, look=True))
+                run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
+                seen = self._planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, look=True)
+                self._tell(task, seen)
 
     def _failed(self, task_id: int, error: OmgmjError, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from omgmj.places import Places
-from omgmj.roster import IN_FLIGHT, MISSED, NEVER, PUSHED, SINGLE, Roster
+from omgmj.roster import IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, Roster
 
 SIZE = 20
 """Records on a page, the most the service gives."""
@@ -45,6 +45,8 @@ FAILED_WEIGHT, FAILING = 0.08, 0.5
 """How much the last page counts in the share of pages that fail in passing, and the share that is too much."""
 LATENCY_WEIGHT, SLOW_WEIGHT, BEHIND_WEIGHT = 0.1, 0.01, 0.2
 """How much the last page counts in how long pages take, on average and at most, and in how far the list is behind."""
+CHECK_PAGES, CHECK_SECONDS = 4, 5.0
+"""After so many pages over so many seconds one ID that pages show is asked for singly: a list may stand still."""
 WEIGHT, WORTH = 0.04, 1.0
 """How much the last page counts in what pages show on average, and how many IDs that must be."""
 
@@ -84,6 +86,8 @@ class Sweeps:
         self._rest = REST
         self._strikes = 0
         self._lagged_at = -NEVER
+        self._checked_at = -NEVER
+        self._unchecked = 0  # pages since then
         self._failing = 0.0  # the share of pages that fail in passing
         self._latency = 0.0  # seconds that a page takes, on average
         self._behind = 0.0  # seconds that the list is behind, on average
@@ -130,7 +134,18 @@ class Sweeps:
         others = tuple(one for one in due if one != task_id)
         if 1 + len(others) < PAYS and not self._is_first(task_id, spot, now):
             return None
+        if self._is_checked(task_id, now):
+            return None
         return self._begin(Sweep(spot.page, (task_id, *others), deeper=False, at=now))
+
+    def _is_checked(self, task_id: int, now: float) -> bool:
+        """Whether an ID is to tell what pages say is true: once in a while one that they show is asked for singly."""
+        if self._unchecked < CHECK_PAGES or now - self._checked_at < CHECK_SECONDS:
+            return False
+        if self._roster.listed[self._roster.rows[task_id]] != LISTED:
+            return False
+        self._checked_at, self._unchecked = now, 0
+        return True
 
     def _is_first(self, task_id: int, spot: _Spot, now: float) -> bool:
         """Whether the first page costs no more than asking for a new ID, and tells which ones are new from now on."""
@@ -174,6 +189,7 @@ class Sweeps:
         """Take in which IDs a page showed, in its order."""
         self._end(sweep)
         self._failing -= FAILED_WEIGHT * self._failing
+        self._unchecked += 1
         took = now - sweep.at
         looked_at = sweep.at + took / 2  # Somewhere in between.
         self._latency += LATENCY_WEIGHT * (took - self._latency)
@@ -236,14 +252,25 @@ class Sweeps:
         if self._failing > FAILING:
             self._leave_alone(now)
 
-    def lagged(self, now: float, *, asked_at: float, seen_at: float) -> None:
-        """Take in that a page that was asked for at one moment told of a time before another; one sign a page."""
-        if asked_at - seen_at > LAG and now > self._lagged_at:
+    def ended(self, now: float, *, ago: float, running_at: float, listed: bool) -> None:
+        """Take in that a task had ended so many seconds ago which pages showed as running, the last one at a moment."""
+        self.lagged(now, asked_at=running_at - self.slowest, seen_at=now - ago, listed=listed)
+
+    def lagged(self, now: float, *, asked_at: float, seen_at: float, listed: bool) -> None:
+        """Take in that a page that was asked for at one moment told of a time before another.
+
+        `listed`: another page says so, and as pages may come from several places it is one sign for all on that page.
+        Where asking for the ID says so there is no doubt.
+        """
+        if asked_at - seen_at > LAG and (now > self._lagged_at or not listed):
             self._lagged_at = now
-            self.strike(now, times=2)  # A page that lags is a page that came, which takes one off.
+            # A page that lags is a page that came, which takes one off.
+            self.strike(now, times=2 if listed else STRIKES)
 
     def strike(self, now: float, *, times: int = 1) -> None:
         """Take in a sign that the list is not what it should be, that counts as so many."""
+        if now < self._back_at:
+            return  # It is left alone already: a page or a look was under way.
         self._strikes += times
         if self._strikes >= STRIKES:
             self._leave_alone(now)

@@ -23,7 +23,7 @@ from omgmj.news import MIN_DELAY, NO_IMAGE
 from omgmj.planner import Ended, Planner, Seen, Why
 from omgmj.protocol import Meaning
 from omgmj.roster import IN_FLIGHT, PUSHED, SINGLE, SLID, Interest, Roster
-from omgmj.sweeps import HOLD, LAG, SIZE, Sweep, Sweeps
+from omgmj.sweeps import HOLD, LAG, SIZE, STRIKES, Sweep, Sweeps
 from omgmj.wheel import TICKS
 
 NEVER = math.inf
@@ -629,9 +629,17 @@ class Bench:
         self.now = max(self.now, due)
         return self.planner.agenda.take(self.now, fresh=self.planner.agenda.due(fresh=True) == due)[0]
 
-    def saw(self, task: Task, *, look: bool = True, age: float | None = None, hint: float | None = None) -> Seen:
+    def saw(
+        self,
+        task: Task,
+        *,
+        look: bool = True,
+        age: float | None = None,
+        ended_ago: float | None = None,
+        hint: float | None = None,
+    ) -> Seen:
         """Take in a record now."""
-        return self.planner.saw(task, self.now, 0.0, look=look, age=age, hint=hint)
+        return self.planner.saw(task, self.now, 0.0, look=look, age=age, ended_ago=ended_ago, hint=hint)
 
     def found(self, status: str, progress: int | None = None, *, finished: bool = False) -> Seen:
         """Make the next look, which finds this."""
@@ -1742,11 +1750,12 @@ def test_a_page_shows_news_of_ids_that_are_not_due() -> None:
 def test_a_page_that_lags_behind_puts_nothing_off_and_speaks_against_the_list() -> None:
     """An earlier state on a page is no news: by the way it changes nothing, as an answer it is a look without news.
 
-    It speaks against the list where that is well behind, once for all records of a page.
+    It speaks against the list where that is well behind another page, once for all records of a page.
     """
     bench = Bench()
     one = bench.watch(1, policy=Fixed(5.0))
-    bench.found("IN_PROGRESS", 50)
+    bench.look()
+    bench.listed(record(1, "IN_PROGRESS", 50), look=True)
     for now, strikes in ((LAG, 0), (LAG + 0.1, 2), (LAG + 0.1, 2)):
         bench.now = now
         assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
@@ -1754,6 +1763,17 @@ def test_a_page_that_lags_behind_puts_nothing_off_and_speaks_against_the_list() 
     bench.look()
     assert bench.listed(record(1, "SUBMITTED"), look=True) == (False, (one,), [])
     assert (bench.due, bench.willing.strikes) == (10.0, 4)
+
+
+def test_a_page_that_is_well_behind_query_is_proof_against_the_list() -> None:
+    """An earlier state than what was asked for singly some seconds before the page was is proof enough by itself."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(5.0))
+    bench.found("IN_PROGRESS", 50)
+    for now, strikes in ((LAG, 0), (LAG + 0.1, STRIKES)):
+        bench.now = now
+        assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+        assert (bench.due, bench.willing.strikes) == (5.0, strikes)
 
 
 def test_a_page_answers_for_an_id_that_is_due() -> None:
@@ -1849,8 +1869,11 @@ def test_a_page_that_showed_a_task_as_running_that_had_ended_is_not_trusted(
         bench.found_at_home("IN_PROGRESS")
     bench.look()
     assert bench.now == 10.0
+    twin = copy.deepcopy(bench)
     assert bench.listed(record(1, "SUCCESS", whole=True), look=True, ended_ago=ended_ago) is not None
     assert bench.willing.strikes == strikes
+    twin.saw(record(1, "SUCCESS"), ended_ago=ended_ago)
+    assert twin.willing.strikes == (STRIKES if strikes else 0)  # Asking for it is proof.
 
 
 @pytest.mark.parametrize("looks", [0, 1])

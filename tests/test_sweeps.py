@@ -10,8 +10,10 @@ import pytest
 
 from omgmj.backoff import Fixed
 from omgmj.places import KEPT
-from omgmj.roster import MISSED, Interest, Roster
+from omgmj.roster import LISTED, MISSED, Interest, Roster
 from omgmj.sweeps import (
+    CHECK_PAGES,
+    CHECK_SECONDS,
     DEEPER_HOLD,
     FEW,
     LAG,
@@ -113,6 +115,26 @@ async def test_a_list_that_lags_is_found_out() -> None:
         assert len(delays) == 200
         assert sum(delays) / len(delays) < 2.5
         assert sum(fake.pages.values()) < 60
+
+
+@pytest.mark.parametrize("since", [20.0, 40.0])
+async def test_a_list_that_stands_still_is_found_out(since: float) -> None:
+    """A list that shows from some moment on what it showed then, to the letter, loses nobody and holds up few."""
+    async with FakeService(seed=4) as fake:
+        ids = fake.add_tasks(200)
+
+        async def freeze() -> None:
+            await asyncio.sleep(since)
+            while True:
+                fake.list_lag = fake.now - since
+                await asyncio.sleep(0.05)
+
+        freezing = asyncio.ensure_future(freeze())
+        seen, delays = await watched(fake, ids)
+        freezing.cancel()
+        assert seen == Counter(ids)
+        assert sum(delays) / len(delays) < 10
+        assert max(delays) < 60
 
 
 async def test_a_final_record_without_its_image_is_confirmed() -> None:
@@ -289,6 +311,33 @@ def test_strikes_leave_the_list_alone_longer_each_time() -> None:
         assert not sweeps.holds(1050, now)
         now, rest = now + rest, min(LONGEST_REST, rest * 2)
     assert rest == LONGEST_REST
+
+
+def test_a_list_that_is_left_alone_gets_no_strikes() -> None:
+    """What was under way when the list was left alone says nothing new: it is not left alone longer for it."""
+    latest = list(range(1100, 1000, -1))
+    _, sweeps = listing(*latest)
+    for now in (0.0, 0.0, REST - 1):
+        sweeps.strike(now, times=STRIKES)
+    assert sweeps.plan(1050, REST - 0.5) is None
+    assert sweeps.plan(1050, REST) is not None
+
+
+def test_once_in_a_while_an_id_is_asked_for_singly_that_pages_show() -> None:
+    """After some pages over some seconds one ID that a page showed last is asked for: a list may stand still."""
+    latest = list(range(1100, 1000, -1))
+    roster, sweeps = listing(*latest)
+    roster.listed[roster.rows[1090]] = LISTED
+    for _ in range(CHECK_PAGES):
+        read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
+    read(sweeps, sweeps.plan(1091, 0.0), latest, 0.0)  # no page showed it so far
+    assert sweeps.plan(1090, 0.0) is None
+    for now in (0.0, 0.0, 0.0, CHECK_SECONDS - 1):
+        read(sweeps, sweeps.plan(1090, now), latest, now)
+    assert sweeps.plan(1090, CHECK_SECONDS) is None
+    for _ in range(CHECK_PAGES):
+        read(sweeps, sweeps.plan(1090, 2 * CHECK_SECONDS), latest, 2 * CHECK_SECONDS)
+    assert sweeps.plan(1090, 2 * CHECK_SECONDS) is None
 
 
 def test_pages_that_do_not_pay_are_left_alone() -> None:
