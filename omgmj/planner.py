@@ -79,8 +79,10 @@ class Planner:
             elif not math.isnan(roster.seen[row]):
                 due = roster.seen[row] + self.news.ask(task_id, row, interest, now, None, roll, ended)
                 self.agenda.hasten(task_id, row, max(now, due))
-            elif (due := self.news.first_look(task_id, row, interest, now, roll, ended)) < roster.due[row]:
-                self.agenda.schedule(task_id, row, due, fresh=True)
+            elif not roster.looks[row]:
+                due = self.news.first_look(task_id, row, interest, now, roll, ended)
+                if due < roster.due[row]:
+                    self.agenda.schedule(task_id, row, due, fresh=True)
         roster.start_clock(interest)
         return ended
 

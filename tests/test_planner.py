@@ -1810,6 +1810,17 @@ def test_a_second_waiter_hastens_the_first_look_at_a_task_that_was_made_here() -
     assert bench.due == 20.0
 
 
+def test_a_second_waiter_does_not_hasten_a_look_that_failed() -> None:
+    """Who comes when the first look has failed shares the retry: many who come do not make it many looks."""
+    bench = Bench()
+    bench.watch(1)
+    bench.fail(BLIP, Meaning.TRANSIENT)
+    due = bench.due
+    assert due > bench.now
+    bench.watch(1)
+    assert bench.due == due
+
+
 def test_a_final_record_without_its_image_is_confirmed_by_asking() -> None:
     """Success without image or actions on a page is not the end yet: the ID is asked for singly, and at once."""
     bench = Bench()
