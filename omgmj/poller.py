@@ -225,8 +225,12 @@ class Poller:
                 # From here to the end of the block nothing awaits: who comes now finds no driver and starts one.
                 self._stop()
         except asyncio.CancelledError:
+            # Looks that were out never come home: there is no going on.
             self._stop()
-            self._break(SessionClosed("the wait was cut off: the session's event loop is shutting down"))
+            self._closed = self._closed or SessionClosed(
+                "the wait was cut off: the poller of this session was cancelled, as when its event loop shuts down"
+            )
+            self._break(self._closed)
             raise
         except BaseException as error:
             self._stop()

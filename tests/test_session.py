@@ -810,6 +810,23 @@ async def test_a_crash_of_the_driver_reaches_every_waiter(monkeypatch: pytest.Mo
             await session.wait(fake.task_ids[0])
 
 
+async def test_a_driver_that_somebody_cancelled_leaves_nobody_waiting() -> None:
+    """Who cancels all tasks of the loop cancels ours too: every waiter is told, and who comes later does not hang."""
+    async with FakeService(tasks=2) as fake, fake.session() as session:
+        fake.inject("silence", times=None)
+        waiting = [asyncio.ensure_future(session.wait(task_id)) for task_id in fake.task_ids]
+        await asyncio.sleep(1)
+        for task in asyncio.all_tasks():
+            if task.get_name() == "omgmj poller":
+                task.cancel()
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, omgmj.SessionClosed)
+        fake.heal()
+        with pytest.raises(omgmj.SessionClosed, match="was cancelled"):
+            await session.wait(fake.task_ids[0])
+        assert (await session.query(fake.task_ids[0])).id == fake.task_ids[0]
+
+
 def test_a_second_loop_is_refused() -> None:
     """A session belongs to the loop of its first use; before that it touches none."""
     with pytest.raises(omgmj.UsageError, match="event loop"):
