@@ -106,10 +106,10 @@ class Agenda:
             self.schedule(task_id, row, due, fresh=False)
             self._schedule_push(task_id, row, now)
 
-    def hasten(self, task_id: int, row: int, due: float) -> None:
+    def hasten(self, task_id: int, row: int, due: float, *, fresh: bool = False) -> None:
         """Make the next look due sooner, where `due` is sooner; one that is held is due, and not held once more."""
         if due < self._roster.due[row] and not self._roster.flags[row] & (HELD | SINGLE):
-            self.schedule(task_id, row, due, fresh=False)
+            self.schedule(task_id, row, due, fresh=fresh)
 
     def schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
         """Make the next look due at `due`, in one of the two classes."""

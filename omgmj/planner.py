@@ -81,8 +81,7 @@ class Planner:
                 self.agenda.hasten(task_id, row, max(now, due))
             elif not roster.looks[row]:
                 due = self.news.first_look(task_id, row, interest, now, roll, ended)
-                if due < roster.due[row]:
-                    self.agenda.schedule(task_id, row, due, fresh=True)
+                self.agenda.hasten(task_id, row, due, fresh=True)
         roster.start_clock(interest)
         return ended
 

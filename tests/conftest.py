@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import looptime
 import pytest
+from hypothesis import HealthCheck, settings
 
 REQUIRED = frozenset(filter(None, os.environ.get("OMGMJ_REQUIRE", "").split(",")))
 """Real parts that must be there: a test that needs one fails without it instead of skipping."""
+
+SEED = os.environ.get("OMGMJ_SEED")
+"""Where it is set, tests draw other numbers than they do without, others for each value."""
+
+# The same examples in each run, and no limit of time: a slow machine fails nothing. With a seed of one's own, others.
+settings.register_profile(
+    "steady", derandomize=SEED is None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture
@@ -24,6 +35,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     # Before time moves on, the loop takes some empty turns for what may come from a socket or a thread.
     lingers = {} if request.node.get_closest_marker("in_memory") is None else {"noop_cycles": 0}
     return "asyncio", {"loop_factory": lambda: looptime.new_event_loop(start=0, **lingers)}
+
+
+@pytest.fixture(autouse=True)
+def the_same_chance(request: pytest.FixtureRequest) -> None:
+    """Have `random`, which a session draws its jitter from, give each test the same numbers in each run."""
+    random.seed(f"{SEED or ''} {request.node.nodeid}")
 
 
 @pytest.fixture(autouse=True)

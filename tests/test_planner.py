@@ -1634,6 +1634,18 @@ def test_a_first_look_waits_a_little_for_others_that_are_as_new() -> None:
     assert bench.look() == 1
 
 
+def test_newcomers_do_not_have_a_first_look_held_again_and_again() -> None:
+    """A first look that is held for its page goes when its time is over, however many come to wait meanwhile."""
+    bench = Bench()
+    bench.willing.is_holding = True
+    while bench.now < HOLD:
+        bench.watch(1)
+        assert bench.planner.due(bench.now, fresh=True) == HOLD
+        bench.now += 0.5
+    assert bench.planner.due(bench.now, fresh=True) == HOLD
+    assert bench.look() == 1
+
+
 def test_an_id_that_only_pages_show_is_given_up() -> None:
     """What pages show forgives no failed query: an ID for which asking fails on and on comes to its end."""
     bench = Bench()
