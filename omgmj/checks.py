@@ -18,6 +18,15 @@ from omgmj.models import ID_LIMIT
 
 PAGE_LEAST, PAGE_MOST = 5, 20
 """The sizes of a page that the service allows."""
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
+def brief(value: object) -> str:
+    """Show a wrong argument, whatever it is and however long, in a message that refuses it."""
+    if isinstance(value, int) and value.bit_length() >= 100:
+        return f"a number of {value.bit_length()} bits"  # Python may refuse to write it out.
+    return _BRIEF.repr(value)
 
 
 @overload
@@ -93,29 +102,22 @@ def check_task_id(value: object) -> int:
 def check_since(since: object) -> datetime:
     """Return `since`; `UsageError` unless it is a datetime with a time zone."""
     if not isinstance(since, datetime) or since.utcoffset() is None:
-        raise UsageError(f"since must be a datetime with a time zone, such as datetime.now(UTC), not {since!r}")
+        raise UsageError(f"since must be a datetime with a time zone, such as datetime.now(UTC), not {brief(since)}")
     return since
 
 
 def check_page(number: object) -> int:
     """Return `number` as that of a page of the list, which begin with 1; `UsageError` where it is none."""
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < ID_LIMIT:
-        raise UsageError(f"a page is a whole number from 1, not {_given(number)}")
+        raise UsageError(f"a page is a whole number from 1, not {brief(number)}")
     return int(number)
 
 
 def check_size(size: object) -> int:
     """Return `size` as that of a page of the list, 5 to 20 tasks; `UsageError` where it is none."""
     if not isinstance(size, int) or isinstance(size, bool) or not PAGE_LEAST <= size <= PAGE_MOST:
-        raise UsageError(f"the size of a page is a whole number from {PAGE_LEAST} to {PAGE_MOST}, not {_given(size)}")
+        raise UsageError(f"the size of a page is a whole number from {PAGE_LEAST} to {PAGE_MOST}, not {brief(size)}")
     return int(size)
-
-
-def _given(value: object) -> str:
-    """Show a wrong argument in a few letters."""
-    if isinstance(value, int) and value.bit_length() >= 100:
-        return f"a number of {value.bit_length()} bits"
-    return repr(value) if isinstance(value, int | float) else type(value).__name__
 
 
 def check_base_url(url: object) -> str:
@@ -126,15 +128,17 @@ def check_base_url(url: object) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
-        raise UsageError(f"base_url {url!r} is no URL: {error}") from None
+        raise UsageError(f"base_url {brief(url)} is no URL: {error}") from None
     if "\\" in url or not url.isprintable() or any(character.isspace() for character in url):
-        raise UsageError(f"base_url must hold no space, line break, backslash or control character; got {url!r}")
+        raise UsageError(f"base_url must hold no space, line break, backslash or control character; got {brief(url)}")
     if parts.scheme not in ("http", "https") or not host:
-        raise UsageError(f"base_url must begin with https:// and name a host; got {url!r}")
+        raise UsageError(f"base_url must begin with https:// and name a host; got {brief(url)}")
     if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
         raise UsageError("base_url must have no query, fragment or user name")
     if parts.scheme == "http" and not is_loopback(host):
-        raise UsageError(f"base_url must be https, as the token goes with each request; http only to loopback: {url!r}")
+        raise UsageError(
+            f"base_url must be https, as the token goes with each request; http only to loopback: {brief(url)}"
+        )
     return url.rstrip("/")
 
 

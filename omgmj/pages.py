@@ -14,7 +14,7 @@ from typing import Self
 
 import anyio
 
-from omgmj.checks import check_since
+from omgmj.checks import brief, check_since
 from omgmj.errors import DecodeError, UsageError
 from omgmj.models import Status, Task, TaskPage
 
@@ -286,9 +286,9 @@ def _words(name: str, given: Words | None, known: Sequence[str]) -> frozenset[st
     checked: set[str] = set()
     for word in words:
         if not isinstance(word, str) or not word.strip():
-            raise UsageError(f"{name} must be a word or several, such as {known[0]!r}, not {word!r}")
+            raise UsageError(f"{name} must be a word or several, such as {', '.join(known)}; not {brief(word)}")
         if word not in known and (meant := word.strip().upper()) in known:
-            raise UsageError(f"{name} must be written as the service does: {meant!r}, not {word!r}")
+            raise UsageError(f"{name} must be written as the service does: {meant!r}, not {brief(word)}")
         checked.add(word)
     if not checked:
         raise UsageError(f"{name} must hold a word at least; leave it out to have all")

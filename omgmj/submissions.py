@@ -7,13 +7,13 @@ Creating costs money, so all that can be wrong is found before anything is sent.
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlsplit
 
 import attrs
 
+from omgmj.checks import brief
 from omgmj.errors import SubmissionUncertain, UsageError
 from omgmj.models import Action, Submission, Task
 from omgmj.protocol import Request
@@ -155,13 +155,13 @@ def choose_action(task: Task, action: Action | str) -> Action:
     asked = action.label or action.emoji or action.custom_id if isinstance(action, Action) else action
     what = "several actions" if fitting else "no action"
     offered = ", ".join(_shown(one) for one in fitting or task.actions)
-    raise UsageError(f"task {task.id} offers {what} {reprlib.repr(asked)}; there are: {offered}")
+    raise UsageError(f"task {task.id} offers {what} {brief(asked)}; there are: {offered}")
 
 
 def check_action(action: object) -> None:
     """Raise `UsageError` for what cannot name an action."""
     if not isinstance(action, Action | str) or not action:
-        raise UsageError(f"an action is an Action, a label, an emoji or a custom ID, not {reprlib.repr(action)}")
+        raise UsageError(f"an action is an Action, a label, an emoji or a custom ID, not {brief(action)}")
 
 
 def check_mask(action: Action) -> None:
@@ -202,7 +202,7 @@ def sought(error: SubmissionUncertain | None, prompt: str | None, action: Action
     if error is not None:
         submission = error.submission if isinstance(error, SubmissionUncertain) else None
         if submission is None:
-            raise UsageError(f"reconcile takes a SubmissionUncertain that tells what was sent, not {error!r}")
+            raise UsageError(f"reconcile takes a SubmissionUncertain that tells what was sent, not {brief(error)}")
         return submission
     if prompt is not None:
         return Submission("IMAGINE", prompt=check_prompt(prompt))
@@ -227,7 +227,7 @@ def _cut(value: str | int) -> str:
 
 def _one_of(name: str, value: object, words: tuple[str, ...]) -> str | None:
     if value is not None and value not in words:
-        raise UsageError(f"{name} must be one of {', '.join(words)}, or None; not {reprlib.repr(value)}")
+        raise UsageError(f"{name} must be one of {', '.join(words)}, or None; not {brief(value)}")
     return value if isinstance(value, str) else None
 
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 import pytest
 
-from omgmj.checks import check_base_url, check_page, check_rate, check_seconds, check_size, check_task_id
+from omgmj.checks import (
+    brief,
+    check_base_url,
+    check_page,
+    check_rate,
+    check_seconds,
+    check_since,
+    check_size,
+    check_task_id,
+)
 from omgmj.errors import UsageError
 
 BAD_NUMBERS = [math.nan, math.inf, -math.inf, -1, -0.001, 10**400, True, False, "3", b"3", None, [1], 1j]
@@ -50,6 +60,34 @@ def test_messages_show_what_was_given_and_stay_short(value: object, shown: str) 
     with pytest.raises(UsageError) as caught:
         check_seconds("timeout", value, zero=True, none=True)
     assert str(caught.value) == f"timeout must be a finite number of seconds, 0 or more, or None; got {shown}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "None"),
+        ("12", "'12'"),
+        (datetime(2026, 1, 1, 12, 30), "datetime.datetime(2026, 1, 1, 12, 30)"),  # noqa: DTZ001 (that is what is wrong)
+        (2**64, "18446744073709551616"),
+        pytest.param(-(10**5000), "a number of 16610 bits", id="huge"),
+    ],
+)
+def test_what_is_refused_is_shown(value: object, shown: str) -> None:
+    """A message shows what was given, also a number that Python does not write out."""
+    assert brief(value) == shown
+    for check in (check_since, check_page, check_size):
+        with pytest.raises(UsageError) as caught:
+            check(value)
+        assert str(caught.value).endswith(f"not {shown}")
+
+
+def test_what_is_refused_is_shown_in_brief() -> None:
+    """Of what is long a message shows the ends."""
+    for check in (check_since, check_base_url):
+        with pytest.raises(UsageError) as caught:
+            check("x" * 100_000)
+        assert len(str(caught.value)) < 200
+    assert len(brief(["x" * 1000] * 1000)) < 1000
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,19 @@ async def test_status_and_action(filters: dict[str, Any], ids: list[int]) -> Non
 
 
 @pytest.mark.parametrize("name", ["status", "action"])
-@pytest.mark.parametrize("given", ["", " ", b"SUCCESS", 7, True, [], [""], ["SUCCESS", None], [["SUCCESS"]], object()])
+@pytest.mark.parametrize(
+    "given", ["", " ", b"SUCCESS", 7, True, [], [""], ["SUCCESS", None], [["SUCCESS"]], object(), [10**5000]], ids=type
+)
 def test_bad_words(name: str, given: Any) -> None:
     """What is no word, nor several, is refused at the call, and named."""
     with pytest.raises(omgmj.UsageError, match=f"^{name} must "):
         Tasks(Pages().fetch, 5, **{name: given})
+
+
+def test_bad_words_are_told_the_good_ones() -> None:
+    """The message names the words that are known, as they are to be written."""
+    with pytest.raises(omgmj.UsageError, match=r"such as NOT_START, SUBMITTED, IN_PROGRESS, .*CANCEL; not 7$"):
+        Tasks(Pages().fetch, 5, status=7)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
