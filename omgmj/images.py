@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from omgmj.errors import UsageError
 
@@ -48,18 +48,22 @@ def image_type(head: bytes) -> str | None:
 class Given(NamedTuple):
     """An image as it was handed in, which nobody changes any more, and what to call it in an error."""
 
-    image: bytes | str | os.PathLike[str]
+    image: bytes | str
     name: str
 
 
-def check_image(image: object, name: str) -> Given:
+def check_image(image: Any, name: str) -> Given:
     """Take an image; `UsageError` where it is neither bytes nor a path nor a data URI, or empty or too large bytes."""
     if isinstance(image, bytes | bytearray | memoryview):
         # A copy, where it can change: the caller may go on with it meanwhile.
         return Given(_content(image, name), name)
-    if not isinstance(image, str | os.PathLike):
-        raise UsageError(f"{name} must be bytes, a path or a data URI, not {type(image).__name__}")
-    return Given(image, name)
+    try:
+        path: object = os.fspath(image)
+    except TypeError:
+        path = None
+    if not isinstance(path, str):
+        raise UsageError(f"{name} must be bytes, a path (a string or a Path) or a data URI, not {type(image).__name__}")
+    return Given(path, name)
 
 
 def check_images(images: object) -> list[Given]:
@@ -87,7 +91,7 @@ async def in_thread(work: Callable[[], T]) -> T:
         thread.shutdown(wait=False)
 
 
-def _data_uri(image: bytes | str | os.PathLike[str], what: str) -> str:
+def _data_uri(image: bytes | str, what: str) -> str:
     if isinstance(image, str) and image[:5].lower() == "data:":
         return _checked(image, what)
     content, name = (image, what) if isinstance(image, bytes) else _read(image, what)
@@ -108,14 +112,11 @@ def _content(image: bytes | bytearray | memoryview, what: str) -> bytes:
         raise UsageError(str(error) if isinstance(error, UsageError) else f"{what}: {error}") from None
 
 
-def _read(image: str | os.PathLike[str], what: str) -> tuple[bytes, str]:
+def _read(path: str, what: str) -> tuple[bytes, str]:
     """Return the file's content, and what to call it in an error."""
-    path = os.fspath(image)
-    if isinstance(path, str) and len(path) > LONGEST_PATH:
+    if len(path) > LONGEST_PATH:
         raise UsageError(f"{what} is no path, as it is too long; content goes in as bytes, or as a data URI (data:…)")
     name = f"{what} ({path!r})"
-    if not isinstance(path, str):
-        raise UsageError(f"{name}: the path must be a string")
     try:
         found = os.stat(path)  # noqa: PTH116 (a Path of rubbish raises elsewhere in each version of Python)
         if not stat.S_ISREG(found.st_mode):

@@ -280,7 +280,7 @@ class Session:
         """
         dimensions, pool, webhook = check_dimensions(dimensions), check_pool(pool), check_webhook(webhook)
         draft = partial(submissions.blend, dimensions=dimensions, pool=pool, webhook=webhook)
-        return await self._open().submit(draft, check_images(check_blend(images)))
+        return await self._open().submit(draft, check_blend(check_images(images)))
 
     async def describe(self, image: Image, *, pool: str | None = None, webhook: str | None = None) -> int:
         """Create a task that makes prompts of an image, and return its ID; arguments and errors as for `imagine`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
 import attrs
@@ -18,6 +18,7 @@ from omgmj.errors import SubmissionUncertain, UsageError
 from omgmj.models import Action, Submission, Task
 from omgmj.protocol import Request
 
+T = TypeVar("T")
 POOLS = ("NORMAL", "FAST")
 DIMENSIONS = ("PORTRAIT", "SQUARE", "LANDSCAPE")
 """2:3, 1:1 and 3:2."""
@@ -170,14 +171,11 @@ def check_mask(action: Action) -> None:
         raise UsageError(f"a mask goes with Vary (Region) only, not with {_shown(action)}")
 
 
-def check_blend(images: object) -> list[Any]:
-    """Return the images of a blend as a list; `UsageError` where they are too few or too many."""
-    if isinstance(images, str | bytes) or not isinstance(images, Iterable):
-        raise UsageError(f"images must be a list of images, not {type(images).__name__}")
-    listed: list[Any] = list(images)
-    if not BLEND_LEAST <= len(listed) <= BLEND_MOST:
-        raise UsageError(f"a blend takes {BLEND_LEAST} to {BLEND_MOST} images, not {len(listed)}")
-    return listed
+def check_blend(images: list[T]) -> list[T]:
+    """Return the images of a blend; `UsageError` where they are too few or too many."""
+    if not BLEND_LEAST <= len(images) <= BLEND_MOST:
+        raise UsageError(f"a blend takes {BLEND_LEAST} to {BLEND_MOST} images, not {len(images)}")
+    return images
 
 
 def fits(task: Task, submission: Submission) -> bool:

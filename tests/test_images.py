@@ -164,15 +164,16 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         assert str(tmp_path / name) in str(caught.value)
 
 
-def test_a_path_of_bytes_is_refused() -> None:
-    """A path object that is made of bytes is a UsageError."""
+@pytest.mark.parametrize("path", [b"a.png", 5])
+def test_a_path_of_something_else_than_a_string_is_refused(path: Any) -> None:
+    """A path object that is made of bytes, or of what is no path, is a UsageError."""
 
-    class Odd(os.PathLike[bytes]):
-        def __fspath__(self) -> bytes:
-            return b"a.png"
+    class Odd(os.PathLike[Any]):
+        def __fspath__(self) -> Any:
+            return path
 
-    with pytest.raises(UsageError, match="string"):
-        data_uri(Odd())
+    with pytest.raises(UsageError, match=r"a path \(a string or a Path\) .* not Odd$"):
+        check_image(Odd(), "image")
 
 
 def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_several_images_are_named_by_their_place() -> None:
         check_images([PNG, b""])
     with pytest.raises(UsageError, match="image 2 is no PNG"):
         data_uris(check_images([PNG, b"<html>"]))
-    for wrong in (PNG, "a.png", Path("a.png"), 5):
+    for wrong in (PNG, bytearray(PNG), "a.png", Path("a.png"), 5, None):
         with pytest.raises(UsageError, match="list of images"):
             check_images(wrong)
 

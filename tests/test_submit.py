@@ -537,6 +537,9 @@ async def test_bad_input_sends_nothing(tmp_path: Any) -> None:
             lambda: session.imagine("a cat", images=[tmp_path / "missing.png"]),
             lambda: session.blend([png]),
             lambda: session.blend([png] * 6),
+            lambda: session.blend(bytearray(png)),  # type: ignore[arg-type]
+            lambda: session.blend("a.png"),
+            lambda: session.blend(None),  # type: ignore[arg-type]
             lambda: session.blend([png, b"no image"]),
             lambda: session.blend([png, png], dimensions="16:9"),
             lambda: session.describe(tmp_path),
