@@ -148,7 +148,9 @@ class Exchange:
             )
         # What was lost was masked where it was made, and what was sent is the caller's own.
         raise SubmissionUncertain(
-            f"it is not known whether this created a task: {text(sent)}: {lost}", submission=sent
+            f"it is not known whether this created a task, so look for it before you send it again (Session.reconcile):"
+            f" {text(sent)}: {lost}",
+            submission=sent,
         ) from lost
 
     def clock(self) -> datetime:

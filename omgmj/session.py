@@ -84,6 +84,8 @@ class Session:
         """Check the arguments; nothing is opened before the first use."""
         if http is not None and transport is not None:
             raise UsageError("http and transport exclude each other")
+        if transport is not None and not callable(getattr(transport, "send", None)):
+            raise UsageError(f"transport must have send, stream, aclose and limit; {type(transport).__name__} has not")
         if retry is not None and not isinstance(retry, Retry):
             raise UsageError(f"retry must be an omgmj.Retry, not {type(retry).__name__}")
         self._base_url = check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if base_url is None else base_url)
@@ -235,7 +237,8 @@ class Session:
         """Create a task from a prompt and return its ID; wait for it with `wait`.
 
         `pool` is NORMAL or FAST; None leaves it to the service, which takes FAST. `images` are references: bytes,
-        paths or data URIs of PNG, JPEG, WebP or GIF. `webhook` is a URL that the service tells of the task.
+        paths or data URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL that the service tells of
+        the task.
 
         Creating costs money, so it is sent again only where the service surely has not read it. Where the answer was
         lost, `SubmissionUncertain` carries what was sent: `reconcile` looks for the task. `ServiceError`, `AuthError`,
@@ -246,7 +249,7 @@ class Session:
         return await self._open().submit(lambda uris: draft(images=uris), check_images(images))
 
     async def act(
-        self, task: Task | int, action: Action | str, *, mask: Image | None = None, webhook: str | None = None
+        self, task: Task | int | str, action: Action | str, *, mask: Image | None = None, webhook: str | None = None
     ) -> int:
         """Do an action of a finished task and return the new task's ID; its errors are those of `imagine`.
 
@@ -305,8 +308,8 @@ class Session:
         Give the `error`, or what was sent: a `prompt`, or an `action` or its custom ID, and `since` when, an aware
         datetime by this machine's clock. Those that fit by kind, prompt and time are returned, but for tasks that this
         session knows to be the answers to other submissions; the like of it that is under way just now is not known
-        yet. None: the service made none, or does not list it yet; look again before you send anew. More than one: the
-        same was sent more than once.
+        yet. Empty: the service made none, or does not list it yet; look again before you send anew. More than one: the
+        same was sent more than once. Its errors are those of `page`.
         """
         submission = sought(error, prompt, action)
         return await self._open().reconcile(submission, check_since(submission.sent_at if since is None else since))

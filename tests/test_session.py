@@ -939,6 +939,9 @@ def test_bad_policies_and_transports() -> None:
         omgmj.Session("t", retry=3)  # type: ignore[arg-type]
     with pytest.raises(omgmj.UsageError, match="exclude"):
         omgmj.Session("t", http=lambda: None, transport=object())  # type: ignore[arg-type]
+    for transport in (object(), "http://proxy.test", FakeService()):
+        with pytest.raises(omgmj.UsageError, match=f"transport must have send, .*; {type(transport).__name__} has not"):
+            omgmj.Session("t", transport=transport)  # type: ignore[arg-type]
 
 
 def test_import_is_light() -> None:

@@ -200,7 +200,9 @@ async def test_a_lost_answer_is_told_and_not_repeated(what: str) -> None:
     """After the bytes have left, whatever is no clear answer raises SubmissionUncertain, and nothing is sent again."""
     async with serving(LOST[what]) as server, Session("t", base_url=server.url, request_timeout=5) as session:
         before = datetime.now(UTC)
-        with pytest.raises(SubmissionUncertain, match=r"not known whether .*prompt 'a cat'") as caught:
+        with pytest.raises(
+            SubmissionUncertain, match=r"not known whether .*Session\.reconcile.*prompt 'a cat'"
+        ) as caught:
             await session.imagine("a cat", pool="FAST")
         assert len(server.bodies) == 1
         error = caught.value
@@ -547,7 +549,7 @@ async def test_bad_input_sends_nothing(tmp_path: Any) -> None:
             lambda: session.act(seen, "U1"),
             lambda: session.act(done, "U9"),
             lambda: session.act(done, "U1", mask=png),
-            lambda: session.act("x", "U1"),  # type: ignore[arg-type]
+            lambda: session.act("x", "U1"),
             lambda: session.act(running, None),  # type: ignore[arg-type]
             lambda: session.act(running, "U1", mask=5),  # type: ignore[arg-type]
             lambda: session.act(running, "U1", mask=b""),
