@@ -143,19 +143,20 @@ def choose_action(task: Task, action: Action | str) -> Action:
     `UsageError` where the task offers none, not this one, or several that the name fits; it lists those there are.
     """
     check_action(action)
-    if not task.actions:
+    actions = [one for one in task.actions if one.custom_id]  # By it alone an action can be sent.
+    if not actions:
         why = "" if task.succeeded else f" while it is {task.status}; only one that has succeeded does"
         raise UsageError(f"task {task.id} offers no actions{why}")
     if isinstance(action, Action):
-        fitting = [one for one in task.actions if one.custom_id == action.custom_id]
+        fitting = [one for one in actions if one.custom_id == action.custom_id]
     else:
-        fitting = [one for one in task.actions if action == one.custom_id]
-        fitting = fitting or [one for one in task.actions if action in (one.label, one.emoji)]
+        fitting = [one for one in actions if action == one.custom_id]
+        fitting = fitting or [one for one in actions if action in (one.label, one.emoji)]
     if len({one.custom_id for one in fitting}) == 1:
         return fitting[0]
     asked = action.label or action.emoji or action.custom_id if isinstance(action, Action) else action
     what = "several actions" if fitting else "no action"
-    offered = ", ".join(_shown(one) for one in fitting or task.actions)
+    offered = ", ".join(_shown(one) for one in fitting or actions)
     raise UsageError(f"task {task.id} offers {what} {brief(asked)}; there are: {offered}")
 
 

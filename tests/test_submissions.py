@@ -197,7 +197,7 @@ def test_an_ambiguous_action_lists_those_it_could_be() -> None:
         choose_action(twice, "U1")
     assert U2.custom_id in str(caught.value)
     assert REROLL.custom_id not in str(caught.value)
-    same = attrs.evolve(GRID, actions=(U1, U1))
+    same = attrs.evolve(GRID, actions=(U1, U1, Action("", "", "U1")))
     assert choose_action(same, "U1") == U1
 
 
@@ -209,6 +209,8 @@ def test_a_task_without_actions_says_why() -> None:
         choose_action(Task(7, Status.FAILURE), "U1")
     with pytest.raises(UsageError, match=r"^task 7 offers no actions$"):
         choose_action(Task(7, Status.SUCCESS, kind="DESCRIBE"), "U1")
+    with pytest.raises(UsageError, match=r"^task 7 offers no actions$"):
+        choose_action(Task(7, Status.SUCCESS, actions=(Action("", "", "U1"),)), "U1")
     for rubbish in (None, 5, ""):
         with pytest.raises(UsageError, match="an action is"):
             choose_action(GRID, rubbish)  # type: ignore[arg-type]
