@@ -6,6 +6,7 @@ All are immutable and hashable. How they are read from the wire is `codec`'s bus
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -52,7 +53,7 @@ SHORTEST = 8
 class Secret:
     """A string that shows itself to nobody who does not ask by name."""
 
-    __slots__ = ("__value",)
+    __slots__ = ("__spelled", "__value")
 
     def __init__(self, value: str) -> None:
         """Keep `value`; `UsageError` unless it is one run of visible ASCII characters."""
@@ -63,18 +64,31 @@ class Secret:
         if not all("!" <= character <= "~" for character in value):
             raise UsageError(f"the token holds a space, a line break or a character beyond printable ASCII; {_WHERE}")
         self.__value = value
+        self.__spelled: re.Pattern[str] | None = None
 
     def reveal(self) -> str:
         """Return the string itself."""
         return self.__value
 
     def scrub(self, text: str) -> str:
-        """Return `text` with the secret taken out, should it stand there."""
-        return text.replace(self.__value, "***") if len(self.__value) >= SHORTEST else text
+        """Return `text` with the secret taken out, should it stand there, also as JSON may spell it."""
+        if len(self.__value) < SHORTEST:
+            return text
+        text = text.replace(self.__value, "***")
+        if "\\" not in text:
+            return text
+        if self.__spelled is None:
+            # Nobody writes a letter or a digit in another way, and where it begins with some it is found fast.
+            ways = (
+                letter if letter.isalnum() else rf"(?:\\?{re.escape(letter)}|\\u00(?i:{ord(letter):02x}))"
+                for letter in self.__value
+            )
+            self.__spelled = re.compile("".join(ways))
+        return self.__spelled.sub("***", text)
 
     def scrub_bytes(self, data: bytes) -> bytes:
-        """Return `data` with the secret taken out, should it stand there."""
-        return data.replace(self.__value.encode(), b"***") if len(self.__value) >= SHORTEST else data
+        """Return `data` with the secret taken out, should it stand there, also as JSON may spell it."""
+        return self.scrub(data.decode("latin-1")).encode("latin-1")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self.__value == other.reveal()

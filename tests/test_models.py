@@ -126,3 +126,13 @@ def test_a_secret_shows_itself_to_nobody() -> None:
     assert secret.scrub_bytes(b"no sk-xyz-0123 here") == b"no *** here"
     assert (secret == Secret("sk-xyz-0123"), secret == Secret("other"), secret == "sk-xyz-0123") == (True, False, False)
     assert hash(secret) == hash(Secret("sk-xyz-0123"))
+
+
+@pytest.mark.parametrize("spelling", [r'sk-47/x+\y"', r"sk-47\/x+\\y\"", r"sk\u002D47/x\u002b\\y\u0022"])
+def test_a_secret_is_found_as_json_may_spell_it(spelling: str) -> None:
+    """A secret is taken out of a JSON text also where that writes a character in another way."""
+    secret = Secret(r'sk-47/x+\y"')
+    for _ in range(2):
+        assert secret.scrub(rf'{{"a\n": "no {spelling} here"}}') == r'{"a\n": "no *** here"}'
+        assert secret.scrub_bytes(f"no {spelling} here\xff".encode("latin-1")) == b"no *** here\xff"
+    assert Secret("short").scrub(r"sh\u006frt short") == r"sh\u006frt short"
