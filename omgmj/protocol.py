@@ -307,7 +307,7 @@ def _envelope(answer: Answer) -> dict[str, Any]:
             what = f"{field} is {json_type(code)}, not a whole number in range"
             raise DecodeError(what, field=field, body=answer.body)
         message = _message(value)
-        what = f"JSON without the service's statusCode: {_printable(message) or 'no message'}"
+        what = f"JSON without the service's statusCode: {_words(answer, value)}"
     else:
         message, what = "", f"JSON, but {json_type(value)} and not the service's object"
     raise _refusal(answer, f"HTTP {answer.status}, {what}{_base_url_hint(answer)}", message=message)
@@ -315,15 +315,21 @@ def _envelope(answer: Answer) -> dict[str, Any]:
 
 def _facts(answer: Answer, envelope: dict[str, Any]) -> tuple[str, str]:
     """Return what an envelope that is no success says: its own words, and all that there is for a message of ours."""
-    message = _message(envelope)
     code = envelope.get("statusCode", 200)
-    return message, f"HTTP {answer.status}, code {code}: {_printable(message) or 'no message'}"
+    return _message(envelope), f"HTTP {answer.status}, code {code}: {_words(answer, envelope)}"
 
 
 def _message(value: dict[str, Any]) -> str:
     """Return the body's own words, empty where it has none."""
     said = value.get("message")
     return said if isinstance(said, str) else ""
+
+
+def _words(answer: Answer, value: dict[str, Any]) -> str:
+    """Return the body's own words for a message of ours; of a body that has them elsewhere its beginning."""
+    if "message" in value:
+        return _printable(_message(value)) or "no message"
+    return f"no message, but {_printable(answer.body[: 4 * _SHOWN].decode(errors='replace'))}"
 
 
 def _is_unknown_task(error: ServiceError, data: object) -> bool:
