@@ -95,7 +95,7 @@ def read_request(method: str, path: str, headers: Mapping[str, str], body: bytes
         raise Refusal(400, "taskId must be a number in digits")
     if place == QUERY:
         return int(form["taskId"])
-    return _read_page(query.encode()) if place == LIST else _read_submission(place, form, images)
+    return _read_page(query.encode(errors="surrogatepass")) if place == LIST else _read_submission(place, form, images)
 
 
 def _check_token(headers: Mapping[str, str], tokens: Collection[str]) -> None:

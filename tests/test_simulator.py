@@ -363,6 +363,7 @@ LIST_FORM = b"model=midjourney"
         (400, {"path": LIST + "?page=1&size=20", "body": LIST_FORM}),
         (400, {"path": LIST + "?page=1&model=midjourney", "body": LIST_FORM}),
         (400, {"path": LIST + "?page=\u0663", "body": LIST_FORM}),
+        (400, {"path": LIST + "?page=1\udcff", "body": LIST_FORM}),  # A byte of a request line that is no UTF-8.
         (400, {"path": LIST + "?page=1", "body": b""}),
         (400, {"path": LIST + "?page=1", "body": b"model=gpt"}),
         (400, {"path": LIST + "?page=1", "body": GOOD}),
