@@ -275,8 +275,9 @@ class _Inbox:
                 if self._room() <= len(self._backlog):
                     await self._space.heard()
                     continue
+                given = await anext(source)
                 try:
-                    task_id = check_task_id(await anext(source))
+                    task_id = check_task_id(given)
                 except UsageError as error:
                     self.results.append(error)
                     self.bell.ring()

@@ -496,6 +496,21 @@ async def test_rubbish_from_a_source_goes_to_on_error() -> None:
         assert ours() == []
 
 
+async def test_a_source_that_misuses_us_is_no_rubbish_of_an_id() -> None:
+    """An error of ours that a source raises reaches the reader as any other: the source is over, which is no end."""
+    async with FakeService(tasks=1) as fake, fake.session() as session:
+
+        async def source() -> AsyncIterator[int]:
+            yield fake.task_ids[0]
+            yield await session.imagine("")
+
+        errors: list[omgmj.OmgmjError] = []
+        watch = session.watch(source(), on_error=errors.append)
+        with pytest.raises(omgmj.UsageError, match="prompt is empty"):
+            await anext(watch)
+        assert errors == []
+
+
 class RaisingSource:
     """An async iterable whose `__aiter__` raises."""
 
