@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -324,10 +323,8 @@ def test_interrupted(number: signal.Signals, code: int) -> None:
         assert process.stdout
         assert process.stderr
         seen = {json.loads(process.stdout.readline())["taskId"] for _ in range(2)}
-        began = time.monotonic()
         process.send_signal(number)
-        assert process.wait(10) == code
-        assert time.monotonic() - began < 5
+        assert process.wait(20) == code  # seconds, where a request has 30
         again = "omgmj watch 4 --timeout 600 --stall 99 --rate 30"
         assert process.stderr.read() == f"omgmj: interrupted; 1 of 3 tasks left. To go on: {again}\n"
     assert seen == {1, 2}
@@ -342,7 +339,7 @@ def test_hang_up_ignored() -> None:
         assert process.stdout.readline()
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 143
+        assert process.wait(60) == 143
 
 
 @pytest.mark.usefixtures("fake")

@@ -288,11 +288,11 @@ def test_unwritable_output(fake: FakeService) -> None:
 def interrupted(arguments: list[str], fake: FakeService, requests: int, number: signal.Signals) -> tuple[int, str]:
     """Run a command, send it a signal when so many requests have come; return its code and what it said."""
     with subprocess.Popen([*OMGMJ, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while fake.requests < requests and time.monotonic() < until:
             time.sleep(0.005)
         process.send_signal(number)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=20)
     return process.returncode, err
 
 
@@ -325,7 +325,7 @@ def test_interrupted_while_waiting(fake: FakeService, tmp_path: Path) -> None:
         assert process.stderr
         said = process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=20)
     [made] = fake.created
     assert said == f"omgmj: task {made.task_id} was made\n"
     assert process.returncode == 130

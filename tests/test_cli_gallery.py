@@ -242,7 +242,7 @@ def test_interrupted(fake: FakeService, tmp_path: Path) -> None:
         assert process.stdout
         assert records(process.stdout.readline()) == [{"taskId": 1, "path": str(tmp_path / "task-1.png")}]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     again = f"omgmj download {slow} --to {tmp_path} --via discord --overwrite"
     assert err == f"omgmj: interrupted; 1 of 2 tasks left. To go on: {again}\n"
@@ -262,7 +262,7 @@ def test_interrupted_half_way(fake: FakeService, tmp_path: Path, number: signal.
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + PNG)
                 assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
                 process.send_signal(number)
-                _, err = process.communicate(timeout=10)
+                _, err = process.communicate(timeout=20)
     assert process.returncode == code
     assert err.startswith("omgmj: interrupted; 1 of 1 tasks left. To go on: omgmj download 50 ")
     assert list(tmp_path.iterdir()) == []

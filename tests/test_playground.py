@@ -33,7 +33,7 @@ def test_serve(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         assert cli.main(["imagine", "a cat"]) == 0
         assert records(capsys.readouterr().out) == [{"taskId": 3435}]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "omgmj: interrupted; the service and its tasks are gone\n")
 
 

