@@ -537,10 +537,10 @@ class PlannerMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_is_forgotten(self) -> None:
         """Every watched ID is in flight or comes out of the wheels once, and a pushed one soon (invariants 1 to 3)."""
-        twin = copy.deepcopy(self.planner)
+        twin = copy.deepcopy(self.planner.agenda)
         reached: dict[int, float] = {}
-        while (due := min(twin.agenda.due(fresh=True), twin.agenda.due(fresh=False))) < NEVER:
-            task_id, when, _ = twin.agenda.take(self.now, fresh=twin.agenda.due(fresh=True) == due)
+        while (due := min(twin.due(fresh=True), twin.due(fresh=False))) < NEVER:
+            task_id, when, _ = twin.take(self.now, fresh=twin.due(fresh=True) == due)
             assert task_id not in reached
             assert when == due
             reached[task_id] = when
