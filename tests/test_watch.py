@@ -231,9 +231,9 @@ class Among:
 
 
 async def test_many_bad_ids_hold_up_no_good_one(caplog: pytest.LogCaptureFixture) -> None:
-    """A hundred IDs that fail for ever are no outage: 300 others come about in time, the hundred end as errors."""
-    among = Among(good=300, bad=100, first=300.0)
-    await among.run(rate=50.0)
+    """Fifty IDs that fail for ever are no outage: 150 others come about in time, the fifty end as errors."""
+    among = Among(good=150, bad=50, first=300.0)
+    await among.run(rate=25.0)
     assert max(among.late) < 10
     assert sum(among.late) / len(among.late) < 3
     assert {kind for _, _, kind in among.errors} == {omgmj.ServiceError}
