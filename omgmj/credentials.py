@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -19,6 +20,8 @@ GRACE = 5.0
 GRACE_STEP = 0.5
 MAX_RENEWALS = 2
 """New tokens that may be refused in a row before the account is taken to be at fault."""
+SPREE, SPREE_SECONDS = 10, 60.0
+"""New tokens within so many seconds after which it is taken to be at fault too, whoever else finds them good."""
 UNAUTHORIZED = 401
 
 
@@ -30,6 +33,7 @@ class Credentials:
         self._secret = None if callable(token) else Secret(token)
         self._lock = anyio.Lock()
         self._renewals = 0
+        self._renewed_at: deque[float] = deque(maxlen=SPREE)
         self._refused_at = -math.inf
 
     @property
@@ -62,16 +66,24 @@ class Credentials:
                 return True
             if sent_at <= self._refused_at:
                 return False
-            if self._renewals >= MAX_RENEWALS:
+            if self._renewals >= MAX_RENEWALS or self._is_spree():
                 # Said once to all that are out; who comes later finds the callable asked again.
                 self._renewals, self._refused_at = 0, asyncio.get_running_loop().time()
+                self._renewed_at.clear()
                 return False
             secret = await self._fetch_another(used)
             if secret is None:
                 return False
             self._secret = secret
             self._renewals += 1
+            self._renewed_at.append(asyncio.get_running_loop().time())
             return True
+
+    def _is_spree(self) -> bool:
+        """Whether one token followed the other so fast that it is not tokens that are refused, but what is asked."""
+        if len(self._renewed_at) < SPREE:
+            return False
+        return asyncio.get_running_loop().time() - self._renewed_at[0] < SPREE_SECONDS
 
     async def _fetch_another(self, used: Secret) -> Secret | None:
         """Ask for a token other than `used` while the grace lasts; None where there is none by then."""

@@ -20,7 +20,7 @@ import pytest
 from aiohttp import web
 
 from omgmj.backoff import Fixed, Retry
-from omgmj.credentials import GRACE, GRACE_STEP, Credentials
+from omgmj.credentials import GRACE, GRACE_STEP, SPREE, SPREE_SECONDS, Credentials
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -422,6 +422,38 @@ async def test_rotations_with_successes_between_go_on_for_ever() -> None:
     for number in range(10):  # noqa: B007 (the callable reads it)
         assert (await exchange.call(REQUEST, read)).succeeded
     assert len(transport.sent) == 19
+    await asyncio.sleep(SPREE_SECONDS)
+    for number in range(10, 40):  # noqa: B007 (as above)
+        await asyncio.sleep(SPREE_SECONDS / SPREE)
+        assert (await exchange.call(REQUEST, read)).succeeded
+    assert len(transport.sent) == 19 + 60
+
+
+async def test_a_call_that_is_refused_with_every_token_ends() -> None:
+    """Where others find each new token good, what is refused all the same is refused for good after some of them."""
+
+    class Choosy(Scripted):
+        async def send(self, base_url: str, request: Request, token: Secret) -> Answer:
+            await asyncio.sleep(0.1)
+            return GOOD if request.idempotent else REFUSED
+
+    numbers = iter(range(1000))
+    exchange = make(Choosy(in_turn(GOOD)), lambda: f"token-{next(numbers)}")
+
+    async def others() -> None:
+        while True:
+            await exchange.call(REQUEST, read)
+
+    going = asyncio.create_task(others())
+    for _ in range(2):
+        async with asyncio.timeout(60.0):
+            with pytest.raises(AuthError):
+                await exchange.call(ONCE_ONLY, read)
+        await asyncio.sleep(1.0)
+    going.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await going
+    assert next(numbers) == 1 + 2 * SPREE
 
 
 async def test_an_async_callable() -> None:
