@@ -81,12 +81,12 @@ def _read_config() -> dict[str, Any]:
     path = _config_path()
     try:
         config = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
     except (FileNotFoundError, NotADirectoryError, RuntimeError):  # The last: nobody knows where home is.
         return {}
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
     for name, value in config.items():
         kinds = _CONFIG_TYPES.get(name)
         if kinds is None:

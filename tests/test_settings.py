@@ -80,6 +80,7 @@ def test_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "said"),
     [
         ("token = ", "is not TOML: "),
+        pytest.param("a = " + "[" * 100_000, "is not TOML: ", id="nested too deeply"),
         ("tokens = 'secret'", "has the unknown key 'tokens'; known are token, base_url, rate"),
         ("token = 5", "token must be a string"),
         ("rate = true", "rate must be a number"),
