@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 _DAY = 86_400.0
+_AHEAD = 5.0  # seconds by which the clocks of one service may differ
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
@@ -40,13 +41,13 @@ def served_at(headers: Mapping[str, str]) -> datetime | None:
 def age(moment: datetime | None, headers: Mapping[str, str]) -> float | None:
     """Return the seconds from a moment of a record to its answer, both by the service's clock; None where not told.
 
-    More than a day either way is taken for a clock that is off.
+    A moment some seconds ahead, or more than a day ago, is taken for a clock, or a time zone, that is off.
     """
     now = served_at(headers)
     if now is None or moment is None:
         return None
     seconds = (now - moment).total_seconds()
-    return max(0.0, seconds) if abs(seconds) <= _DAY else None
+    return max(0.0, seconds) if -_AHEAD <= seconds <= _DAY else None
 
 
 @lru_cache(maxsize=64)

@@ -53,7 +53,8 @@ def test_served_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "seconds"), [(0, 0.0), (60, 60.0), (-5, 0.0), (86_400, 86_400.0), (86_401, None), (-90_000, None)]
+    ("after", "seconds"),
+    [(0, 0.0), (60, 60.0), (-5, 0.0), (-6, None), (-28_800, None), (86_400, 86_400.0), (86_401, None)],
 )
 def test_age(after: float, seconds: float | None) -> None:
     """A task's age is counted by the service's clock alone, at least 0, and is unknown where a clock is off."""
