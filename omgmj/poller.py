@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
@@ -66,6 +67,7 @@ class Poller:
         self._parked: list[asyncio.Future[_Job | None]] = []
         self._sinks: set[Sink] = set()
         self._closed: SessionClosed | None = None
+        self._broke_at = -math.inf
 
     # What a session asks for.
 
@@ -262,10 +264,11 @@ class Poller:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
             return answer, protocol.read_query(answer, task_id)
 
+        asked_at = self._loop.time()
         try:
             found = await self._exchange.once(protocol.query_request(task_id), read)
         except OmgmjError as error:
-            self._failed(task_id, error, probe=probe)
+            self._failed(task_id, error, asked_at, probe=probe)
             return
         now, roll = self._loop.time(), random.random()
         self._health.answers(now)
@@ -282,13 +285,16 @@ class Poller:
                 seen = self._planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, look=True)
                 self._tell(task, seen)
 
-    def _failed(self, task_id: int, error: OmgmjError, *, probe: bool) -> None:
+    def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()
         means = protocol.meaning(error)
         self._health.failed(error, means, now, roll, probe=probe, blames=self._planner.blames(task_id))
         if means in (Meaning.ACCOUNT, Meaning.LOCAL):
             self._planner.again(task_id, now)
-            self._break(error)
+            if asked_at > self._broke_at:
+                self._broke_at = now
+                self._break(error)
+            # Else it tells of what all who waited by then have heard; who came since may have mended it.
             return
         outage = self._health.breaker.is_open
         self._tell_ended(self._planner.failed(task_id, error, means, now, roll, outage=outage))

@@ -797,6 +797,30 @@ async def test_a_crash_of_the_driver_reaches_every_waiter(monkeypatch: pytest.Mo
             await session.wait(fake.task_ids[0])
 
 
+async def test_a_refusal_from_before_an_account_error_ends_nobody_who_came_after_it() -> None:
+    """Who hears that the token is not taken, mends it and waits again is not ended by looks that were out by then."""
+    async with FakeService(tasks=20, token="token-of-old", latency=1.0) as fake:
+        tokens = ["token-of-old"]
+        errors: list[omgmj.AuthError] = []
+
+        async def persist(task_id: int) -> omgmj.Task:
+            while True:
+                try:
+                    return await session.wait(task_id)
+                except omgmj.AuthError as error:
+                    errors.append(error)
+                    tokens[0] = "token-of-new"
+
+        async with fake.session(lambda: tokens[0], rate=1000.0) as session:
+            fake.inject("list_forbidden", times=None)
+            waiting = [asyncio.ensure_future(persist(task_id)) for task_id in fake.task_ids]
+            await asyncio.sleep(5)
+            fake.tokens.clear()
+            fake.tokens.add("token-of-new")
+            assert all(task.is_terminal for task in await asyncio.gather(*waiting))
+        assert len(errors) == 20
+
+
 async def test_a_driver_that_somebody_cancelled_leaves_nobody_waiting() -> None:
     """Who cancels all tasks of the loop cancels ours too: every waiter is told, and who comes later does not hang."""
     async with FakeService(tasks=2) as fake, fake.session() as session:
