@@ -77,6 +77,7 @@ class Watch:
         """Wait no longer for these, and drop what came of them; IDs that are not waited for are ignored."""
         gone = {check_task_id(task_id) for task_id in task_ids}
         self._inbox.discard(gone)
+        self._errors = [error for error in self._errors if error.task_id not in gone]
         for task_id in gone:
             self._context.pop(task_id, None)
             self._fetched.pop(task_id, None)

@@ -404,6 +404,19 @@ async def test_discard_ends_single_ids() -> None:
         assert await drained(watch) == [good]
 
 
+async def test_discard_drops_an_error_that_was_kept_for_the_end() -> None:
+    """An error that waits for the end of the watch goes with its ID; those of others are raised."""
+    async with FakeService() as fake, fake.session() as session:
+        ids = [fake.add_task(Life.succeed(seconds)) for seconds in (20, 40)]
+        watch = session.watch([*ids, 111, 222])
+        assert (await anext(watch)).id == ids[0]
+        watch.discard([111])
+        assert (await anext(watch)).id == ids[1]
+        with pytest.raises(omgmj.WatchErrors) as caught:
+            await anext(watch)
+        assert caught.value.task_ids == (222,)
+
+
 async def test_discard_drops_results_in_hand() -> None:
     """What is discarded is not delivered any more, be it a record or an error that is in hand already."""
     async with FakeService() as fake, fake.session() as session:
