@@ -36,8 +36,8 @@ MAX_BYTES = 100 * 1024 * 1024
 MAX_REDIRECTS = 5
 RETRY = Retry(attempts=3)
 """How often one way is tried, and how long it rests in between."""
-BLOCK = 128 * 1024
-"""Bytes that are written in one go."""
+BLOCK = 64 * 1024
+"""Bytes that are gathered before they are written."""
 SLOW_FOR, SLOWEST = 60.0, 60_000
 """Seconds in which so many bytes must come, or the transfer is given up."""
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
@@ -157,11 +157,12 @@ class _Fetch:
         length = stream.headers.get("content-length", "")
         total = int(length) if length.isdecimal() and len(length) < 20 else None
         self._check_size(total or 0, url)
-        suffix, done, block = "", 0, bytearray()
+        suffix, done, held, parts = "", 0, 0, list[bytes]()
         clock = asyncio.get_running_loop().time
         until, wanted = clock() + SLOW_FOR, SLOWEST
         async for chunk in stream.chunks:
-            block += chunk
+            parts.append(chunk)
+            held += len(chunk)
             done += len(chunk)
             self._check_size(done, url)
             if clock() > until:
@@ -169,17 +170,17 @@ class _Fetch:
                     raise TransportError(f"too slow: {done} bytes came so far")
                 until, wanted = clock() + SLOW_FOR, done + SLOWEST
             if not suffix and done >= HEAD:
-                suffix = _suffix(block, url)
-                await self._part.run(self._part.check_free, suffix)
-            if len(block) >= BLOCK:
-                full, block = block, bytearray()
-                await self._part.run(self._part.write, full)
+                suffix = _suffix(b"".join(parts), url)
+            if held >= BLOCK:
+                block, parts, held = b"".join(parts), [], 0  # Not copied where it is one.
+                await self._part.run(self._part.write, block, suffix)
             if self._on_progress is not None:
                 self._on_progress(done, total)
         if total is not None and done < total:
             raise TransportError(f"cut short: {done} of {total} bytes came")
+        block = b"".join(parts)
         suffix = suffix or _suffix(block, url)
-        await self._part.run(self._part.write, block)
+        await self._part.run(self._part.write, block, suffix)
         return suffix
 
     def _check_size(self, size: int, url: str) -> None:
@@ -238,8 +239,9 @@ class _Part:
         self._file.seek(0)
         self._file.truncate()
 
-    def write(self, block: bytearray) -> None:
-        """Append to the file."""
+    def write(self, block: bytes, suffix: str) -> None:
+        """Append to the file, unless the final name is taken and not to be overwritten."""
+        self.check_free(suffix)
         view = memoryview(block)
         while view:
             view = view[self._file.write(view) :]
@@ -296,8 +298,8 @@ def _likely(url: str, compress: Mapping[str, object] | None) -> str:
     return suffix if suffix in SUFFIXES.values() else ""
 
 
-def _suffix(block: bytearray, url: str) -> str:
-    kind = image_type(bytes(block[:HEAD]))
+def _suffix(head: bytes, url: str) -> str:
+    kind = image_type(head[:HEAD])
     if kind is None:
         raise DownloadError("what came is no PNG, JPEG, WebP or GIF", url=_bare(url))
     return SUFFIXES[kind]

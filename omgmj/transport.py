@@ -247,6 +247,9 @@ _SETTINGS: dict[str, Any] = {
 _STREAMING: dict[str, Any] = _SETTINGS | {
     "headers": {hdrs.ACCEPT: "image/*", hdrs.ACCEPT_ENCODING: "identity"},
     "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT, sock_read=IDLE),
+    # No more is read while so much is left that nobody took. It comes in pieces of up to 256 KiB, each of which is
+    # there several times over while it is decrypted; aiohttp itself would gather three.
+    "read_bufsize": CHUNK,
 }
 
 
@@ -277,7 +280,9 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
                 part = await response.content.read(CHUNK)
             if not part:
                 return
-            yield part
+            # As much again, if it is there: asking for both at once would let aiohttp gather more.
+            yield part + response.content.read_nowait(CHUNK)
+            del part  # Not to be held while the next one comes.
     except TimeoutError:
         ours = ExchangeTimeout(f"no byte came for {IDLE:g} s")
     except Exception as error:  # noqa: BLE001 (as in send)

@@ -693,9 +693,9 @@ async def test_twice_cancelled_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     """A second cancellation, while a slow disk still writes, does not keep the file from being removed."""
     write = module._Part.write
 
-    def slow(self: module._Part, block: bytearray) -> None:
+    def slow(self: module._Part, block: bytes, suffix: str) -> None:
         time.sleep(0.02)
-        write(self, block)
+        write(self, block, suffix)
 
     monkeypatch.setattr(module._Part, "write", slow)
     async with serving(discord=giving()) as place:
