@@ -27,6 +27,8 @@ from omgmj.models import Task
 
 NAMED = 20
 """IDs that a line names at most."""
+LEAST_SAID = 10
+"""Characters that the last column of the table has, however narrow the terminal is."""
 
 
 class Output(Console):
@@ -251,12 +253,12 @@ class View(logging.Handler):
         self._id_width = max(self._id_width, len(str(task.id)))
         if not self._headed:
             self._headed = True
-            out.print(self._line("ID", "STATUS", "SECONDS", "ACTIONS, IMAGE", style="bold"))
+            self._line(out, "ID", "STATUS", "SECONDS", "ACTIONS, IMAGE", style="bold")
         colour = "red" if task.failed else "green" if task.succeeded else "yellow"
         took = ""
         if task.finished_at and task.submitted_at:
             took = f"{(task.finished_at - task.submitted_at).total_seconds():.1f}"
-        out.print(self._line(str(task.id), Text(_clean(task.status), colour), took, _remark(task)))
+        self._line(out, str(task.id), Text(_clean(task.status), colour), took, _remark(task))
         image = task.stored_image_url or task.image_url or ""
         texts = (task.prompt or "").splitlines() if task.succeeded and task.kind == "DESCRIBE" else []
         for below, style in ((origin, ""), *((_clean(text), "") for text in texts), (_clean(image), "dim")):
@@ -264,15 +266,18 @@ class View(logging.Handler):
             if below:
                 out.print(Text(" " * (self._id_width + 2) + below, style=style), soft_wrap=True)
 
-    def _line(self, task_id: str, status: Text | str, took: str, said: str, *, style: str = "") -> Table:
-        """Lay out one line of the table; all have the same widths, as they are shown one by one."""
+    def _line(self, out: Console, task_id: str, status: Text | str, took: str, said: str, *, style: str = "") -> None:
+        """Show one line of the table; all have the same widths, as they are shown one by one."""
         line = Table.grid(padding=(0, 2, 0, 0))
+        least = self._id_width + len("  IN_PROGRESS  SECONDS  ") + LEAST_SAID
+        if out.width < least:
+            line.width = least  # It goes on in the terminal's next line: an ID that is cut would be of no use.
         line.add_column(width=self._id_width, justify="right", style=style)
         line.add_column(width=len("IN_PROGRESS"), overflow="fold", style=style)
         line.add_column(width=len("SECONDS"), justify="right", style=style)
         line.add_column(overflow="fold", style=style)
         line.add_row(task_id, status, took, Text(said))
-        return line
+        out.print(line, crop=False)
 
 
 def _remark(task: Task) -> str:

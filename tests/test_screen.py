@@ -107,6 +107,23 @@ def test_table(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     assert ["3", "IN_PROGRESS", "31", "%"] in lines
 
 
+@pytest.mark.parametrize("columns", [1, 20, 40])
+def test_very_narrow_table(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """However narrow a terminal is, no ID, status or reason is cut: a line goes on in the terminal's next one."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    view = View([123456])
+    for task in (Task(123456, Status.IN_PROGRESS, progress=31), Task(7, Status.FAILURE, fail_reason="no " * 9)):
+        view.record(task)
+    text = plain(out.getvalue())
+    words = text.split()
+    assert words[:8] == ["ID", "STATUS", "SECONDS", "ACTIONS,", "IMAGE", "123456", "IN_PROGRESS", "31"]
+    assert words[8:11] == ["%", "7", "FAILURE"]
+    assert words.count("no") == 9
+    assert "\u2026" not in text
+
+
 def test_bare_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure without a reason says so, and a running task without progress says nothing."""
     out = Terminal()
