@@ -52,7 +52,9 @@ class Account:
     ) -> None:
         if isinstance(lives, str) and lives not in PRESETS:
             raise UsageError(f"there are no lives {lives!r}; there are: {', '.join(PRESETS)}")
-        if epoch.tzinfo is None:
+        if not isinstance(lives, str | Lives):
+            raise UsageError(f"lives must be a name or a Lives, not {lives!r}")
+        if not isinstance(epoch, datetime) or epoch.tzinfo is None:
             raise UsageError("epoch must be a datetime with a time zone")
         self.tasks: dict[int, FakeTask] = {}
         self.foreign: dict[int, FakeTask] = {}
@@ -96,8 +98,11 @@ class Account:
             raise UsageError(f"there is a task {task_id} already")
         if kind not in KINDS:
             raise UsageError(f"there is no kind {kind!r} of task; there are: {', '.join(KINDS)}")
+        if not isinstance(prompt, str):
+            raise UsageError(f"a prompt must be a string, not {prompt!r}")
         if pool not in POOLS:
             raise UsageError(f"there is no pool {pool!r}; there are: {', '.join(POOLS)}")
+        _check_life(life)
         if life is None:
             life = self._lives.draw(self._life_chance, fails=fails)
         elif fails is not None:
@@ -152,6 +157,7 @@ class Account:
 
     def plan(self, life: Life | None, *, unknown_for: float) -> None:
         """Let the next task that a request makes live so; None: drawn. One call counts for one task."""
+        _check_life(life)
         self._plans.append((life, check_number("unknown_for", unknown_for)))
 
     def create(self, asked: Submission, now: float) -> int:
@@ -202,6 +208,11 @@ class Account:
         place = url.partition("?")[0].removeprefix(CDN).removeprefix(self._image_base)
         task = self._images.get(place)
         return task if task and task.record(task.moment(now))["imageDcUrl"] == task.image_url else None
+
+
+def _check_life(life: object) -> None:
+    if not isinstance(life, Life | None):
+        raise UsageError(f"a life must be a Life, such as Life.succeed makes, not {life!r}")
 
 
 def _destined(asked: Submission) -> Life | None:

@@ -107,7 +107,7 @@ def _check_range(name: str, value: object, most: float) -> None:
 
 
 def _check_name(_fault: object, _field: object, name: str) -> None:
-    if name not in FAULTS:
+    if not isinstance(name, str) or name not in FAULTS:
         raise UsageError(f"there is no fault {name!r}; the faults are: {', '.join(FAULTS)}")
 
 
@@ -151,6 +151,8 @@ def as_fault(fault: str | Fault) -> Fault:
 
 def check_shares(faults: FaultShares) -> dict[Fault, float]:
     """Return the share of each fault; `UsageError` where one is no share or they come to more than 1."""
+    if not isinstance(faults, Mapping):
+        raise UsageError(f"faults must map each fault to its share, not be {faults!r}")
     for fault, share in faults.items():
         _check_range(f"the share of {fault!r}", share, 1)
     shares = {as_fault(fault): share for fault, share in faults.items()}

@@ -73,6 +73,8 @@ def _check_moments(_life: object, _field: object, moments: tuple[Moment, ...]) -
             raise UsageError(f"a status must be a string, not {moment.status!r}")
         if moment.progress is not None and not isinstance(moment.progress, str):
             raise UsageError(f"progress is a string on the wire, such as '31%', or None; not {moment.progress!r}")
+        if not isinstance(moment.extra, Mapping):
+            raise UsageError(f"the extra fields of a moment must be a mapping, not {moment.extra!r}")
     if any(later.at < earlier.at for earlier, later in itertools.pairwise(moments)):
         raise UsageError("the moments of a life must be in the order of their seconds")
 
@@ -110,6 +112,7 @@ class Life:
         steps: Sequence[int] = (0, 15, 31),
     ) -> Life:
         """Script a task that fails `after` seconds with `reason`, having told `steps` percent until then."""
+        _check_steps(steps)
         running = _running(after, queue, steps, whole=max((*steps, 0)) + 1)
         return cls((*running, Moment(after, "FAILURE", running[-1].progress, {"failReason": reason})))
 
@@ -122,8 +125,7 @@ def _running(after: float, queue: float | None, steps: Sequence[int], whole: int
     """Return the moments before an end: a queue, then each step when its share of `whole` has passed."""
     check_number("after", after)
     queue = min(3.0, after) if queue is None else check_number("queue", queue, most=after)
-    for percent in steps:
-        check_number("a step", percent, most=100)
+    _check_steps(steps)
     queued = (Moment(0.0, "NOT_START", None),) if queue > 0 else ()
     running = [
         Moment(queue + (after - queue) * percent / whole, "IN_PROGRESS", f"{percent}%")
@@ -133,6 +135,11 @@ def _running(after: float, queue: float | None, steps: Sequence[int], whole: int
     if not queued and (not running or running[0].at > 0):
         running.insert(0, Moment(0.0, "IN_PROGRESS", "0%"))
     return (*queued, *running)
+
+
+def _check_steps(steps: Sequence[int]) -> None:
+    for percent in steps:
+        check_number("a step", percent, most=100)
 
 
 @attrs.frozen

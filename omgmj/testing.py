@@ -29,6 +29,7 @@ from omgmj.faults import FAULTS, Fault, FaultShares
 from omgmj.lives import PRESETS, Life, Lives, Moment, check_number
 from omgmj.loopback import Loopback
 from omgmj.memory import InMemoryTransport, act_in_memory
+from omgmj.models import Secret
 from omgmj.simulator import EPOCH, Reply, Simulator
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class FakeService:
             list_lag=list_lag,
             epoch=epoch,
         )
-        self.token = token
+        self.token = Secret(token).reveal()
         """The token that `session` uses unless told otherwise."""
         self._latency = check_number("latency", latency)
         self._simulator.add_tasks(tasks, now=0.0, failing=failing)
@@ -298,6 +299,7 @@ class FakeService:
             raise UsageError("enter the service first: async with FakeService(…) as fake")
         if self._loopback:
             raise UsageError(f"the service is being served already, at {self._url}")
+        check_number("port", port, most=65535, whole=True)
         loopback = Loopback(self._exchange, self._image)
         self._url = await loopback.start(host, port, ssl)
         self._loopback = loopback

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -381,6 +382,52 @@ async def test_misuse_is_a_usage_error() -> None:
             await fake.serve()
     with pytest.raises(UsageError, match="once"):
         await fake.__aenter__()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lives": None},
+        {"lives": "slow"},
+        {"epoch": "2026-01-01"},
+        {"epoch": datetime(2026, 1, 1)},  # noqa: DTZ001 (one without a zone is what is refused)
+        {"token": None},
+        {"token": "two words"},
+        {"faults": ["html_502"]},
+        {"faults": {5: 0.1}},
+    ],
+)
+def test_settings_of_a_wrong_type(settings: dict[str, Any]) -> None:
+    """A setting of a wrong type is refused at once, not when the first request comes."""
+    with pytest.raises(UsageError):
+        FakeService(**settings)
+
+
+async def test_lives_of_a_wrong_type() -> None:
+    """A life, a prompt, a fault or a port that is none is refused where it is handed in."""
+    never: Any
+    async with FakeService() as fake:
+        for never in ("short", 5, [(0, "SUCCESS", "100%")]):
+            with pytest.raises(UsageError, match="a life must be"):
+                fake.add_task(never)
+            with pytest.raises(UsageError, match="a life must be"):
+                fake.plan(never)
+        never = 5
+        with pytest.raises(UsageError, match="prompt"):
+            fake.add_task(prompt=never)
+        never = ["html_502"]
+        with pytest.raises(UsageError, match="no fault"):
+            fake.inject(never)
+        never = ["15%"]
+        with pytest.raises(UsageError, match="a step"):
+            Life.fail(steps=never)
+        with pytest.raises(UsageError, match="mapping"):
+            Life.steps([(0, "SUCCESS", "100%", never)])
+        for never in (-1, 65536, "80"):
+            with pytest.raises(UsageError, match="port"):
+                await fake.serve(never)
+        assert (fake.task_ids, fake.requests) == ([], 0)
+        await fake.serve()
 
 
 def test_what_users_need_is_exported() -> None:
