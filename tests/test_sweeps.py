@@ -199,15 +199,18 @@ async def steady(fake: FakeService, *, most: int, a_second: int = 10) -> tuple[f
     return fake.requests / most, seen
 
 
-@pytest.mark.parametrize(("share", "at_most"), [(0.9, 0.4), (0.5, 0.5), (0.05, 1.1)])
-async def test_pages_pay_while_the_list_moves_on_and_on(share: float, at_most: float) -> None:
-    """Where tasks are made all the time, pages answer for many, at first looks too; where not, they cost little."""
+@pytest.mark.parametrize(("share", "most", "at_most"), [(0.9, 200, 0.4), (0.5, 200, 0.5), (0.05, 400, 1.1)])
+async def test_pages_pay_while_the_list_moves_on_and_on(share: float, most: int, at_most: float) -> None:
+    """Where tasks are made all the time, pages answer for many, at first looks too; where not, they cost little.
+
+    By chance the requests, over those of asking singly, are 0.25 to 0.27, 0.35 to 0.37, and 0.95 to 1.04.
+    """
     requests = {}
     for pages in (True, False):
         async with FakeService(seed=9, foreign_share=1 - share) as fake:
             if not pages:
                 fake.inject("list_forbidden", times=None)
-            requests[pages], seen = await steady(fake, most=200)
+            requests[pages], seen = await steady(fake, most=most)
             assert seen == Counter(fake.task_ids)
             assert all(fake.asked[task_id] == 0 for task_id in fake.foreign_ids)
     assert requests[True] < at_most * requests[False]
