@@ -174,8 +174,10 @@ class _Fetch:
             if held >= BLOCK:
                 block, parts, held = b"".join(parts), [], 0  # Not copied where it is one.
                 await self._part.run(self._part.write, block, suffix)
+                del block
             if self._on_progress is not None:
                 self._on_progress(done, total)
+            del chunk  # Not to be held while the next one comes.
         if total is not None and done < total:
             raise TransportError(f"cut short: {done} of {total} bytes came")
         block = b"".join(parts)

@@ -277,11 +277,10 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         while True:
             # A bound of our own: aiohttp's does not hold after a chunk whose size cannot be read.
             async with asyncio.timeout(IDLE):
-                part = await response.content.read(CHUNK)
+                part = await response.content.readany()  # As it came: pieces would be copies.
             if not part:
                 return
-            # As much again, if it is there: asking for both at once would let aiohttp gather more.
-            yield part + response.content.read_nowait(CHUNK)
+            yield part
             del part  # Not to be held while the next one comes.
     except TimeoutError:
         ours = ExchangeTimeout(f"no byte came for {IDLE:g} s")

@@ -194,12 +194,13 @@ async def test_chunks_without_a_length_come_through(tmp_path: Path) -> None:
 
 async def test_progress_is_told(tmp_path: Path) -> None:
     """Progress grows to the whole length, and is told of how much."""
+    image = IMAGE * 10
     told: list[tuple[int, int | None]] = []
-    async with serving(discord=giving()) as place:
+    async with serving(discord=giving(image)) as place:
         await place.fetch(tmp_path, on_progress=lambda done, total: told.append((done, total)))
     assert len(told) > 2
     assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert told[-1] == (len(IMAGE), len(IMAGE))
+    assert told[-1] == (len(image), len(image))
 
 
 async def test_nothing_of_ours_goes_with_it(tmp_path: Path) -> None:
