@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import attrs
 
-from omgmj.checks import check_count, check_number, check_seconds
+from omgmj.checks import brief, check_count, check_number, check_seconds
 from omgmj.durations import Durations
 from omgmj.errors import UsageError
 from omgmj.models import Status
@@ -54,7 +54,7 @@ def check_policy(policy: object, default: Policy) -> Policy:
     if policy is None:
         return default
     if not callable(policy) or isinstance(policy, type):
-        raise UsageError(f"backoff must be a policy such as omgmj.Adaptive(), not {policy!r}")
+        raise UsageError(f"backoff must be a policy such as omgmj.Adaptive(), not {brief(policy)}")
     return cast("Policy", policy)
 
 
@@ -81,7 +81,7 @@ def _between(low: float, high: float, rule: str) -> Callable[[object, attrs.Attr
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         name = f"{type(instance).__name__}.{attribute.name}"
         if not low <= check_number(name, value, rule, zero=True) <= high:
-            raise UsageError(f"{name} must be {rule}; got {value!r}")
+            raise UsageError(f"{name} must be {rule}; got {brief(value)}")
 
     return validate
 

@@ -40,7 +40,7 @@ Into = Annotated[
         help="Wait, and put the task's image into this directory, made if missing.",
     ),
 ]
-EARLIER = timedelta(minutes=1)
+EARLIER = timedelta(minutes=10)
 """By how much the service's clock may be behind the one here, in a command that looks for what was sent."""
 
 

@@ -113,7 +113,7 @@ class FakeService:
             list_lag=list_lag,
             epoch=epoch,
         )
-        self.token = Secret(token).reveal()
+        self.token: str = Secret(token).reveal()
         """The token that `session` uses unless told otherwise."""
         self._latency = check_number("latency", latency)
         self._simulator.add_tasks(tasks, now=0.0, failing=failing)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlencode
 
+from omgmj.checks import brief
 from omgmj.errors import UsageError
 from omgmj.models import STATUS_ORDER, Task
 
@@ -39,9 +40,9 @@ def image_urls(task: Task, compress: Mapping[str, object] | None = None) -> dict
 def urls_by(task: Task, via: str, compress: Mapping[str, object] | None) -> dict[str, str]:
     """Return the URLs to try, in order, one at least; `UsageError` says why there is none."""
     if via != "auto" and via not in WAYS:
-        raise UsageError(f"via must be one of auto, {', '.join(WAYS)}; got {via!r}")
+        raise UsageError(f"via must be one of auto, {', '.join(WAYS)}; got {brief(via)}")
     if compress is not None and via not in ("auto", *THROUGH_WSRV):
-        raise UsageError(f"compress is WSRV's work: it goes with via {' or '.join(THROUGH_WSRV)}, not {via!r}")
+        raise UsageError(f"compress is WSRV's work: it goes with via {' or '.join(THROUGH_WSRV)}, not {brief(via)}")
     urls = image_urls(task, compress)
     if reason := _why_none(task, urls):
         raise UsageError(f"task {task.id} has no image: {reason}")
@@ -185,9 +186,9 @@ def _checked(compress: Mapping[str, object]) -> dict[str, str]:
     texts = {}
     for name, value in compress.items():
         if name not in PARAMETERS:
-            raise UsageError(f"compress: WSRV has no parameter {name!r}; there are {', '.join(PARAMETERS)}")
+            raise UsageError(f"compress: WSRV has no parameter {brief(name)}; there are {', '.join(PARAMETERS)}")
         try:
             texts[name] = PARAMETERS[name](value)
         except ValueError as error:
-            raise UsageError(f"compress: {name} must be {error}; got {value!r}") from None
+            raise UsageError(f"compress: {name} must be {error}; got {brief(value)}") from None
     return texts
