@@ -301,7 +301,7 @@ def run(*, short: bool) -> Report:
             (f"CPU of starting {many:,} watches, of an asyncio task each", f"{ratio(ours, theirs):.2f}x"),
             (
                 f"loop lag at {POLLS_A_SECOND:,} polls a second, p99.9",
-                f"{pulse.rare:.1f} ms (idle: {still:.1f}, as busy: {busy:.1f})",
+                f"{pulse.rare:.1f} ms (of a loop that idles {still:.1f}, that burns as much CPU {busy:.1f})",
             ),
         ],
     )
