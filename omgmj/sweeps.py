@@ -134,12 +134,12 @@ class Sweeps:
         others = tuple(one for one in due if one != task_id)
         if 1 + len(others) < PAYS and not self._is_first(task_id, spot, now):
             return None
-        if self._is_checked(task_id, now):
+        if self._singles_out(task_id, now):
             return None
         return self._begin(Sweep(spot.page, (task_id, *others), deeper=False, at=now))
 
-    def _is_checked(self, task_id: int, now: float) -> bool:
-        """Whether an ID is to tell what pages say is true: once in a while one that they show is asked for singly."""
+    def _singles_out(self, task_id: int, now: float) -> bool:
+        """Return whether the ID is to tell if pages speak the truth: once in a while it is the turn of one they show."""
         if self._unchecked < CHECK_PAGES or now - self._checked_at < CHECK_SECONDS:
             return False
         if self._roster.listed[self._roster.rows[task_id]] != LISTED:
