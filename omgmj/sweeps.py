@@ -139,7 +139,7 @@ class Sweeps:
         return self._begin(Sweep(spot.page, (task_id, *others), deeper=False, at=now))
 
     def _singles_out(self, task_id: int, now: float) -> bool:
-        """Return whether the ID is to tell if pages speak the truth: once in a while it is the turn of one they show."""
+        """Return whether an ID is to tell if pages speak the truth: once in a while it is the turn of one they show."""
         if self._unchecked < CHECK_PAGES or now - self._checked_at < CHECK_SECONDS:
             return False
         if self._roster.listed[self._roster.rows[task_id]] != LISTED:
