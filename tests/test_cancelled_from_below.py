@@ -159,7 +159,7 @@ async def test_a_borrowed_session_that_is_closed_during_a_lookup(tmp_path: Path)
     http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=SlowResolver()))
     task = omgmj.Task(id=1, status="SUCCESS", image_url="https://images.example/a.png")
     retry = omgmj.Retry(initial=0.01, cap=0.01)
-    session = omgmj.Session("sk-test-token", base_url="https://mj.example", http=http, retry=retry)
+    session = omgmj.Session("sk-test-token", base_url="https://mj.example", http=http, rate=1000, retry=retry)
     waits: list[Any] = [session.wait(1), session.imagine("a cat"), session.query(1), anext(session.watch([2]))]
     waiting = [asyncio.ensure_future(wait) for wait in [*waits, session.download(task, tmp_path)]]
     await asyncio.sleep(0.1)  # The download asks the machine's own resolver first.
