@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
@@ -111,6 +112,41 @@ async def test_a_handle_that_is_dropped_while_a_policy_is_asked() -> None:
 
         assert (await session.wait(task_id, backoff=policy)).succeeded
         assert session.stats().watched == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before Python 3.12")
+async def test_a_policy_that_starts_eager_tasks() -> None:
+    """Where tasks start eagerly, in the middle of a policy, what they call and leave takes effect right after it."""
+    async with FakeService() as fake, fake.session(rate=50) as session:
+        other, followed, *ids = [fake.add_task(Life.succeed(after=10 + n)) for n in range(6)]
+        started: list[Any] = []
+
+        def policy(facts: omgmj.Facts, roll: float) -> float:
+            for call in calls.pop((facts.task_id, facts.attempt), ()):
+                started.append(loop.create_task(call()))
+                if facts.task_id == ids[0]:
+                    watch.discard(ids[:1])
+            return 1.0
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]  # Python 3.12's.
+        try:
+            waiting = loop.create_task(session.wait(other))
+            watch, follow = session.watch(ids, backoff=policy), session.follow(followed, backoff=policy)
+            calls: dict[tuple[int, int], list[Callable[[], Any]]] = {
+                (followed, 1): [follow.aclose],
+                (ids[0], 2): [lambda: session.query(other), lambda: session.wait(ids[1]), session.page],
+                (ids[3], 3): [lambda: session.imagine("a cat"), watch.aclose],
+            }
+            assert (await waiting).succeeded
+        finally:
+            loop.set_task_factory(None)
+        assert len(await asyncio.gather(*started)) == 6
+        for left in (watch, follow):
+            with pytest.raises(StopAsyncIteration):
+                while True:
+                    await anext(left)
+        assert session.stats().watched == session.stats().in_flight == 0
 
 
 async def test_an_end_that_changes_the_watch_it_comes_from() -> None:
