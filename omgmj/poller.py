@@ -254,9 +254,9 @@ class Poller:
             self._gate.source = self
             self._gate.dispatch()
             while self._hired or self._planner.watched or self._planner.agenda.in_flight:
-                self._wake.clear()  # Before workers start: where tasks start eagerly, theirs may be all over at once.
                 while self._hired:
                     group.start_soon(self._work, self._hired.popleft())
+                self._wake.clear()
                 await self._wake.wait()
             # From here to the end of the block nothing awaits: who comes now finds no driver and starts one.
             self._stop()
