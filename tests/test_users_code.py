@@ -149,6 +149,28 @@ async def test_a_policy_that_starts_eager_tasks() -> None:
         assert session.stats().watched == session.stats().in_flight == 0
 
 
+async def test_a_policy_that_raised_holds_no_handle() -> None:
+    """What a policy raised while IDs were added keeps no handle alive: one that is dropped leaves all the same."""
+    async with FakeService() as fake, fake.session() as session:
+        first, second = (fake.add_task(Life.succeed(after=60)) for _ in range(2))
+        other = asyncio.ensure_future(session.wait(first))
+        await asyncio.sleep(5)
+
+        def policy(facts: omgmj.Facts, roll: float) -> float:
+            if facts.task_id == first:
+                raise KeyError("mine")
+            return 1.0
+
+        watch = session.watch([second], backoff=policy)
+        watch.add([first])
+        del watch
+        assert session.stats().watched == 1
+        with pytest.raises(omgmj.UsageError) as raised:
+            await session.wait(first, backoff=policy)
+        assert "in policy" in "".join(getattr(raised.value.__cause__, "__notes__", ()))
+        assert (await other).succeeded
+
+
 async def test_an_end_that_changes_the_watch_it_comes_from() -> None:
     """`on_error` may discard IDs of its watch and add others; what it raises ends its own watch only."""
     async with FakeService() as fake, fake.session() as session:
