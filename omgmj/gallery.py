@@ -20,7 +20,7 @@ from omgmj.models import Status
 from omgmj.options import From, Ids, Rate, again, check_directory, choice, directory, gather_ids
 from omgmj.runs import cancel, run_with_settings
 from omgmj.screen import View, complain
-from omgmj.ways import PARAMETERS, THROUGH_WSRV, WAYS
+from omgmj.ways import PARAMETERS, THROUGH_WSRV, WAYS, Via
 
 if TYPE_CHECKING:
     from omgmj.session import Session
@@ -102,7 +102,7 @@ def download(
     ],
     from_: From = None,
     via: Annotated[
-        str, Parameter(converter=choice("auto", *WAYS), help=f"{', '.join(WAYS)}; auto tries one after the other.")
+        Via, Parameter(converter=choice("auto", *WAYS), help="The way to the image; auto tries one after the other.")
     ] = "auto",
     overwrite: Annotated[
         bool, Parameter(negative="", show_default=False, help="Replace files that are there already.")

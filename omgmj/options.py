@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, TextIO, TypeVar
 
 from cyclopts import Parameter, Token
 
@@ -20,11 +20,13 @@ from omgmj.checks import check_task_id
 from omgmj.errors import UsageError
 from omgmj.screen import complain
 
+Word = TypeVar("Word", bound=str)
 
-def choice(*words: str) -> Callable[[object, Sequence[Token]], str]:
+
+def choice(*words: Word) -> Callable[[object, Sequence[Token]], Word]:
     """Return a converter that takes one of `words`, in any case."""
 
-    def convert(_: object, tokens: Sequence[Token]) -> str:
+    def convert(_: object, tokens: Sequence[Token]) -> Word:
         given = tokens[0].value
         for word in words:
             if word.lower() == given.lower():
