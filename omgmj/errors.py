@@ -82,8 +82,8 @@ class TaskNotFound(ServiceError):
     """The service does not know the task's ID."""
 
 
-class DecodeError(OmgmjError):
-    """An answer that cannot be read.
+class DecodeError(OmgmjError, ValueError):
+    """An answer, or a record of one, that cannot be read.
 
     `field` names the place as a path (`$.data.status`; `$` is the whole body), `body` is the answer as it came.
     """
