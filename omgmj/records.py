@@ -240,10 +240,7 @@ def _time(value: Any, place: str) -> datetime | None:
             return None
         try:
             moment = datetime.fromisoformat(value)
-            if moment.tzinfo is UTC:
-                return moment
-            # A time without zone is UTC: the zone of the machine that reads it must not matter.
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            return moment if moment.tzinfo is UTC else _in_utc(moment)
         except (ValueError, OverflowError):
             raise _WrongError(place, f"is {value[:40]!a}, not a time") from None
     if type(value) is not int:
@@ -256,10 +253,14 @@ def _time(value: Any, place: str) -> datetime | None:
     raise _WrongError(place, "is a number out of range, not a time")
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """Return a time in UTC; without a zone it is taken for UTC: the zone of the machine here must not matter."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def _time_text(moment: datetime) -> str:
     """Write a time as the service does, in UTC with milliseconds and Z; with more digits where it has more."""
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC)
+    moment = _in_utc(moment)
     precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
