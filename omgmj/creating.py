@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
+from omgmj.ids import read_task_id
 from omgmj.models import Task
-from omgmj.options import Rate, Timeout, again, check_directory, choice, directory, read_task_id
+from omgmj.options import Rate, Timeout, again, check_directory, choice, directory
 from omgmj.rows import watching
 from omgmj.runs import OK, UNCERTAIN, run_with_settings
 from omgmj.screen import View, complain
