@@ -58,8 +58,8 @@ From = Annotated[
     Parameter(
         name="--from",
         help=(
-            "A file with more IDs, or with JSON lines of ours, one a line; - is standard input. A pipe may go on for "
-            "ever. Blank lines and # comments are skipped."
+            "A file with more IDs, or with JSON lines as omgmj writes them, one a line; - is standard input. "
+            "A pipe is read as it comes. Blank lines and # comments are skipped."
         ),
         allow_leading_hyphen=True,
     ),
