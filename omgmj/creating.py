@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
+from omgmj.ids import read_task_id
 from omgmj.models import Task
-from omgmj.options import Rate, Timeout, again, check_directory, choice, directory, read_task_id
+from omgmj.options import Rate, Timeout, again, check_directory, choice, directory
 from omgmj.rows import watching
 from omgmj.runs import OK, UNCERTAIN, run_with_settings
 from omgmj.screen import View, complain
-from omgmj.submissions import DIMENSIONS, POOLS
+from omgmj.submissions import DIMENSIONS, POOLS, Dimensions, Pool
 
 if TYPE_CHECKING:
     from omgmj.session import Session
 
-Pool = Annotated[
-    str | None,
-    Parameter(converter=choice(*POOLS), help=f"{' or '.join(POOLS)}; the service takes FAST if none is given."),
+PoolName = Annotated[
+    Pool | None,
+    Parameter(converter=choice(*POOLS), help="The resource pool; the service takes FAST if none is given."),
 ]
 Webhook = Annotated[str | None, Parameter(help="A URL that the service tells of the task.")]
 Wait = Annotated[
@@ -48,7 +49,7 @@ def imagine(
     prompt: Annotated[str, Parameter(help="What the image shows, as one argument: in quotes.")],
     /,
     *,
-    pool: Pool = None,
+    pool: PoolName = None,
     image: Annotated[list[Path] | None, Parameter(negative="", help="An image to refer to; repeat for more.")] = None,
     webhook: Webhook = None,
     wait: Wait = False,
@@ -93,12 +94,10 @@ def act(
 def blend(
     *images: Annotated[Path, Parameter(help="2 to 5 images.")],
     dimensions: Annotated[
-        str | None,
-        Parameter(
-            converter=choice(*DIMENSIONS), help=f"{', '.join(DIMENSIONS)}; the service chooses if none is given."
-        ),
+        Dimensions | None,
+        Parameter(converter=choice(*DIMENSIONS), help="The shape of the image; the service chooses if none is given."),
     ] = None,
-    pool: Pool = None,
+    pool: PoolName = None,
     webhook: Webhook = None,
     wait: Wait = False,
     into: Into = None,
@@ -119,7 +118,7 @@ def describe(
     image: Annotated[Path, Parameter(help="The image to describe.")],
     /,
     *,
-    pool: Pool = None,
+    pool: PoolName = None,
     webhook: Webhook = None,
     wait: Wait = False,
     timeout: Timeout = None,

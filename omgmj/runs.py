@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from omgmj.errors import AuthError
@@ -71,6 +71,26 @@ def run(work: Callable[[], Awaitable[None]], view: View, way_on: Callable[[], st
         complain(way_on())
         return code
     return FAILED if view.failed or view.lost else OK
+
+
+async def each(ids: AsyncGenerator[int, None], at_once: int, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    """Do `work` for each ID as it comes, for `at_once` of them at a time; what is raised for one ends all."""
+    places = asyncio.Semaphore(at_once)
+
+    async def do(task_id: int) -> None:
+        try:
+            await work(task_id)
+        finally:
+            places.release()
+
+    try:
+        async with contextlib.aclosing(ids), asyncio.TaskGroup() as group:
+            await places.acquire()
+            async for task_id in ids:
+                group.create_task(do(task_id))
+                await places.acquire()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:

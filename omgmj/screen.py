@@ -123,10 +123,10 @@ class View(logging.Handler):
 
     def expect(self, ids: Iterable[int]) -> None:
         """Take in IDs whose records are to come; with the first of them the bar begins."""
-        before = len(self.left)
-        self.left.update(dict.fromkeys(ids))
+        before, new = len(self.left), dict.fromkeys(ids)
+        self.left.update(new)
         self._total += len(self.left) - before
-        self._id_width = max([self._id_width, *(len(str(task_id)) for task_id in self.left)])
+        self._id_width = max([self._id_width, *(len(str(task_id)) for task_id in new)])
         self._advance()
         self._begin_bar()
 
@@ -185,20 +185,35 @@ class View(logging.Handler):
         self._advance()
         self._note(f"{error.task_id}: {type(error).__name__}: {error}")
 
+    def refused(self, said: str) -> None:
+        """Note what was to name a task and does not, as one more that came to nothing; empty: without a word."""
+        self._total += 1
+        self.lost += 1
+        self._advance()
+        self._begin_bar()
+        if said:
+            self._note(said)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line of the library's log."""
         self._note(record.getMessage())
 
     def way_on(
-        self, again: Callable[[Iterable[int]], str] | None, then: str = "tasks that are done are answered at once"
+        self,
+        again: Callable[[Iterable[int]], str] | None,
+        then: str = "tasks that are done are answered at once",
+        *,
+        unread: str = "",
     ) -> str:
         """Return what to say at an interrupt; `again` makes the command that goes on with what is left, None: none.
 
-        `then` is what becomes of IDs that are done where the whole command is given again.
+        `then` is what becomes of IDs that are done where the whole command is given again; `unread` is what may hold
+        more of them.
         """
+        more = f", and {unread} was not read to its end" if unread else ""
         if not self.left:
-            return "interrupted, with no task left"
-        said = f"interrupted; {len(self.left)} of {self._total} tasks left"
+            return f"interrupted, with no task left{more}"
+        said = f"interrupted; {len(self.left)} of {self._total} tasks left{more}"
         if again is None:
             return f"{said}, which are gone with the demo"
         if len(self.left) <= NAMED:
@@ -207,6 +222,7 @@ class View(logging.Handler):
 
     def _end(self, task_id: int) -> None:
         self.left.pop(task_id, None)
+        self._received.pop(task_id, None)  # There may be no end of them.
         if self._bar:
             self._bar.drop(task_id)
         if self.on_end is not None:
@@ -221,7 +237,7 @@ class View(logging.Handler):
             said += f", {self.lost} unresolved"
         if self._kept:
             said += f", {self._kept} there already"
-        return f"{said}, {self._bytes / 1e6:.1f} MB" if self._received else said
+        return f"{said}, {self._bytes / 1e6:.1f} MB" if self._bytes else said
 
     def _begin_bar(self) -> None:
         if self._bar and self._is_open and self._total:

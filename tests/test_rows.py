@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator, Iterable
 
 import pytest
 
+from omgmj import watch as watch_file
 from omgmj.backoff import Fixed
 from omgmj.bar import ROWS
 from omgmj.rows import watching
 from omgmj.runs import cancel
 from omgmj.screen import View
 from omgmj.session import Session
-from omgmj.testing import FakeService
+from omgmj.testing import FakeService, Life
 from tests.test_screen import Terminal
 
 
@@ -75,6 +77,47 @@ async def test_no_rows_off_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: p
     """Where there is no bar nothing is followed."""
     monkeypatch.setattr(Session, "follow", lambda *_, **__: pytest.fail("followed"))
     assert len(await watch(FakeService(tasks=3))) == 3
+
+
+async def coming(view: View, ids: Iterable[int], *, pause: float) -> AsyncGenerator[int, None]:
+    """Bring IDs one by one, each so many seconds after the other."""
+    for task_id in ids:
+        await asyncio.sleep(pause)
+        view.expect([task_id])
+        yield task_id
+
+
+async def test_rows_of_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IDs that come while others are watched get rows as long as there is room, and the counts grow with them."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    async with FakeService(tasks=50, seed=3) as fake, fake.session(backoff=Fixed(2), rate=1000) as session:
+        first, *others = fake.task_ids
+        with View([first]) as view:
+            seen = []
+            async with watching(session, view, coming(view, others, pause=0.5)) as watched:
+                checks = asyncio.create_task(check_rows(view))
+                async for task in watched:
+                    view.record(task)
+                    seen.append(task.id)
+                await cancel([checks])
+                assert checks.cancelled() or checks.exception() is None
+            assert sorted(seen) == others
+            assert (view._total, view._tally()) == (50, "49 of 50 done, 0 failed")
+
+
+async def test_many_that_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of IDs without end no more are taken in than may be watched at once, and all of them come to their ends."""
+    monkeypatch.setattr(watch_file, "MAX_WATCHED", 100)
+    async with FakeService() as fake, fake.session(rate=1000) as session:
+        ids = [fake.add_task(Life.succeed(after=20)) for _ in range(1000)]
+        view, seen, most = View(), [], 0
+        async with watching(session, view, coming(view, ids, pause=0)) as watched:
+            async for task in watched:
+                most = max(most, len(view.left))
+                view.record(task)
+                seen.append(task.id)
+    assert sorted(seen) == ids
+    assert most == 100
 
 
 async def test_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
