@@ -1,4 +1,4 @@
-"""Watching on behalf of a command: the records as they come, and on a terminal how far the others are.
+"""Watching on behalf of a command: the records as they come, and how far the others are.
 
 The rows cost no request: they hear what the watch asks anyway, as all who wait for one ID share its looks.
 """
@@ -35,7 +35,7 @@ async def watching(
     async with session.watch(list(view.left), timeout=timeout, stall=bound, on_error=view.unresolved) as watched:
         rows = _Rows(session, view)
         try:
-            if view.has_bar:
+            if view.wants_rows:
                 rows.begin()
             yield watched
         finally:
