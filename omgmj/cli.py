@@ -22,7 +22,7 @@ from cyclopts import App, CycloptsError, Parameter, UnknownOptionError, UnusedCl
 from omgmj.creating import act, blend, describe, imagine
 from omgmj.errors import AuthError, OmgmjError, UsageError
 from omgmj.gallery import download, list_tasks
-from omgmj.options import From, Ids, Rate, Timeout, above_zero, again, gather_ids
+from omgmj.options import From, Ids, Progress, Rate, Timeout, above_zero, again, gather_ids
 from omgmj.playground import demo, serve
 from omgmj.rows import watching
 from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, cancel, run_with_settings
@@ -97,7 +97,7 @@ def _plainly(error: CycloptsError) -> str:
 
 
 @app.command(usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
-def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
+def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progress = "auto") -> int:
     """Look at each task once and show its record."""
     ids = gather_ids(task_ids, from_)
 
@@ -116,7 +116,7 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
         finally:
             await cancel(asked)
 
-    view = View(ids)
+    view = View(ids, progress)
     return run_with_settings(work, view, lambda: view.way_on(partial(again, "query", rate=rate)), rate=rate)
 
 
@@ -133,6 +133,7 @@ def watch(
         ),
     ] = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Wait for all tasks to end and show each one's final record as it finishes."""
     ids = gather_ids(task_ids, from_)
@@ -142,7 +143,7 @@ def watch(
             async for task in watched:
                 view.record(task)
 
-    view = View(ids)
+    view = View(ids, progress)
     return run_with_settings(
         work, view, lambda: view.way_on(partial(again, "watch", timeout=timeout, stall=stall, rate=rate)), rate=rate
     )

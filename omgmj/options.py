@@ -18,7 +18,7 @@ from cyclopts import Parameter, Token
 
 from omgmj.checks import check_task_id
 from omgmj.errors import UsageError
-from omgmj.screen import complain
+from omgmj.screen import PROGRESS, complain
 
 
 def choice(*words: str) -> Callable[[object, Sequence[Token]], str]:
@@ -70,6 +70,17 @@ Rate = Annotated[
 Timeout = Annotated[
     float | None,
     Parameter(validator=zero_or_more, help="Seconds to wait for the end of a task; for ever if not given."),
+]
+
+Progress = Annotated[
+    str,
+    Parameter(
+        converter=choice(*PROGRESS),
+        help=(
+            "What shows on standard error how far it is. auto: a bar where that is a terminal and the output goes into "
+            "no pipe, lines elsewhere; plain: a line now and then; none: nothing."
+        ),
+    ),
 ]
 
 
