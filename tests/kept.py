@@ -12,8 +12,8 @@ import selectors
 import struct
 import subprocess
 import termios
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import pyte
@@ -96,14 +96,25 @@ def read_all(*terminals: Pseudo) -> None:
                     reading.unregister(descriptor)
 
 
-def run_on(arguments: Sequence[str], *sizes: tuple[int, int], env: Mapping[str, str]) -> list[Pseudo]:
-    """Run a command on a terminal of each of `sizes`, at the same time, and return what the terminals have after it."""
-    with ExitStack() as running:
-        terminals = [Pseudo(*size) for size in sizes]
-        for terminal in terminals:
-            end = terminal.end
-            running.enter_context(subprocess.Popen(arguments, stdin=end, stdout=end, stderr=end, env=env))
+@contextmanager
+def running(arguments: Sequence[str], out: Pseudo, err: Pseudo | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command on a terminal, its standard error on another if given, until it ends or the block is left."""
+    ends = {out.end, (err or out).end}
+    with subprocess.Popen(arguments, stdin=out.end, stdout=out.end, stderr=(err or out).end) as process:
+        for end in ends:
             os.close(end)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run_on(arguments: Sequence[str], *sizes: tuple[int, int]) -> list[Pseudo]:
+    """Run a command on a terminal of each of `sizes`, at the same time, and return what the terminals have after it."""
+    terminals = [Pseudo(*size) for size in sizes]
+    with ExitStack() as all_of_them:
+        for terminal in terminals:
+            all_of_them.enter_context(running(arguments, terminal))
         read_all(*terminals)
     return terminals
 

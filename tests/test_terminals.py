@@ -10,14 +10,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from omgmj.testing import FakeService
 from tests.conftest import need
-from tests.kept import SIZES, Kept, Pseudo, read_all, run_on, squeezed
+from tests.kept import SIZES, Kept, Pseudo, read_all, run_on, running, squeezed
 from tests.test_cli import DONE, ENDLESS, FAILED, OMGMJ, in_thread
 
 HEADER = "IDSTATUSSECONDSACTIONS,IMAGE"
@@ -68,7 +71,7 @@ def is_clean(text: str) -> bool:
 @pytest.mark.slow
 def test_demo() -> None:
     """`omgmj demo` leaves each of its 24 records whole, and the header, on terminals of all sizes."""
-    for size, kept in zip(SIZES, run_on([*OMGMJ, "demo"], *SIZES, env=os.environ), strict=True):
+    for size, kept in zip(SIZES, run_on([*OMGMJ, "demo"], *SIZES), strict=True):
         print(f"rich {metadata.version('rich')}, {size[0]}x{size[1]}: {len(whole(kept.text))} of 24 records left")
         assert whole(kept.text) == list(DEMO)
         assert squeezed(kept.text).startswith(HEADER)
@@ -81,7 +84,7 @@ def test_demo() -> None:
 def test_watch() -> None:
     """Records that come one right after the other stay, each whole, under one header; nothing stays of the bar."""
     arguments = [*OMGMJ, "watch", *map(str, DEMO), "5"]
-    for kept in run_on(arguments, *SIZES, env=os.environ):
+    for kept in run_on(arguments, *SIZES):
         assert whole(kept.text) == list(DEMO)
         assert squeezed(kept.text).startswith(HEADER)
         assert squeezed(kept.text).count(HEADER) == 1
@@ -94,7 +97,7 @@ def test_watch() -> None:
 @pytest.mark.usefixtures("fake")
 def test_watch_of_two() -> None:
     """Of two tasks both URLs stay whole."""
-    [kept] = run_on([*OMGMJ, "watch", "3432", "3433"], (80, 24), env=os.environ)
+    [kept] = run_on([*OMGMJ, "watch", "3432", "3433"], (80, 24))
     assert whole(kept.text, range(3432, 3434)) == [3432, 3433]
 
 
@@ -104,9 +107,7 @@ def test_two_terminals(sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
     """With standard error on another terminal, the records are on the one, and the bar, by its size, on the other."""
     out, err = (Pseudo(*size) for size in sizes)
     arguments = [*OMGMJ, "watch", *map(str, DEMO), "4"]
-    with subprocess.Popen(arguments, stdin=out.end, stdout=out.end, stderr=err.end) as process:
-        os.close(out.end)
-        os.close(err.end)
+    with running(arguments, out, err) as process:
         err.read_until(lambda: "24 of 25 done" in err.text)
         bar = err.lines
         process.send_signal(signal.SIGINT)
@@ -126,9 +127,7 @@ def test_two_terminals(sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
 def test_ended_by_a_signal(name: str) -> None:
     """Whatever signal ends the program, the terminal is as it was before, and the records are there."""
     kept = Pseudo()
-    arguments = [*OMGMJ, "watch", "3432", "3433", "4"]
-    with subprocess.Popen(arguments, stdin=kept.end, stdout=kept.end, stderr=kept.end) as process:
-        os.close(kept.end)
+    with running([*OMGMJ, "watch", "3432", "3433", "4"], kept) as process:
         kept.read_until(lambda: "2 of 3 done" in kept.text)
         assert kept.is_as_before
         process.send_signal(signal.Signals[name])
@@ -143,14 +142,14 @@ def test_ended_by_a_signal(name: str) -> None:
 class Tmux:
     """A shell in a window of tmux, which breaks lines anew when its size changes, and has the control of jobs."""
 
-    def __init__(self, columns: int, lines: int) -> None:
-        self._name = f"omgmj-tests-{os.getpid()}"
+    def __init__(self, columns: int, lines: int, socket: Path) -> None:
+        self._socket = str(socket)
         shell = "env PS1='$ ' bash --norc --noprofile"
         self._do("-f", os.devnull, "new-session", "-d", "-x", str(columns), "-y", str(lines), shell)
         self.wait_for(r"^\$")
 
     def _do(self, *arguments: str) -> str:
-        command = ["tmux", "-L", self._name, *arguments]
+        command = ["tmux", "-S", self._socket, *arguments]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
 
     def keys(self, *keys: str) -> None:
@@ -192,15 +191,16 @@ class Tmux:
 def tmux(request: pytest.FixtureRequest) -> Iterator[Callable[[int, int], Tmux]]:
     """Return what opens a window of so many columns and lines."""
     need("tmux", shutil.which("tmux"))
-    opened = []
+    with ExitStack() as opened:
+        # Not the test's own directory: the path of a socket has to be short.
+        directory = opened.enter_context(TemporaryDirectory(prefix="omgmj-", ignore_cleanup_errors=True))
 
-    def open_one(columns: int, lines: int) -> Tmux:
-        opened.append(Tmux(columns, lines))
-        return opened[-1]
+        def open_one(columns: int, lines: int) -> Tmux:
+            window = Tmux(columns, lines, Path(directory, "tmux"))
+            opened.callback(window.close)
+            return window
 
-    yield open_one
-    for window in opened:
-        window.close()
+        yield open_one
 
 
 @pytest.mark.slow
