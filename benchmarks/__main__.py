@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from benchmarks import decode, download, economics, query_cost, scale, sweeps
+from benchmarks import decode, download, economics, poll_path, query_cost, scale, sweeps
 from benchmarks.report import write_readme
 
 ALL = {
@@ -17,6 +17,7 @@ ALL = {
     "economics": economics.run,
     "sweeps": sweeps.run,
     "download": download.run,
+    "poll_path": poll_path.run,
 }
 
 
