@@ -19,6 +19,8 @@ from omgmj.models import Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["Adaptive", "Durations", "Exponential", "Facts", "Fixed", "Policy", "Retry"]
+
 
 class Facts(NamedTuple):
     """What a policy may know of a task when it decides, right after a look that the service answered.
