@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check] [--write]`, or `compare`."""
+"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check] [--write]`, or `compare`, `tune`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from benchmarks import compare, decode, download, economics, poll_path, query_cost, scale, sweeps
+from benchmarks import compare, decode, download, economics, poll_path, query_cost, scale, sweeps, tune
 from benchmarks.report import write_readme
 
 ALL = {
@@ -21,7 +21,7 @@ ALL = {
 }
 
 
-TOOLS = {"compare": compare.main}
+TOOLS = {"compare": compare.main, "tune": tune.main}
 """What has arguments of its own, and no bounds."""
 
 
