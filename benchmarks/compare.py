@@ -73,10 +73,14 @@ def main(arguments: list[str]) -> None:
     with checked_out(chosen.revision) as old:
         trees = (old, TREE)
         (_, counts), (_, now) = (measured(tree, "count", *words) for tree in trees)
-        rounds = [[measured(tree, *words)[0] for tree in trees] for _ in range(2 if chosen.short else ROUNDS)]
+        # Each goes first every other time.
+        orders = [trees, trees[::-1]] * ROUNDS
+        rounds = [
+            {tree: measured(tree, *words)[0] for tree in order} for order in orders[: 2 if chosen.short else ROUNDS]
+        ]
     rows = []
-    for name in rounds[0][0]:
-        before, after = ([both[tree][name] for both in rounds] for tree in (0, 1))
+    for name in rounds[0][old]:
+        before, after = ([both[tree][name] for both in rounds] for tree in trees)
         rows.append(
             (name, *(f"{statistics.median(one):.1f}" for one in (before, after)), f"{ratio(after, before):.3f}x")
         )
