@@ -54,7 +54,7 @@ EPOCH = datetime(2031, 1, 1, tzinfo=UTC)
 """A time that no other benchmark has: a `Date` that was read before is remembered."""
 WARM, CYCLES = 2, 10
 """So many polls are let pass, and so many cycles are looked at."""
-BOUNDS = {"answer: files": 19, "answer: moves": 37, "cycle: calls": 183, "cycle: moves": 112}
+BOUNDS = {"answer: files": 20, "answer: moves": 38, "cycle: calls": 184, "cycle: moves": 113}
 """What there is; it shall become less."""
 
 
