@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
     from omgmj.credentials import Token
     from omgmj.download import Progress
@@ -63,6 +64,8 @@ else:
 
         if name == "errors":
             return import_module("omgmj.errors")
+        if name == "__version__":
+            return import_module("importlib.metadata").version("omgmj")
         if name not in __all__:
             raise AttributeError(f"module 'omgmj' has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(f"omgmj.{_LAZY.get(name, 'errors')}"), name)

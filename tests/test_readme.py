@@ -1,58 +1,77 @@
-"""README's code blocks run as they stand, one after the other, on the fake service in virtual time."""
+"""README's scripts run as they are pasted: each one in a file of an empty folder."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-import looptime
 import pytest
-from sybil import Document
-from sybil.parsers.markdown import CodeBlockParser
 
 from omgmj.testing import FakeService, Life
 
-README = Path(__file__).parents[1] / "README.md"
-
-
-def blocks() -> list[str]:
-    found: list[str] = []
-
-    def take(example: object) -> None:
-        found.append(str(example.parsed))  # type: ignore[attr-defined]
-
-    document = Document.parse(str(README), CodeBlockParser("python", take))
-    for example in document.examples():
-        example.evaluate()
-    return found
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+SHELL = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+PRINTS = ["SUCCESS https://", "SUCCESS 100", "IN_PROGRESS", "Stats(queries=", "task-", "3432 1.", ""]
+"""What each script prints, among other things."""
 
 
 def test_readme_is_short() -> None:
-    """README is at most 200 lines, and has blocks for query, wait, watch and follow."""
-    text = README.read_text()
-    assert len(text.splitlines()) <= 200
-    assert all(f"session.{door}(" in "".join(blocks()) for door in ("query", "wait", "watch", "follow", "stats"))
+    """README is at most 290 lines, each way to wait among them; what it shows is found wherever it is shown."""
+    assert len(README.splitlines()) <= 290
+    assert all(f"session.{door}(" in "".join(SCRIPTS) for door in ("query", "wait", "watch", "follow", "stats"))
+    assert not re.search(r"!\[|\]\((?!https://|benchmarks/)", README)
 
 
-def test_readme_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each block runs offline, in the order of the page, with the names that the text promises."""
+@pytest.mark.real_time
+@pytest.mark.parametrize(("script", "prints"), list(zip(SCRIPTS, PRINTS, strict=True)), ids=range(len(SCRIPTS)))
+async def test_a_script_runs_as_pasted(script: str, prints: str, tmp_path: Path, no_settings: None) -> None:
+    """A script, copied into a file of an empty folder, runs and prints what it should; one wants a token."""
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    async with FakeService() as service:
+        service.add_task(Life.succeed(after=0.0, queue=0.0))
+        where = {"OMGMJ_BASE_URL": await service.serve(), "OMGMJ_TOKEN": service.token, "PYTHONPATH": str(ROOT)}
+        run = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "script.py"),
+            cwd=tmp_path,
+            env=dict(os.environ) | where,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await run.communicate()
+    assert (run.returncode, err.decode()) == (0, "")
+    assert prints in out.decode()
 
-    async def run() -> None:
-        async with FakeService(seed=1) as service:
-            for _ in range(20):
-                service.add_task(Life.succeed(40))
-            names: dict[str, object] = {"service": service}
-            for block in blocks():
-                code = compile(block, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-                result = eval(code, names)  # noqa: S307 (README's own code)
-                if inspect.isawaitable(result):
-                    await result
 
-    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
-        runner.run(run())
-    shown = capsys.readouterr().out
-    assert "U1 MJ::JOB::upsample::1::" in shown
-    assert "SUCCESS 100" in shown
-    assert "Stats(queries=" in shown
+@pytest.mark.slow
+def test_the_command_lines_run_as_pasted(tmp_path: Path, no_settings: None) -> None:
+    """The commands of the section on the command line run one after the other in a shell, on the served fake."""
+    (commands,) = (block for block in SHELL if "omgmj serve" in block)
+    (tmp_path / "ids.txt").write_text("3434\n3435\n", encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    for name, line in (("omgmj", f'exec "{sys.executable}" -m omgmj "$@"'), ("jq", "exec cat")):
+        if name == "omgmj" or shutil.which(name) is None:
+            program = tmp_path / "bin" / name
+            program.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+            program.chmod(0o755)
+    # The service answers a moment after it was started.
+    script = commands.replace("omgmj query", "until omgmj list >/dev/null 2>&1; do :; done\nomgmj query", 1)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    run = subprocess.run(
+        ["/bin/sh", "-ec", f"trap 'kill $!' EXIT\n{script}"],
+        cwd=tmp_path,
+        env=dict(os.environ) | {"PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count('"status": "SUCCESS"') + run.stdout.count('"status":"SUCCESS"') >= 5
+    assert len(list((tmp_path / "pictures").iterdir())) >= 3
