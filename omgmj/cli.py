@@ -22,7 +22,7 @@ from omgmj.errors import AuthError, OmgmjError, UsageError
 from omgmj.gallery import download, list_tasks
 from omgmj.ids import gather_ids
 from omgmj.models import Task
-from omgmj.options import From, Ids, Rate, Timeout, above_zero, again
+from omgmj.options import From, Ids, Progress, Rate, Timeout, above_zero, again
 from omgmj.playground import demo, serve
 from omgmj.rows import watching
 from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, each, run_with_settings
@@ -97,7 +97,7 @@ def _plainly(error: CycloptsError) -> str:
 
 
 @app.command(usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
-def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
+def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progress = "auto") -> int:
     """Look at each task once and show its record."""
     wanted = gather_ids(task_ids, from_)
 
@@ -124,7 +124,7 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
 
         await each(wanted.all(view), ASKED_AT_ONCE, look)
 
-    view = View(wanted.known)
+    view = View(wanted.known, progress)
     command = partial(again, "query", rate=rate)
     return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
 
@@ -142,6 +142,7 @@ def watch(
         ),
     ] = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Wait for all tasks to end and show each one's final record as it finishes."""
     wanted = gather_ids(task_ids, from_)
@@ -152,7 +153,7 @@ def watch(
             async for task in watched:
                 view.record(task)
 
-    view = View(wanted.known)
+    view = View(wanted.known, progress)
     command = partial(again, "watch", timeout=timeout, stall=stall, rate=rate)
     return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
 

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
 from omgmj.ids import read_task_id
 from omgmj.models import Task
-from omgmj.options import Rate, Timeout, again, check_directory, choice, directory
+from omgmj.options import Progress, Rate, Timeout, again, check_directory, choice, directory
 from omgmj.rows import watching
 from omgmj.runs import OK, UNCERTAIN, run_with_settings
 from omgmj.screen import View, complain
@@ -56,9 +56,10 @@ def imagine(
     into: Into = None,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Make a task from a prompt and show its ID."""
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         making.begin()
@@ -78,10 +79,11 @@ def act(
     into: Into = None,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Do one of a finished task's actions and show the new task's ID."""
     parent_id = read_task_id(task_id)
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         parent = await session.query(parent_id)
@@ -103,9 +105,10 @@ def blend(
     into: Into = None,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Make a task that mixes images and show its ID."""
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         making.begin()
@@ -123,9 +126,10 @@ def describe(
     wait: Wait = False,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Make a task that finds prompts for an image, which its final record holds, and show its ID."""
-    making = _Making(wait=wait, directory=None, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=None, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         making.begin()
@@ -137,13 +141,16 @@ def describe(
 class _Making:
     """One task in the making: how far it is, and what is said where it is cut off there."""
 
-    def __init__(self, *, wait: bool, directory: Path | None, timeout: float | None, rate: float | None) -> None:
+    def __init__(
+        self, *, wait: bool, directory: Path | None, timeout: float | None, rate: float | None, progress: str
+    ) -> None:
         self._wait = wait or directory is not None
         if timeout is not None and not self._wait:
             raise UsageError("--timeout goes with --wait or --download")
         self._directory = None if directory is None else check_directory(directory)
         self._timeout = timeout
         self._rate = rate
+        self._progress = progress
         self._begun_at: datetime | None = None
         self._task_id: int | None = None
         self._is_uncertain = False
@@ -166,7 +173,7 @@ class _Making:
             else:
                 await self._go_on(self._task_id, session, view)
 
-        code = run_with_settings(work, View(), self._way_on, rate=self._rate)
+        code = run_with_settings(work, View(progress=self._progress), self._way_on, rate=self._rate)
         return UNCERTAIN if self._is_uncertain and code == OK else code
 
     async def _go_on(self, task_id: int, session: Session, view: View) -> None:
@@ -184,7 +191,7 @@ class _Making:
                 if self._directory is not None and self._is_image_due:
                     await self._save(task, self._directory, session, view)
         if steps := self._steps(task_id):
-            complain(f"to go on: {steps}")
+            view.say(f"to go on: {steps}")
 
     async def _save(self, task: Task, directory: Path, session: Session, view: View) -> None:
         try:

@@ -17,7 +17,7 @@ from cyclopts import Parameter, Token
 from omgmj.errors import AuthError, ImageExists, OmgmjError, UsageError
 from omgmj.ids import gather_ids
 from omgmj.models import Status
-from omgmj.options import From, Ids, Rate, again, check_directory, choice, directory
+from omgmj.options import From, Ids, Progress, Rate, again, check_directory, choice, directory
 from omgmj.runs import each, run_with_settings
 from omgmj.screen import View, complain
 from omgmj.ways import PARAMETERS, THROUGH_WSRV, WAYS, Via
@@ -120,6 +120,7 @@ def download(
         str | None, Parameter(converter=_format, help=f"{', '.join(FORMATS)}; WSRV turns the image into that.")
     ] = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Fetch the images of finished tasks and show where each one is."""
     wanted = gather_ids(task_ids, from_)
@@ -161,7 +162,7 @@ def download(
         rate=rate,
     )
     then = "images that are there are fetched anew" if overwrite else "images that are there are not fetched anew"
-    view = View(wanted.known)
+    view = View(wanted.known, progress)
     return run_with_settings(work, view, lambda: view.way_on(command, then, unread=wanted.unread), rate=rate)
 
 

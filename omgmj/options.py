@@ -16,6 +16,7 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter, Token
 
 from omgmj.errors import UsageError
+from omgmj.screen import PROGRESS
 
 Word = TypeVar("Word", bound=str)
 
@@ -72,6 +73,17 @@ Rate = Annotated[
 Timeout = Annotated[
     float | None,
     Parameter(validator=zero_or_more, help="Seconds to wait for the end of a task; for ever if not given."),
+]
+
+Progress = Annotated[
+    str,
+    Parameter(
+        converter=choice(*PROGRESS),
+        help=(
+            "What shows on standard error how far it is. auto: a bar where that is a terminal and the output goes into "
+            "no pipe, lines elsewhere; plain: a line now and then; none: nothing."
+        ),
+    ),
 ]
 
 

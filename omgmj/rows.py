@@ -1,4 +1,4 @@
-"""Watching on behalf of a command: the records as they come, and on a terminal how far the others are.
+"""Watching on behalf of a command: the records as they come, and how far the others are.
 
 The rows cost no request: they hear what the watch asks anyway, as all who wait for one ID share its looks.
 """
@@ -43,7 +43,7 @@ async def watching(
     ids = list(view.left) if coming is None else _told(coming, rows)
     async with session.watch(ids, timeout=timeout, stall=bound, on_error=view.unresolved) as watched:
         try:
-            if view.has_bar:
+            if view.wants_rows:
                 rows.begin()
             yield watched
         finally:

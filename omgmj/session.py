@@ -137,6 +137,7 @@ class Session:
         def read(answer: Answer) -> tuple[Task, Answer]:
             return protocol.read_query(answer, asked), answer
 
+        await engine.begin()
         try:
             task, answer = await engine.exchange.call(protocol.query_request(asked), read)
         except OmgmjError as error:
@@ -163,7 +164,9 @@ class Session:
         """
         checked = check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
-        return await wait_for(self._open().poller, checked, terms)
+        engine = self._open()
+        await engine.begin()
+        return await wait_for(engine.poller, checked, terms)
 
     def watch(
         self,
@@ -339,6 +342,7 @@ class Session:
         not counted in `rate`, and the token does not go with them.
         """
         engine = self._open()
+        await engine.begin()
         with engine.exchange.open():
             return await download(
                 engine.transport,
