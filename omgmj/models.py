@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -17,7 +18,7 @@ import attrs
 import cattrs
 
 from omgmj.errors import DecodeError, TaskFailed, UsageError
-from omgmj.records import Reader, make_converter
+from omgmj.records import Reader, WrongFieldError, make_converter
 
 
 class Status(StrEnum):
@@ -301,7 +302,20 @@ def _html(text: str) -> str:
 
 
 _reader = Reader(Task, Action, Status)
-read_task = _reader.read
-"""Reads a record as a `Task`: the one way from the wire, see `records.Reader`."""
-converter: cattrs.Converter = make_converter(Task, Action, _reader)
+
+
+def read_task(record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> Task:
+    """Read a record as a `Task`; `DecodeError` names the field that is off, below `path`.
+
+    `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
+    refused. `source` is the JSON text that the record came from; the task and the error keep it.
+    """
+    try:
+        return _reader.read(record, asked, source)
+    except WrongFieldError as wrong:
+        field = path + wrong.place
+        raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None
+
+
+converter: cattrs.Converter = make_converter(Task, Action, partial(read_task, asked=None, source=b"", path="$"))
 """The cattrs converter of tasks and actions, by the wire's names."""

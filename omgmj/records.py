@@ -1,14 +1,14 @@
 """A task's record as the wire has it: the names, and each value on its way in and out.
 
 This is the only file that knows a record's wire names. Reading is lenient about what is missing, null or new, and
-strict about types: nothing is converted from one type to another, and a `DecodeError` names the field that is off.
-The models that records are read as stand in `models`, which hands them in.
+strict about types: nothing is converted from one type to another, and what is off is named with its place. The models
+that records are read as stand in `models`, which hands them in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from operator import itemgetter
@@ -17,8 +17,6 @@ from typing import Any, Generic, TypeVar, cast
 
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
-
-from omgmj.errors import DecodeError
 
 T = TypeVar("T")
 ID_LIMIT = 2**63
@@ -60,7 +58,7 @@ _JSON_TYPES = {
 }
 
 
-class _WrongError(Exception):
+class WrongFieldError(Exception):
     """What is wrong, and at which place below the record (`.actions[2].label`)."""
 
     def __init__(self, place: str, what: str) -> None:
@@ -98,22 +96,14 @@ class Reader(Generic[T]):
         self._action_model, self._action_draft = action, _draft(action)
         self._statuses: dict[str, StrEnum | str] = {status.value: status for status in statuses}
 
-    def read(self, record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> T:
-        """Read a record; `DecodeError` names the field that is off, below `path`.
+    def read(self, record: Any, asked: int | None, source: bytes) -> T:
+        """Read a record; `WrongFieldError` says which field is off.
 
         `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
-        refused. `source` is the JSON text that the record came from; the task and the error keep it.
+        refused. `source` is the JSON text that the record came from, for the task to keep.
         """
-        try:
-            return self._task(record, asked, source)
-        except _WrongError as wrong:
-            field = path + wrong.place
-            raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None
-
-    def _task(self, record: Any, asked: int | None, source: bytes) -> T:
-        """Read a record; `_WrongError` where a field is off."""
         if type(record) is not dict:
-            raise _WrongError("", f"is {json_type(record)}, not an object")
+            raise WrongFieldError("", f"is {json_type(record)}, not an object")
         try:
             row = _task_row(record)
         except KeyError:
@@ -139,7 +129,7 @@ class Reader(Generic[T]):
             task_id = _task_id(task_id, asked)
         if type(status) is not str or not status:
             what = "is missing, null or empty" if status in (None, "") else f"is {json_type(status)}, not a string"
-            raise _WrongError(".status", what)
+            raise WrongFieldError(".status", what)
         texts = (pool, kind, description, prompt, fail_reason, webhook_url, image_url, stored_image_url)
         if not _TEXT_OR_NULL.issuperset(map(type, texts)):
             raise _wrong_text(texts)
@@ -166,7 +156,7 @@ class Reader(Generic[T]):
     def _actions(self, value: Any) -> tuple[Any, ...]:
         """Read the list of actions."""
         if type(value) is not list:
-            raise _WrongError(".actions", f"is {json_type(value)}, not a list")
+            raise WrongFieldError(".actions", f"is {json_type(value)}, not a list")
         draft, model = self._action_draft, self._action_model
         actions: list[Any] = []
         for item in value:
@@ -188,33 +178,33 @@ class Reader(Generic[T]):
     def _odd_action(self, item: Any, place: str) -> Any:
         """Read an action with something missing, null or of a wrong type."""
         if type(item) is not dict:
-            raise _WrongError(place, f"is {json_type(item)}, not an object")
+            raise WrongFieldError(place, f"is {json_type(item)}, not an object")
         texts = {field: item.get(name) for field, name in _ACTION_NAMES.items()}
         for field, text in texts.items():
             if type(text) not in _TEXT_OR_NULL:
-                raise _WrongError(f"{place}.{_ACTION_NAMES[field]}", f"is {json_type(text)}, not a string")
+                raise WrongFieldError(f"{place}.{_ACTION_NAMES[field]}", f"is {json_type(text)}, not a string")
         return self._action_model(**{field: text or "" for field, text in texts.items()})
 
 
-def _wrong_text(texts: tuple[Any, ...]) -> _WrongError:
+def _wrong_text(texts: tuple[Any, ...]) -> WrongFieldError:
     """Name the first of the text fields that is neither a string nor null."""
     named = zip(_TEXT_FIELDS, texts, strict=True)
     field, value = next((field, value) for field, value in named if type(value) not in _TEXT_OR_NULL)
-    return _WrongError(f".{_TASK_NAMES[field]}", f"is {json_type(value)}, not a string")
+    return WrongFieldError(f".{_TASK_NAMES[field]}", f"is {json_type(value)}, not a string")
 
 
 def _task_id(value: Any, asked: int | None) -> int:
     """Judge an ID that is not just the one asked for."""
     if value is None:
         if asked is None:
-            raise _WrongError(".taskId", "is missing, and no ID was asked for")
+            raise WrongFieldError(".taskId", "is missing, and no ID was asked for")
         return asked
     if type(value) is not int:
-        raise _WrongError(".taskId", f"is {json_type(value)}, not a whole number")
+        raise WrongFieldError(".taskId", f"is {json_type(value)}, not a whole number")
     if not 0 < value < ID_LIMIT:
-        raise _WrongError(".taskId", "is not between 1 and 2**63 - 1")
+        raise WrongFieldError(".taskId", "is not between 1 and 2**63 - 1")
     if asked is not None:
-        raise _WrongError(".taskId", f"is {value}, but {asked} was asked for")
+        raise WrongFieldError(".taskId", f"is {value}, but {asked} was asked for")
     return int(value)
 
 
@@ -229,7 +219,7 @@ def _progress(value: Any) -> int | None:
     elif type(value) is int:
         number = value
     else:
-        raise _WrongError(".progress", f"is {json_type(value)}, not a string")
+        raise WrongFieldError(".progress", f"is {json_type(value)}, not a string")
     return number if 0 <= number <= 100 else None
 
 
@@ -242,15 +232,15 @@ def _time(value: Any, place: str) -> datetime | None:
             moment = datetime.fromisoformat(value)
             return moment if moment.tzinfo is UTC else _in_utc(moment)
         except (ValueError, OverflowError):
-            raise _WrongError(place, f"is {value[:40]!a}, not a time") from None
+            raise WrongFieldError(place, f"is {value[:40]!a}, not a time") from None
     if type(value) is not int:
-        raise _WrongError(place, f"is {json_type(value)}, not a time")
+        raise WrongFieldError(place, f"is {json_type(value)}, not a time")
     try:
         if value >= 0:
             return _EPOCH + timedelta(milliseconds=value) if value else None
     except OverflowError:
         pass
-    raise _WrongError(place, "is a number out of range, not a time")
+    raise WrongFieldError(place, "is a number out of range, not a time")
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -270,10 +260,10 @@ def _progress_text(progress: int | None) -> str | None:
     return None if progress is None else f"{progress}%"
 
 
-def make_converter(task: type, action: type, reader: Reader[Any]) -> cattrs.Converter:
-    """Build the converter of the models: `reader` as the hook for tasks, and the way back for both."""
+def make_converter(task: type, action: type, read: Callable[[object], object]) -> cattrs.Converter:
+    """Build the converter of the models: `read` as the hook for tasks, and the way back for both."""
     made = cattrs.Converter(detailed_validation=False, unstruct_collection_overrides={tuple: list})
-    made.register_structure_hook(task, lambda record, _: reader.read(record, asked=None, source=b"", path="$"))
+    made.register_structure_hook(task, lambda record, _: read(record))
     made.register_unstructure_hook(datetime, _time_text)
     names: dict[str, Any] = {field: override(rename=name) for field, name in _ACTION_NAMES.items()}
     made.register_unstructure_hook(action, make_dict_unstructure_fn(action, made, **names))
