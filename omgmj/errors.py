@@ -41,6 +41,13 @@ class SessionClosed(UsageError):
     """The session was closed, before this call or while it waited."""
 
 
+def crashed(error: BaseException) -> SessionClosed:
+    """Return what to tell those whose waits and calls end because `error` was raised where nothing may raise."""
+    closed = SessionClosed(f"a part of this session crashed: {type(error).__name__}; make a new session")
+    closed.__cause__ = error
+    return closed
+
+
 class TransportError(OmgmjError, ConnectionError):
     """No answer: the connection could not be made, or broke."""
 

@@ -7,7 +7,6 @@ transient. Whether an answer is good is `protocol`'s business, handed in as `rea
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import math
 import random
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import attrs
 
 from omgmj.backoff import Retry
+from omgmj.cancellation import FROM_BELOW
 from omgmj.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.errors import (
     AuthError,
@@ -30,11 +30,13 @@ from omgmj.errors import (
     SubmissionUncertain,
     TransportError,
     UsageError,
+    crashed,
 )
 from omgmj.gate import Gate
 from omgmj.models import Secret
 from omgmj.protocol import Answer, Fate, Meaning, Passage, Request, is_refusal, meaning, read_created
 from omgmj.submissions import Draft, text
+from omgmj.timer import Timer
 
 if TYPE_CHECKING:
     from omgmj.transport import Transport
@@ -71,7 +73,8 @@ class Exchange:
         self._loop = loop
         self._out: set[_Bound] = set()
         self._closed: SessionClosed | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        # One for all exchanges: a timer each costs CPU, and those that are cancelled pile up in the loop.
+        self._timer = Timer(loop, self._sweep, self._crash)
         self._began, self._began_at = datetime.now(UTC), loop.time()
 
     async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
@@ -176,8 +179,7 @@ class Exchange:
         self._closed = error
         for bound in list(self._out):
             bound.fire(error.about(None))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
     async def _once(
         self, request: Request, read: Callable[[Answer], T], bound: _Bound, passage: Passage | None = None
@@ -208,10 +210,10 @@ class Exchange:
             if await self._refused(error, token, sent_at, bound):
                 return None
         except asyncio.CancelledError:
-            closed = bound.fired()
-            if closed is None:
+            meant = bound.meant()
+            if meant is None:
                 raise
-            error = closed
+            error = meant
         finally:
             bound.expires = math.inf
         # Raised out here, so that nothing of what was cut off hangs on it as its context.
@@ -231,25 +233,21 @@ class Exchange:
             self._gate.pace.saw_success(now)
         return False
 
-    # One timer for all exchanges: a timer each costs CPU, and those that are cancelled pile up in the loop.
-
     def _expire_at(self, bound: _Bound, when: float) -> None:
         bound.expires = when
-        if self._timer is not None and self._timer.when() > when:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(when, self._sweep, context=contextvars.Context())
+        self._timer.by(when)
 
     def _sweep(self) -> None:
-        self._timer = None
         now = self._loop.time()
         for bound in list(self._out):
             if bound.expires <= now + 1e-6:
                 bound.fire(ExchangeTimeout(f"no answer within {self._timeout:g} s"))
-        wake = min((bound.expires for bound in self._out), default=math.inf)
-        if wake < math.inf:
-            self._timer = self._loop.call_at(wake, self._sweep, context=contextvars.Context())
+        self._timer.by(min((bound.expires for bound in self._out), default=math.inf))
+
+    def _crash(self, error: Exception) -> None:
+        """End all that is out, as nothing bounds it any more."""
+        for bound in list(self._out):
+            bound.fire(crashed(error))
 
 
 def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answer, token: Secret) -> OmgmjError:
@@ -277,7 +275,8 @@ def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answe
 class _Bound:
     """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own.
 
-    It stands in `out` until its block ends.
+    It stands in `out` until its block ends. A `CancelledError` that nobody asked for, neither this nor whoever cancels
+    the task, leaves the block as a `TransportError`: what was awaited below was cancelled by others.
     """
 
     __slots__ = ("_cancelling", "_error", "_out", "_task", "expires")
@@ -299,15 +298,14 @@ class _Bound:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Let go of the task; raise the error that was meant where it was cancelled for that."""
         self._out.discard(self)
-        if self._error is None:
-            return
-        if kind is None or not issubclass(kind, asyncio.CancelledError):
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            if (error := self.meant()) is not None:
+                try:
+                    raise error
+                finally:
+                    error.__context__ = None  # Nothing of what was cut off is to hang on it.
+        elif self._error is not None:
             self._task.uncancel()  # It fired, and something swallowed the cancellation.
-        elif (error := self.fired()) is not None:
-            try:
-                raise error
-            finally:
-                error.__context__ = None  # Nothing of what was cut off is to hang on it.
 
     def fire(self, error: OmgmjError) -> None:
         """Have the task's await end with `error`."""
@@ -316,9 +314,10 @@ class _Bound:
             self.expires = math.inf
             self._task.cancel()
 
-    def fired(self) -> OmgmjError | None:
-        """In `except CancelledError`: return the error that was meant; None where somebody else cancelled."""
+    def meant(self) -> OmgmjError | None:
+        """In `except CancelledError`: return the error that is meant; None where somebody cancelled the task."""
         error, self._error = self._error, None
-        if error is None or self._task.uncancel() > self._cancelling:
+        asked = self._task.uncancel() if error is not None else self._task.cancelling()
+        if asked > self._cancelling:
             return None
-        return error
+        return error or TransportError(FROM_BELOW)

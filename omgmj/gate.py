@@ -8,12 +8,13 @@ Looks are no coroutines that queue here: their `Source` is asked what is due whe
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import math
 from collections import deque
 from typing import Protocol
 
+from omgmj.errors import crashed
 from omgmj.pace import Pace
+from omgmj.timer import Timer
 
 SHARE = 4
 """Of so many slots, a class that waits gets one at least."""
@@ -39,6 +40,9 @@ class Source(Protocol):
     def start(self, kind: int, now: float) -> None:
         """Start the most overdue look of a class."""
 
+    def crash(self, error: Exception) -> None:
+        """End all that is waited for: one of the above has raised `error`, and is not asked any more."""
+
 
 class Gate:
     """The one budget of a session. A slot is taken by `enter` or by the source's `start`, and given back by `leave`."""
@@ -51,7 +55,7 @@ class Gate:
         self._loop = loop
         self._queue: deque[asyncio.Future[None]] = deque()
         self._passed_over = [0, 0, 0]
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer(loop, self.dispatch, self._crash)
 
     def enter_at_once(self, now: float) -> bool:
         """Take a slot for a direct call where one is free and nobody else could want it; return whether it was."""
@@ -84,10 +88,19 @@ class Gate:
         """Give no more slots; whoever queues is ended by whoever holds its call."""
         self.source = None
         self.places = 0
-        self._arm(math.inf)
+        self._timer.cancel()
 
     def dispatch(self) -> None:
-        """Give out the slots that are free now, and come back when the next one is or something falls due."""
+        """Give out the slots that are free now, and come back when the next one is or something falls due.
+
+        Nothing is raised here, as nobody would hear of it: it is told to those who wait.
+        """
+        try:
+            self._dispatch()
+        except Exception as error:  # noqa: BLE001 (whatever it is)
+            self._crash(error)
+
+    def _dispatch(self) -> None:
         now = self._loop.time()
         if self.source is not None:
             self.source.tick(now)
@@ -104,10 +117,14 @@ class Gate:
                 break
             self.pace.take(now)
             self.in_flight += 1
-            self._give(self._choose([at <= now + EPSILON for at in due]), now)
+            try:
+                self._give(self._choose([at <= now + EPSILON for at in due]), now)
+            except BaseException:
+                self.in_flight -= 1
+                raise
         if self.source is not None:
             wake = min(wake, self.source.wake_at())
-        self._arm(wake)
+        self._timer.by(wake)
 
     def _due(self, now: float) -> tuple[float, float, float]:
         while self._queue and self._queue[0].done():
@@ -129,16 +146,14 @@ class Gate:
         elif self.source is not None:
             self.source.start(kind, now)
 
-    def _arm(self, wake: float) -> None:
-        if self._timer is not None:
-            if self._timer.when() <= wake < math.inf:
-                return  # It comes early enough; what is not due then is asked again.
-            self._timer.cancel()
-            self._timer = None
-        if wake < math.inf:
-            # An empty context: a timer must not carry the variables of whoever happened to be here.
-            self._timer = self._loop.call_at(wake, self._fire, context=contextvars.Context())
-
-    def _fire(self) -> None:
-        self._timer = None
-        self.dispatch()
+    def _crash(self, error: Exception) -> None:
+        """Tell those who wait of what was raised: those behind the source and, where it was not that, who queues."""
+        source, self.source = self.source, None
+        if source is not None:
+            source.crash(error)
+            self.dispatch()
+            return
+        queue, self._queue = self._queue, deque()
+        for ticket in queue:
+            if not ticket.done():
+                ticket.set_exception(crashed(error))

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from omgmj.backoff import Facts, check_delay
+from omgmj.checks import brief
 from omgmj.durations import Durations
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Status, Task
@@ -62,11 +63,13 @@ def lacks(task: Task) -> bool:
 class News:
     """What is known of each task, and what comes to that. Times are seconds on the planner's clock.
 
-    `outages` counts the seconds so far in which nobody could succeed: they count for no stall.
+    `outages` counts the seconds so far in which nobody could succeed: they count for no stall. While `asking`, a policy
+    is being asked: what that calls must change nothing here.
     """
 
     def __init__(self, roster: Roster) -> None:
         self.outages: float = 0.0
+        self.asking: bool = False
         self._roster = roster
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
@@ -194,13 +197,18 @@ class News:
             durations=self._durations,
         )
         why, error = Why.GAVE_UP, None
+        self.asking = True
         try:
             delay = check_delay(interest.policy(facts, roll))
-        except Exception as cause:  # noqa: BLE001 (a policy is the user's code: what it raises ends its own wait only)
+        except BaseException as cause:
+            if isinstance(cause, KeyboardInterrupt | SystemExit):
+                raise
+            # A policy is the user's code: what it raises, a CancelledError too, ends its own wait only.
             why, delay = Why.FAILED, None
-            said = f"{type(cause).__name__}: {cause}"
-            error = UsageError(f"the backoff policy {interest.policy!r} cannot be used: {said}")
+            error = UsageError(f"the backoff policy {brief(interest.policy)} cannot be used: {brief(cause)}")
             error.__cause__ = cause
+        finally:
+            self.asking = False
         if delay is None:
             ended.append(self.end(task_id, row, interest, why, error))
             return NEVER

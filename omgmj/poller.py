@@ -11,16 +11,17 @@ import asyncio
 import contextvars
 import math
 import random
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from anyio.abc import TaskGroup
 
 from omgmj import protocol
 from omgmj.backoff import Policy, Retry
 from omgmj.endings import error_of, record_of
-from omgmj.errors import OmgmjError, SessionClosed
+from omgmj.errors import OmgmjError, SessionClosed, crashed
 from omgmj.gate import EPSILON, FIRST, POLL, Gate
 from omgmj.headers import age, retry_after
 from omgmj.health import Health
@@ -60,11 +61,13 @@ class Poller:
         self._planner = Planner(retry)
         self._health = Health(self._planner, gate, loop.time())
         self._sweeper = Sweeper(exchange, self._planner, self._health, self._tell, loop)
-        self._drivers: set[asyncio.Task[None]] = set()
+        self._drivers: set[asyncio.Task[bool]] = set()
         self._running = False
-        self._idle = anyio.Event()
-        self._group: TaskGroup | None = None
+        self._wake = asyncio.Event()
+        self._hired: deque[_Job] = deque()
         self._parked: list[asyncio.Future[_Job | None]] = []
+        self._slots = 0
+        self._later: deque[Callable[[], object]] = deque()
         self._sinks: set[Sink] = set()
         self._closed: SessionClosed | None = None
         self._broke_at = -math.inf
@@ -74,7 +77,13 @@ class Poller:
     @property
     def watched(self) -> int:
         """How many IDs somebody waits for."""
+        self._change()
         return self._planner.watched
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a policy is being asked: what it wants changed is for `later`."""
+        return self._planner.news.asking
 
     @property
     def sweeps(self) -> int:
@@ -123,7 +132,7 @@ class Poller:
             # An empty context: looks are nobody's in particular, least of all the first caller's.
             driver = self._loop.create_task(self._drive(), name="omgmj poller", context=contextvars.Context())
             self._drivers.add(driver)
-            driver.add_done_callback(self._drivers.discard)
+            driver.add_done_callback(self._driven, context=contextvars.Context())
         self._gate.dispatch()
         return interest
 
@@ -153,6 +162,9 @@ class Poller:
 
     def push(self, task_id: int) -> None:
         """Look at an ID once more, soon."""
+        if self.is_asking:
+            self.later(lambda: self.push(task_id))
+            return
         self._planner.agenda.push(task_id, self._loop.time())
         self._gate.dispatch()
 
@@ -175,17 +187,28 @@ class Poller:
 
     async def aclose(self, error: SessionClosed) -> None:
         """End all waits with a copy of `error`, and all looks that are out."""
-        self._closed = self._closed or error
-        self._break(error)
-        for driver in tuple(self._drivers):
-            driver.cancel()
+        self._end(error)
         if self._drivers:
             await asyncio.wait(tuple(self._drivers))
+
+    def later(self, change: Callable[[], object]) -> None:
+        """Make a change as soon as nothing else is being changed, and before anything more is sent.
+
+        It may be asked for from anywhere: by the garbage collector in any thread, or by a policy that is being asked.
+        """
+        self._later.append(change)
+        with suppress(RuntimeError):  # The loop was closed just now.
+            self._loop.call_soon_threadsafe(self._change, context=contextvars.Context())
+
+    def soon(self, change: Callable[[], object]) -> None:
+        """Make a change when the loop had its turn."""
+        self._loop.call_soon(self._guarded, change, context=contextvars.Context())
 
     # What the gate asks for.
 
     def tick(self, now: float) -> None:
         """End the waits whose time is over."""
+        self._change()
         # As a timer may fire a hair early, what is due by then is due.
         if self._planner.next_deadline() <= now + EPSILON:
             self._tell_ended(self._planner.expire(now + EPSILON))
@@ -209,38 +232,59 @@ class Poller:
             breaker.probing()
         else:
             self._health.mind_lateness(due, now, poll=kind == POLL)
-        if self._parked:
-            self._parked.pop().set_result((look, probe))
-        elif self._group is not None:
-            contextvars.Context().run(self._group.start_soon, self._work, (look, probe))
+        self._slots += 1
+        while self._parked:
+            parked = self._parked.pop()
+            if not parked.done():
+                parked.set_result((look, probe))
+                return
+        # Not here, in a callback of the loop: there anyio may find no task to start from.
+        self._hired.append((look, probe))
+        self._wake.set()
+
+    def crash(self, error: BaseException) -> None:
+        """End all waits for good, with `error` as the cause of what they are told."""
+        self._end(crashed(error))
 
     # The driver and its workers.
 
-    async def _drive(self) -> None:
-        try:
-            async with anyio.create_task_group() as self._group:
-                self._gate.source = self
-                self._gate.dispatch()
-                while self._planner.watched or self._planner.agenda.in_flight:
-                    self._idle = anyio.Event()
-                    await self._idle.wait()
-                # From here to the end of the block nothing awaits: who comes now finds no driver and starts one.
-                self._stop()
-        except asyncio.CancelledError:
+    async def _drive(self) -> bool:
+        """Start workers from the first wait to the last; return True where it ends because nobody waits."""
+        async with anyio.create_task_group() as group:
+            self._gate.source = self
+            self._gate.dispatch()
+            while self._hired or self._planner.watched or self._planner.agenda.in_flight:
+                while self._hired:
+                    group.start_soon(self._work, self._hired.popleft())
+                self._wake.clear()
+                await self._wake.wait()
+            # From here to the end of the block nothing awaits: who comes now finds no driver and starts one.
+            self._stop()
+            return True
+        return False
+
+    def _driven(self, driver: asyncio.Task[bool]) -> None:
+        """Tell all who wait of a driver that ended before its work was done, in whatever way."""
+        self._drivers.discard(driver)
+        error = None if driver.cancelled() else driver.exception()
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is not None:
+            self.crash(error)
+        elif driver.cancelled() or not driver.result():
             # Looks that were out never come home: there is no going on.
-            self._stop()
-            self._closed = self._closed or SessionClosed(
-                "the wait was cut off: the poller of this session was cancelled, as when its event loop shuts down"
+            self._end(
+                SessionClosed(
+                    "the wait was cut off: the poller of this session was cancelled, as when its event loop shuts down"
+                )
             )
-            self._break(self._closed)
-            raise
-        except BaseException as error:
-            self._stop()
-            self._closed = SessionClosed(f"the poller of this session crashed: {error!r}; make a new session")
-            self._closed.__cause__ = error
-            self._break(self._closed)
-            if not isinstance(error, Exception):
-                raise
+        else:
+            return
+        self._stop()
+        # Given to workers that never began.
+        slots, self._slots = self._slots, 0
+        for _ in range(slots):
+            self._gate.leave()
 
     async def _work(self, job: _Job | None) -> None:
         while job is not None:
@@ -254,6 +298,7 @@ class Poller:
                 # Parked before the place is given back, so that the next look comes to this worker.
                 self._parked.append(parked)
             finally:
+                self._slots -= 1
                 self._gate.leave()
             self._check_idle()
             job = await parked
@@ -301,7 +346,6 @@ class Poller:
 
     def _stop(self) -> None:
         self._running = False
-        self._group = None
         self._gate.source = None
         for parked in self._parked:
             if not parked.done():
@@ -309,17 +353,36 @@ class Poller:
         self._parked = []
         self._gate.dispatch()  # Its timer is not needed for looks any more.
 
+    def _end(self, closed: SessionClosed) -> None:
+        """End all waits for good, and the driver."""
+        self._closed = self._closed or closed
+        with suppress(Exception):  # Where the schedule is broken, nobody's is left of it.
+            self._break(closed)
+        for driver in self._drivers:
+            driver.cancel()
+
     def _break(self, error: OmgmjError) -> None:
         """End all waits, and tell each sink with a copy of `error`."""
         sinks, self._sinks = self._sinks, set()
-        self._planner.clear()
         for sink in sinks:
             sink.broke(error.about(None))
+        self._planner.clear()
         self._check_idle()
 
     def _check_idle(self) -> None:
         if not self._planner.watched and not self._planner.agenda.in_flight:
-            self._idle.set()
+            self._wake.set()
+
+    def _change(self) -> None:
+        """Make the changes that `later` was told of."""
+        while self._later and not self.is_asking:
+            self._guarded(self._later.popleft())
+
+    def _guarded(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except Exception as error:  # noqa: BLE001 (nobody else would hear of it)
+            self.crash(error)
 
     # Telling.
 

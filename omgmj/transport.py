@@ -22,6 +22,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_writer import StreamWriter
 from multidict import CIMultiDict
 
+from omgmj.cancellation import as_failure
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
 from omgmj.models import Secret
 from omgmj.protocol import FORM, KEPT_HEADERS, Answer, Fate, Passage, Request
@@ -145,8 +146,9 @@ class HttpTransport:
     async def _get(self, url: str) -> aiohttp.ClientResponse:
         try:
             client, target = self._open(), _target(url)
-            await check_target(target.scheme, target.host, loopback=self._loopback)
-            return await client.request("GET", target, **_STREAMING)
+            with as_failure():
+                await check_target(target.scheme, target.host, loopback=self._loopback)
+                return await client.request("GET", target, **_STREAMING)
         except Exception as error:  # noqa: BLE001 (as in send)
             ours = _ours(error)
         raise ours
@@ -276,8 +278,9 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     try:
         while True:
             # A bound of our own: aiohttp's does not hold after a chunk whose size cannot be read.
-            async with asyncio.timeout(IDLE):
-                part = await response.content.readany()  # As it came: pieces would be copies.
+            with as_failure():
+                async with asyncio.timeout(IDLE):
+                    part = await response.content.readany()  # As it came: pieces would be copies.
             if not part:
                 return
             yield part

@@ -7,7 +7,7 @@ its sink are two objects, so that a handle that is dropped is noticed at once an
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 from omgmj.backoff import Policy
 from omgmj.errors import OmgmjError
@@ -124,14 +124,13 @@ class Follow:
 
     def __del__(self) -> None:
         if (latest := getattr(self, "_latest", None)) is not None:
-            leave_from_anywhere(latest)
+            latest.abandon()
 
 
 class _Latest:
     """The sink of one follow: the latest news, until it is read."""
 
     def __init__(self, poller: Poller, task_id: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
         self.bell = Bell(loop)
         self.task: Task | None = None
         self.error: OmgmjError | None = None
@@ -142,6 +141,12 @@ class _Latest:
 
     def start(self, terms: Terms) -> None:
         self._poller.open(self)
+        self._join(terms)
+
+    def _join(self, terms: Terms) -> None:
+        if self._poller.is_asking:
+            self._poller.later(lambda: self._join(terms))
+            return
         self._poller.watch(self, (self._task_id,), *terms)
         self.task = self._poller.last(self._task_id)
         self._hungry = self.task is None
@@ -168,30 +173,11 @@ class _Latest:
             self._end()
         self.bell.ring()
 
+    def abandon(self) -> None:
+        """Leave on behalf of a handle that is gone; the garbage collector may say so at any moment, in any thread."""
+        if not self.over:
+            self._poller.later(self.leave)
+
     def _end(self) -> None:
         self.over = True
         self._poller.close(self)
-
-
-class Leaver(Protocol):
-    """A sink as its handle's end needs it."""
-
-    loop: asyncio.AbstractEventLoop
-    over: bool
-
-    def leave(self) -> None:
-        """End all that is waited for."""
-
-
-def leave_from_anywhere(sink: Leaver) -> None:
-    """Leave on behalf of a handle that is gone; the garbage collector may say so in any thread."""
-    if sink.over or sink.loop.is_closed():
-        return
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is sink.loop:
-        sink.leave()
-    else:
-        sink.loop.call_soon_threadsafe(sink.leave)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
 from omgmj.models import Task
 from omgmj.poller import Poller
 from omgmj.roster import Interest
-from omgmj.wait import Bell, Terms, leave_from_anywhere
+from omgmj.wait import Bell, Terms
 
 CHUNK = 1000
 """IDs taken in at one go; the event loop gets its turn in between."""
@@ -136,7 +135,7 @@ class Watch:
 
     def __del__(self) -> None:
         if (inbox := getattr(self, "_inbox", None)) is not None:
-            leave_from_anywhere(inbox)
+            inbox.abandon()
 
     def _forget_context(self, result: Task | OmgmjError) -> None:
         task_id = _id_of(result)
@@ -189,12 +188,7 @@ class _Inbox:
     def discard(self, gone: set[int]) -> None:
         self.results = deque(result for result in self.results if _id_of(result) not in gone)
         self._backlog = deque(task_id for task_id in self._backlog if task_id not in gone)
-        for task_id in gone:
-            if self._poller.drop(task_id, self):
-                self._watching -= 1
-        self._interests = {interest for interest in self._interests if interest.pending}
-        self._take_in()
-        self.bell.ring()
+        self._drop(gone)
 
     def fetch(self) -> Task | OmgmjError:
         result = self.results.popleft()
@@ -213,6 +207,11 @@ class _Inbox:
             self._interests.clear()
         self.bell.ring()
 
+    def abandon(self) -> None:
+        """Leave on behalf of a handle that is gone; the garbage collector may say so at any moment, in any thread."""
+        if not self.over:
+            self._poller.later(self.leave)
+
     # The poller's side.
 
     def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
@@ -229,6 +228,17 @@ class _Inbox:
 
     # In between.
 
+    def _drop(self, gone: set[int]) -> None:
+        if self._poller.is_asking:
+            self._poller.later(lambda: self._drop(gone))
+            return
+        for task_id in gone:
+            if self._poller.drop(task_id, self):
+                self._watching -= 1
+        self._interests = {interest for interest in self._interests if interest.pending}
+        self._take_in()
+        self.bell.ring()
+
     def _deliver(self, interest: Interest, result: Task | OmgmjError) -> None:
         self._watching -= 1
         if not interest.pending:
@@ -243,6 +253,9 @@ class _Inbox:
 
     def _take_in(self) -> None:
         """Take in a chunk of the backlog, as far as there is room, and the next when the loop had its turn."""
+        if self._poller.is_asking:
+            self._poller.later(self._take_in)
+            return
         room = self._room()
         if room > 0:
             self._space.ring()
@@ -259,7 +272,7 @@ class _Inbox:
         if interest.pending:
             self._interests.add(interest)
         if self._backlog:
-            self.loop.call_soon(self._take_in, context=contextvars.Context())
+            self._poller.soon(self._take_in)
         elif not self._watching:
             self.bell.ring()
 

@@ -749,19 +749,19 @@ async def test_a_nearer_deadline_replaces_the_timer() -> None:
         await renewing
 
 
-async def test_the_sweep_runs_in_nobodys_context() -> None:
+async def test_the_sweep_runs_in_nobodys_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """The timer of all exchanges does not carry the variables of whoever made it."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
     variable.set("mine")
     seen: list[str] = []
-    exchange = make(Scripted(never), timeout=5.0, retry=Retry(attempts=1))
-    sweep = exchange._sweep
+    sweep = Exchange._sweep
 
-    def watched() -> None:
+    def watched(exchange: Exchange) -> None:
         seen.append(variable.get())
-        sweep()
+        sweep(exchange)
 
-    exchange._sweep = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(Exchange, "_sweep", watched)
+    exchange = make(Scripted(never), timeout=5.0, retry=Retry(attempts=1))
     with pytest.raises(ExchangeTimeout):
         await exchange.call(REQUEST, read)
     assert seen == ["nobody's"]

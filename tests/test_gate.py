@@ -42,6 +42,9 @@ class Looks:
     def wake_at(self) -> float:
         return self.wanted
 
+    def crash(self, error: Exception) -> None:
+        raise error
+
     def start(self, kind: int, now: float) -> None:
         self.started.append((now, kind, self.waiting[kind].pop(0)))
         asyncio.get_running_loop().call_later(self.seconds, self.gate.leave)
@@ -377,4 +380,4 @@ async def test_random_cancellations_lose_no_place() -> None:
 def _timers() -> int:
     """Return how many timers of the gate the loop holds."""
     scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-    return sum(not timer.cancelled() and "_fire" in repr(timer) for timer in scheduled)
+    return sum(not timer.cancelled() and "Timer._run" in repr(timer) for timer in scheduled)

@@ -1,0 +1,28 @@
+"""Whose a `CancelledError` is: it may come from below, where something that is awaited was cancelled by others.
+
+A task that somebody cancels ends. One that merely awaits what was cancelled, such as the DNS look-up of an HTTP session
+that its owner closes, has failed, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from omgmj.errors import TransportError
+
+FROM_BELOW = "what this was waiting for was cancelled, as when an aiohttp session is closed while it is in use"
+
+
+@contextmanager
+def as_failure() -> Iterator[None]:
+    """Have a `CancelledError` leave the block as a `TransportError`, unless somebody has cancelled this task."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except asyncio.CancelledError:
+        if task is None or task.cancelling() > before:
+            raise
+        raise TransportError(FROM_BELOW) from None
