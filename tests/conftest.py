@@ -7,6 +7,7 @@ import inspect
 import os
 import random
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ REQUIRED = frozenset(filter(None, os.environ.get("OMGMJ_REQUIRE", "").split(",")
 SEED = os.environ.get("OMGMJ_SEED")
 """Where it is set, tests draw other numbers than they do without, others for each value."""
 
+new_real_loop = import_module(os.environ.get("OMGMJ_LOOP", "asyncio")).new_event_loop
+"""What makes the event loop of tests in real time: asyncio, or what the variable names, such as uvloop."""
+
 # The same examples in each run, and no limit of time: a slow machine fails nothing. With a seed of one's own, others.
 settings.register_profile(
     "steady", derandomize=SEED is None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -31,7 +35,7 @@ settings.load_profile("steady")
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run coroutines on an event loop with virtual time, or on a plain one where the test says `real_time`."""
     if request.node.get_closest_marker("real_time"):
-        return "asyncio", {}
+        return "asyncio", {"loop_factory": new_real_loop}
     # Before time moves on, the loop takes some empty turns for what may come from a socket or a thread.
     lingers = {} if request.node.get_closest_marker("in_memory") is None else {"noop_cycles": 0}
     return "asyncio", {"loop_factory": lambda: looptime.new_event_loop(start=0, **lingers)}

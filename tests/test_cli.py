@@ -220,7 +220,7 @@ def test_wrong_usage(fake: FakeService, capsys: pytest.CaptureFixture[str], argu
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("omgmj: ")
-    assert said in err
+    assert said in err.replace('"', "")  # early cyclopts puts an option in quotes
     assert fake.requests == 0
 
 

@@ -196,7 +196,7 @@ def test_wrong_usage(fake: FakeService, capsys: pytest.CaptureFixture[str], argu
     assert cli.main(arguments) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert said in err.replace('"', "")  # early cyclopts puts an option in quotes
     assert fake.requests == 0
 
 

@@ -219,7 +219,7 @@ def test_wrong_usage(
     assert cli.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert said in err.splitlines()[-1]
+    assert said in err.splitlines()[-1].replace('"', "")  # early cyclopts puts an option in quotes
     assert (fake.requests, list(tmp_path.iterdir())) == (0, [])
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from omgmj.backoff import Fixed
 from omgmj.images import image_type
 from omgmj.session import Session
-from omgmj.testing import FakeService
+from omgmj.testing import FakeService, Lives
+from tests.conftest import new_real_loop
 
 
 async def test_from_a_prompt_to_a_file(tmp_path: Path) -> None:
@@ -43,3 +48,18 @@ async def test_a_task_of_ones_own_is_not_looked_at_before_there_is_something_to_
         asked = service.now
         await session.wait(other)
         assert service.times[before] - asked < 0.1
+
+
+@pytest.mark.real_time
+async def test_a_loop_whose_timers_tell_no_time() -> None:
+    """In real time, on any event loop: queries and waits whose next slot is a fraction of a millisecond ahead end."""
+    loop = new_real_loop()
+    loop.close()
+    assert type(asyncio.get_running_loop()) is type(loop)
+    async with (
+        FakeService(tasks=300, lives=Lives(0.1)) as service,
+        service.session(rate=5000.0, max_in_flight=1000, backoff=Fixed(0.02)) as session,
+    ):
+        asked = asyncio.gather(*map(session.query, service.task_ids))
+        done = [task.id async for task in session.watch(service.task_ids)]
+        assert [task.id for task in await asked] == sorted(done) == service.task_ids
