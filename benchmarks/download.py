@@ -18,10 +18,10 @@ import aiohttp
 
 from benchmarks.report import Bound, Report, ratio, spread
 from benchmarks.server import serving
-from omgmj.download import download
+from omgmj.client.transport import HttpTransport
+from omgmj.images.download import download
 from omgmj.models import Status, Task
 from omgmj.testing import PNG
-from omgmj.transport import HttpTransport
 
 SIZE = 50_000_000
 ROUNDS = 7

@@ -23,9 +23,9 @@ import omgmj
 from benchmarks.report import Bound, Report, ratio, spread
 from benchmarks.server import running_record
 from omgmj.backoff import Facts
+from omgmj.client.transport import Stream
 from omgmj.models import Secret
-from omgmj.protocol import Answer, Passage, Request
-from omgmj.transport import Stream
+from omgmj.protocol.responses import Answer, Passage, Request
 
 FIRST_ID = 1_000_000
 POLLS_A_SECOND = 2000

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
-    from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy, Retry
-    from omgmj.credentials import Token
-    from omgmj.download import Progress
+    from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
+    from omgmj.client.credentials import Token
+    from omgmj.client.transport import Http, Transport
     from omgmj.errors import (
         AuthError,
         DecodeError,
@@ -33,30 +33,30 @@ if TYPE_CHECKING:
         WaitTimeout,
         WatchErrors,
     )
-    from omgmj.images import Image
+    from omgmj.images.download import Progress
+    from omgmj.images.uploads import Image
+    from omgmj.listing.tasks import Tasks, Words
     from omgmj.models import Action, Stats, Status, Submission, Task, TaskPage
-    from omgmj.pages import Tasks, Words
+    from omgmj.polling.wait import Follow
+    from omgmj.polling.watch import TaskIds, Watch
+    from omgmj.protocol.image_urls import Via, image_urls
+    from omgmj.protocol.submissions import Dimensions, Pool
     from omgmj.session import Session
-    from omgmj.submissions import Dimensions, Pool
-    from omgmj.transport import Http, Transport
-    from omgmj.wait import Follow
-    from omgmj.watch import TaskIds, Watch
-    from omgmj.ways import Via, image_urls
 else:
     # Imported at the first use, so that `import omgmj` costs little; what stands in no line here is an error.
     _LAZY = {
-        **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff"),
-        "Token": "credentials",
-        "Progress": "download",
-        "Image": "images",
+        **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff.policies"),
+        "Token": "client.credentials",
+        "Progress": "images.download",
+        "Image": "images.uploads",
         **dict.fromkeys(("Action", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
-        **dict.fromkeys(("Tasks", "Words"), "pages"),
+        **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
         "Session": "session",
-        **dict.fromkeys(("Dimensions", "Pool"), "submissions"),
-        **dict.fromkeys(("Http", "Transport"), "transport"),
-        "Follow": "wait",
-        **dict.fromkeys(("TaskIds", "Watch"), "watch"),
-        **dict.fromkeys(("Via", "image_urls"), "ways"),
+        **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
+        **dict.fromkeys(("Http", "Transport"), "client.transport"),
+        "Follow": "polling.wait",
+        **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
+        **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
     }
 
     def __getattr__(name: str) -> object:

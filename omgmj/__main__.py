@@ -10,7 +10,7 @@ INTERRUPTED = 130
 def main() -> int:
     """Run the command line and return its exit code."""
     try:
-        from omgmj import cli  # noqa: PLC0415 (what it needs may not be there)
+        from omgmj.cli import app  # noqa: PLC0415 (what it needs may not be there)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:
             raise
@@ -18,7 +18,7 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
-    return cli.main()
+    return app.main()
 
 
 if __name__ == "__main__":

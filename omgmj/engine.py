@@ -13,24 +13,24 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from omgmj import protocol
-from omgmj.backoff import Retry
-from omgmj.checks import PAGE_MOST, is_loopback
-from omgmj.credentials import Credentials
+from omgmj.backoff.policies import Retry
+from omgmj.backoff.rate import Pace
+from omgmj.client.credentials import Credentials
+from omgmj.client.exchange import Exchange
+from omgmj.client.limiter import Gate
 from omgmj.errors import SessionClosed
-from omgmj.exchange import Exchange
-from omgmj.gate import Gate
-from omgmj.headers import served_at
-from omgmj.images import Given, data_uris, in_thread
+from omgmj.images.uploads import Given, data_uris, in_thread
+from omgmj.listing.tasks import Tasks
 from omgmj.models import Stats, Submission, Task, TaskPage
-from omgmj.pace import Pace
-from omgmj.pages import Tasks
-from omgmj.poller import Poller
-from omgmj.protocol import Answer
-from omgmj.submissions import Draft, fits
+from omgmj.polling.poller import Poller
+from omgmj.protocol import responses
+from omgmj.protocol.headers import served_at
+from omgmj.protocol.responses import Answer
+from omgmj.protocol.submissions import Draft, fits
+from omgmj.validation import PAGE_MOST, is_loopback
 
 if TYPE_CHECKING:
-    from omgmj.transport import Http, Transport
+    from omgmj.client.transport import Http, Transport
 
 LADEN = 8
 """Submissions with images that are encoded or on their way at once."""
@@ -76,7 +76,7 @@ class Engine:
         """Put together what a session was told; the arguments are its own, checked."""
         if transport is None:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
-            from omgmj.transport import HttpTransport  # noqa: PLC0415
+            from omgmj.client.transport import HttpTransport  # noqa: PLC0415
 
             loopback = is_loopback(urlsplit(base_url).hostname or "")
             transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback)
@@ -118,11 +118,11 @@ class Engine:
         """Return a page of the list, and feed the waits with it."""
 
         def read(answer: Answer) -> tuple[TaskPage, Answer]:
-            return protocol.read_page(answer, number, size), answer
+            return responses.read_page(answer, number, size), answer
 
         await self.begin()
         asked_at = self.loop.time()
-        page, answer = await self.exchange.call(protocol.page_request(number, size), read)
+        page, answer = await self.exchange.call(responses.page_request(number, size), read)
         if (told := served_at(answer.headers)) is not None:
             # Our own two clocks part when this machine sleeps: the later one makes a search reach back further.
             self._service_ahead = told - max(self.exchange.clock(), datetime.now(UTC))

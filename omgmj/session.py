@@ -11,28 +11,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import omgmj  # The type of `http` is aiohttp's, which annotations find by way of the package, imported lazily.
-from omgmj import protocol, submissions
-from omgmj.backoff import Adaptive, Policy, Retry, check_policy
-from omgmj.checks import (
-    check_base_url,
-    check_count,
-    check_page,
-    check_rate,
-    check_seconds,
-    check_since,
-    check_size,
-    check_task_id,
-)
-from omgmj.credentials import Credentials, Token
-from omgmj.download import MAX_BYTES, Progress, download
+from omgmj.backoff.policies import Adaptive, Policy, Retry, check_policy
+from omgmj.client.credentials import Credentials, Token
 from omgmj.engine import Engine
 from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
-from omgmj.headers import age
-from omgmj.images import Image, check_image, check_images
+from omgmj.images.download import MAX_BYTES, Progress, download
+from omgmj.images.uploads import Image, check_image, check_images
+from omgmj.listing.tasks import Tasks, Words
 from omgmj.models import Action, Stats, Task, TaskPage
-from omgmj.pages import Tasks, Words
-from omgmj.protocol import Answer
-from omgmj.submissions import (
+from omgmj.polling.wait import Follow, Terms, wait_for
+from omgmj.polling.watch import TaskIds, Watch
+from omgmj.protocol import responses, submissions
+from omgmj.protocol.headers import age
+from omgmj.protocol.image_urls import Via
+from omgmj.protocol.responses import Answer
+from omgmj.protocol.submissions import (
     Dimensions,
     Pool,
     check_action,
@@ -45,9 +38,16 @@ from omgmj.submissions import (
     choose_action,
     sought,
 )
-from omgmj.wait import Follow, Terms, wait_for
-from omgmj.watch import TaskIds, Watch
-from omgmj.ways import Via
+from omgmj.validation import (
+    check_base_url,
+    check_count,
+    check_page,
+    check_rate,
+    check_seconds,
+    check_since,
+    check_size,
+    check_task_id,
+)
 
 BASE_URL = "https://cn2us02.opapi.win"
 STALL = 3600.0
@@ -135,11 +135,11 @@ class Session:
         engine = self._open()
 
         def read(answer: Answer) -> tuple[Task, Answer]:
-            return protocol.read_query(answer, asked), answer
+            return responses.read_query(answer, asked), answer
 
         await engine.begin()
         try:
-            task, answer = await engine.exchange.call(protocol.query_request(asked), read)
+            task, answer = await engine.exchange.call(responses.query_request(asked), read)
         except OmgmjError as error:
             error.task_id = asked
             raise
@@ -361,7 +361,7 @@ class Session:
         It proves nothing, and is ignored where nobody waits for the task. A body without a task's ID is a
         `UsageError`.
         """
-        task_id = protocol.read_hint(payload)
+        task_id = responses.read_hint(payload)
         self._open().poller.push(task_id)
 
     def stats(self) -> Stats:

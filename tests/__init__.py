@@ -1,1 +1,1 @@
-"""The tests, a file for each module."""
+"""The tests, room by room; what crosses rooms is in `e2e`."""

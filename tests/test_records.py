@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.codec import dump_record
 from omgmj.errors import DecodeError, OmgmjError, UsageError
 from omgmj.models import Action, Status, Task, converter, read_task
+from omgmj.protocol.codec import dump_record
 
 SAMPLE = (Path(__file__).parent / "samples" / "query-response.json").read_bytes()
 RECORD: dict[str, Any] = json.loads(SAMPLE)["data"]

@@ -20,8 +20,9 @@ import looptime
 import pytest
 
 import omgmj
-from omgmj import models, protocol
+from omgmj import models
 from omgmj.backoff import Facts
+from omgmj.protocol import responses
 from omgmj.session import BASE_URL
 from omgmj.testing import FakeService, Fault, Life
 
@@ -674,7 +675,7 @@ async def test_a_poll_does_no_more_than_a_poll(monkeypatch: pytest.MonkeyPatch) 
     """An answer is decoded once, and not at all where it is the last one to the letter."""
     decoded = []
     read = models.read_task
-    monkeypatch.setattr(protocol, "read_task", lambda *args, **kw: decoded.append(1) or read(*args, **kw))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(responses, "read_task", lambda *args, **kw: decoded.append(1) or read(*args, **kw))  # type: ignore[func-returns-value]
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "15%"), (100, "SUCCESS", "100%")]))
         await session.wait(task_id, backoff=omgmj.Fixed(2))
@@ -700,11 +701,11 @@ async def test_no_task_and_no_timer_an_id() -> None:
 
 def test_there_is_no_sync_facade() -> None:
     """Nothing but the command line starts an event loop, so nothing fails inside one that runs."""
-    for file in Path(omgmj.__file__).parent.glob("*.py"):
+    for file in Path(omgmj.__file__).parent.rglob("*.py"):
         starts = re.findall(
             r"asyncio\.(?:run|Runner)\(|run_until_complete|anyio\.run\(|new_event_loop", file.read_text()
         )
-        assert not starts or file.name == "runs.py", file.name
+        assert not starts or file.name == "runner.py", file
     for name in ("query", "wait", "aclose"):
         assert inspect.iscoroutinefunction(getattr(omgmj.Session, name))
 
@@ -788,8 +789,8 @@ async def test_a_crash_of_the_driver_reaches_every_waiter(monkeypatch: pytest.Mo
     async with FakeService(tasks=2) as fake, fake.session() as session:
         waiting = [asyncio.ensure_future(session.wait(task_id)) for task_id in fake.task_ids]
         await asyncio.sleep(1)
-        monkeypatch.setattr("omgmj.planner.Planner.saw", lambda *_, **__: 1 / 0)
-        monkeypatch.setattr("omgmj.planner.Planner.unchanged", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("omgmj.scheduler.planner.Planner.saw", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("omgmj.scheduler.planner.Planner.unchanged", lambda *_, **__: 1 / 0)
         for error in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(error, omgmj.SessionClosed)
             assert "ZeroDivisionError" in repr(error.__cause__)

@@ -13,9 +13,9 @@ import pytest
 
 import omgmj
 import omgmj.testing
-from omgmj.submissions import DIMENSIONS, POOLS
+from omgmj.protocol.image_urls import WAYS
+from omgmj.protocol.submissions import DIMENSIONS, POOLS
 from omgmj.testing import FakeService
-from omgmj.ways import WAYS
 
 PUBLIC = [(module.__name__, name) for module in (omgmj, omgmj.testing) for name in module.__all__]
 

@@ -1,0 +1,16 @@
+"""How long to wait and how fast to send: backoff policies, retries, what was learned of durations, the rate.
+
+Pure: no clock, event loop, network, disk or global chance. Time comes in as seconds, chance as `roll` in [0, 1), and
+each policy is a frozen value: the same facts give the same answer.
+
+`policies` has `Fixed`, `Exponential` (capped exponential backoff with jitter) and `Adaptive`, which poll a task that
+runs, and `Retry` for a request that failed. `durations` learns by pool how long tasks run. `rate` is the session's
+budget of requests a second: AIMD, cut by a 429, recovering step by step.
+
+Nothing here polls, sleeps or sends. Due times are kept by `scheduler`, places in flight are given by `client`.
+"""
+
+from omgmj.backoff.durations import Durations
+from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
+
+__all__ = ["Adaptive", "Durations", "Exponential", "Facts", "Fixed", "Policy", "Retry"]

@@ -1,0 +1,149 @@
+"""How fast the session may send: one budget in requests a second that gives way to the service's 429s.
+
+A bucket of slots that are given at the moment of sending, never ahead, so that a lowered pace holds at once. Time is
+handed in as seconds on the caller's clock. Who gets the next slot is `limiter`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+_BURST = 0.02  # seconds of the limit that may be sent in one go
+_EARLY = 1e-6  # seconds: a timer may fire this much early, and must not find itself too early for ever
+_WINDOW = 2.0  # seconds over which is counted what the service let through
+_FLOOR = 0.5  # requests a second: a 429 never cuts below this
+_KEEP = 0.92  # share of what the service let through that is left after a cut
+_HALF = 0.5  # share of the limit that is left where the count says nothing, and at least
+_WELL_PAST = 1.1  # from this much above the level of the last cut the service seems to allow more than it did
+_SLOW, _FAST = 0.01, 0.1  # shares of that level that come back each second, below and above that mark
+_TRAIL = 0.9  # share of the limit that a level is put to where none is known: the limit is well past it
+_CREDIT = 1.0  # seconds: one success brings back no more than this, so an idle session does not gain pace
+_HOLD_FLOOR, _HOLD_CAP = 0.5, 60.0  # seconds: bounds of what is believed of a Retry-After
+
+
+class Pace:
+    """A budget of at most `rate` requests a second, less after a 429, recovering with successes.
+
+    In any window of T seconds at most `rate * T + burst` requests start, with `burst = max(1, ceil(0.02 * rate))`;
+    the same holds for the `limit` of the moment.
+    """
+
+    __slots__ = (
+        "_at",
+        "_burst",
+        "_credited_at",
+        "_cut_at",
+        "_held_until",
+        "_level",
+        "_limit",
+        "_rate",
+        "_slots",
+        "_successes",
+    )
+
+    def __init__(self, rate: float, now: float) -> None:
+        """Start with a full burst; `rate` is a finite number above 0."""
+        self._rate = rate
+        self._limit = rate
+        self._level = rate  # what the service let through at the last cut, as far as known
+        self._burst: int = _burst(rate)  # of the limit of the moment
+        self._slots: float = self._burst
+        self._at = now  # when the slots were last counted
+        self._cut_at = -math.inf
+        self._held_until = -math.inf
+        self._credited_at = now
+        self._successes: deque[float] = deque()
+
+    @property
+    def rate(self) -> float:
+        """The most that was configured, in requests a second."""
+        return self._rate
+
+    @property
+    def limit(self) -> float:
+        """What may be sent right now, in requests a second."""
+        return self._limit
+
+    @property
+    def held_until(self) -> float:
+        """Until when a Retry-After of the service holds everything; `-inf` where there was none."""
+        return self._held_until
+
+    def ready_at(self, now: float) -> float:
+        """Return when the next request may start: `now`, or the time to come back at."""
+        self._refill(now)
+        ready = max(self._held_until, now + (1 - self._slots) / self._limit)
+        return now if ready <= now + _EARLY else ready
+
+    def take(self, now: float) -> None:
+        """Use one slot; to be called only when `ready_at(now)` is `now`."""
+        self._refill(now)
+        self._slots -= 1
+
+    def take_at_once(self, now: float) -> bool:
+        """Use one slot where one is free at `now`; return whether it was."""
+        self._refill(now)
+        if self._slots < 1 or now < self._held_until:
+            return False
+        self._slots -= 1
+        return True
+
+    def saw_success(self, now: float) -> None:
+        """Note that the service answered something else than 429, and win back some of what was cut."""
+        self._successes.append(now)
+        self._count(now)
+        credited_at, self._credited_at = self._credited_at, now
+        if self._limit == self._rate:
+            return
+        credit = min(_CREDIT, now - credited_at)
+        self._refill(now)
+        if self._limit < self._level * _WELL_PAST:
+            limit = self._limit + credit * self._level * _SLOW
+        else:
+            limit = self._limit + credit * self._level * _FAST
+            # The old level says nothing up here; one that moves along keeps the climb in proportion.
+            self._level = limit * _TRAIL
+        self._allow(min(limit, self._rate))
+
+    def saw_429(self, sent_at: float, now: float, retry_after: float | None) -> None:
+        """Note a 429 to a request sent at `sent_at`; `retry_after` in seconds, None where the service gave none.
+
+        It cuts the limit only if it was sent after the last cut: all else tells of a pace that is no more. A
+        Retry-After counts in any case.
+        """
+        if retry_after is not None:
+            hold = min(_HOLD_CAP, max(_HOLD_FLOOR, retry_after))
+            self._held_until = max(self._held_until, now + hold)
+        if sent_at <= self._cut_at:
+            return
+        self._refill(now)
+        self._count(now)
+        through = min(self._limit, len(self._successes) / _WINDOW)
+        # Less than half the limit got through: the window is not full yet, the session was idle, or the service is
+        # far slower than thought. Halving finds out; and what is not known needs no careful recovery.
+        known = through * _KEEP >= self._limit * _HALF
+        cut = through * _KEEP if known else self._limit * _HALF
+        self._allow(max(cut, min(_FLOOR, self._rate)))
+        self._level = through if known else self._limit * _TRAIL
+        self._cut_at = self._credited_at = now
+
+    def _allow(self, limit: float) -> None:
+        self._limit = limit
+        self._burst = _burst(limit)
+        # Slots saved up under a higher limit are gone.
+        self._slots = min(self._burst, self._slots)
+
+    def _refill(self, now: float) -> None:
+        if now > self._at:
+            self._slots = min(self._burst, self._slots + (now - self._at) * self._limit)
+            self._at = now
+
+    def _count(self, now: float) -> None:
+        successes = self._successes
+        while successes and successes[0] <= now - _WINDOW:
+            successes.popleft()
+
+
+def _burst(limit: float) -> int:
+    return max(1, math.ceil(limit * _BURST))

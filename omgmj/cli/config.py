@@ -1,0 +1,114 @@
+"""Where the command line's settings come from: the environment, the config file, the proxy.
+
+It imports aiohttp, which takes longer than all the rest, so `app` imports this file only for commands that need it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import attrs
+
+from omgmj.errors import UsageError
+from omgmj.models import Secret
+from omgmj.session import BASE_URL, Session
+from omgmj.validation import check_base_url
+
+_CONFIG_TYPES: dict[str, tuple[type, ...]] = {"token": (str,), "base_url": (str,), "rate": (int, float)}
+
+
+@attrs.frozen
+class Settings:
+    """What the environment and the config file say; `origin` is where the token came from."""
+
+    token: str = attrs.field(repr=False)
+    origin: str
+    base_url: str
+    rate: float | None
+
+    def session(self, rate: float | None) -> Session:
+        """Make a session of at most `rate` requests a second; None: what the config file or else the library says."""
+        if rate is None:
+            rate = self.rate
+        base_url = check_base_url(self.base_url)
+        given: dict[str, Any] = {} if rate is None else {"rate": rate}
+        return Session(self.token, base_url=base_url, http=_through_proxy(base_url), **given)
+
+    @property
+    def about_token(self) -> str:
+        """Where the token came from and where to put another, for whoever's token is refused."""
+        return f"the token came from {self.origin}; {_where_to_put_it()}"
+
+
+def read_settings() -> Settings:
+    """Return what the environment says, and the config file where that says nothing.
+
+    `UsageError` tells where to put a token where there is none, or what is wrong with what there is.
+    """
+    config = _read_config()
+    token, origin = os.environ.get("OMGMJ_TOKEN", ""), "OMGMJ_TOKEN"
+    if not token:
+        token, origin = config.get("token", ""), str(_config_path())
+    if not token.strip():
+        raise UsageError(f"there is no token: {_where_to_put_it()}")
+    try:
+        Secret(token)
+    except UsageError:
+        raise UsageError(f"the token from {origin} must be one run of visible ASCII characters") from None
+    base_url = os.environ.get("OMGMJ_BASE_URL") or config.get("base_url") or BASE_URL
+    return Settings(token, origin, base_url, config.get("rate"))
+
+
+def _config_path() -> Path:
+    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    # A relative one is to be ignored, by the rules of those who named the variable.
+    return (base if base.is_absolute() else Path("~/.config")) / "omgmj" / "config.toml"
+
+
+def _where_to_put_it() -> str:
+    return f'put it into OMGMJ_TOKEN in the environment, or as token = "…" into {_config_path()}'
+
+
+def _read_config() -> dict[str, Any]:
+    """Return what the config file says, empty where there is none; `UsageError` names the file and what is wrong."""
+    path = _config_path()
+    try:
+        config = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # The last: nobody knows where home is.
+        return {}
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    for name, value in config.items():
+        kinds = _CONFIG_TYPES.get(name)
+        if kinds is None:
+            raise UsageError(f"{path} has the unknown key {name!a}; known are {', '.join(_CONFIG_TYPES)}")
+        if type(value) not in kinds:
+            raise UsageError(f"{path}: {name} must be a {'string' if str in kinds else 'number'}")
+    return config
+
+
+def _through_proxy(base_url: str) -> Callable[[], aiohttp.ClientSession] | None:
+    """Return what makes an HTTP session by way of the proxy that the environment names; None where it names none.
+
+    aiohttp's own reading of the environment also reads netrc, whose entries clash with the token.
+    """
+    proxy, parts = getproxies().get("https"), urlsplit(base_url)
+    if not proxy or parts.scheme != "https" or proxy_bypass(parts.netloc):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        usable = urlsplit(proxy).scheme in ("http", "https") and urlsplit(proxy).hostname
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError("HTTPS_PROXY must be the http:// or https:// URL of a proxy")  # It may hold a password.
+    return lambda: aiohttp.ClientSession(proxy=proxy, cookie_jar=aiohttp.DummyCookieJar())

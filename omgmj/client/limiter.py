@@ -1,0 +1,159 @@
+"""Who may send now: the session's pace, its places in flight, and three classes that share them.
+
+A slot is given late, when it is free and not before, so that a lowered pace holds at once. Direct calls go first, then
+first looks and pushed IDs, then polls; but a class that waits gets at least one slot in `SHARE`, so that none starves.
+Looks are no coroutines that queue here: their `Source` is asked what is due when there is a slot to give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import Protocol
+
+from omgmj.backoff.rate import Pace
+from omgmj.client.timer import Timer
+from omgmj.errors import crashed
+
+SHARE = 4
+"""Of so many slots, a class that waits gets one at least."""
+DIRECT, FIRST, POLL = 0, 1, 2
+EPSILON = 1e-6
+"""Seconds by which a timer may fire early."""
+
+
+class Source(Protocol):
+    """Where looks come from: told when time has come, asked what is due, and given a slot."""
+
+    def tick(self, now: float) -> None:
+        """Do what is to be done at `now` before looks are asked for."""
+
+    def due(self, now: float) -> tuple[float, float]:
+        """When the next look of class FIRST and of class POLL may start; infinite where there is none."""
+        ...
+
+    def wake_at(self) -> float:
+        """When `tick` is next wanted, apart from looks."""
+        ...
+
+    def start(self, kind: int, now: float) -> None:
+        """Start the most overdue look of a class."""
+
+    def crash(self, error: Exception) -> None:
+        """End all that is waited for: one of the above has raised `error`, and is not asked any more."""
+
+
+class Gate:
+    """The one budget of a session. A slot is taken by `enter` or by the source's `start`, and given back by `leave`."""
+
+    def __init__(self, pace: Pace, places: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.pace = pace
+        self.places: int = places
+        self.in_flight: int = 0
+        self.source: Source | None = None
+        self._loop = loop
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._passed_over = [0, 0, 0]
+        self._timer = Timer(loop, self.dispatch, self._crash)
+
+    def enter_at_once(self, now: float) -> bool:
+        """Take a slot for a direct call where one is free and nobody else could want it; return whether it was."""
+        if self.source is not None or self._queue or self.in_flight >= self.places or not self.pace.take_at_once(now):
+            return False
+        self.in_flight += 1
+        return True
+
+    async def enter(self) -> None:
+        """Wait for a slot for a direct call."""
+        ticket = self._loop.create_future()
+        self._queue.append(ticket)
+        self.dispatch()
+        try:
+            await ticket
+        except asyncio.CancelledError:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+            if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give a place in flight back."""
+        self.in_flight -= 1
+        if self._queue or self.source is not None:
+            self.dispatch()
+
+    def close(self) -> None:
+        """Give no more slots; whoever queues is ended by whoever holds its call."""
+        self.source = None
+        self.places = 0
+        self._timer.cancel()
+
+    def dispatch(self) -> None:
+        """Give out the slots that are free now, and come back when the next one is or something falls due.
+
+        Nothing is raised here, as nobody would hear of it: it is told to those who wait.
+        """
+        try:
+            self._dispatch()
+        except Exception as error:  # noqa: BLE001 (whatever it is)
+            self._crash(error)
+
+    def _dispatch(self) -> None:
+        now = self._loop.time()
+        if self.source is not None:
+            self.source.tick(now)
+        wake = math.inf
+        # With all places taken no time matters: who leaves comes back here.
+        while self.in_flight < self.places:
+            due = self._due(now)
+            soonest = min(due)
+            if soonest == math.inf:
+                break
+            ready = self.pace.ready_at(now)
+            if max(soonest, ready) > now + EPSILON:
+                wake = max(soonest, ready)
+                break
+            self.pace.take(now)
+            self.in_flight += 1
+            try:
+                self._give(self._choose([at <= now + EPSILON for at in due]), now)
+            except BaseException:
+                self.in_flight -= 1
+                raise
+        if self.source is not None:
+            wake = min(wake, self.source.wake_at())
+        self._timer.by(wake)
+
+    def _due(self, now: float) -> tuple[float, float, float]:
+        while self._queue and self._queue[0].done():
+            self._queue.popleft()
+        first, poll = self.source.due(now) if self.source is not None else (math.inf, math.inf)
+        return (now if self._queue else math.inf), first, poll
+
+    def _choose(self, waiting: list[bool]) -> int:
+        """Choose a class: the first that waits, unless one behind it was passed over too often."""
+        kinds = [kind for kind in (DIRECT, FIRST, POLL) if waiting[kind]]
+        chosen = next((kind for kind in reversed(kinds) if self._passed_over[kind] >= SHARE - 1), kinds[0])
+        for kind in (DIRECT, FIRST, POLL):
+            self._passed_over[kind] = self._passed_over[kind] + 1 if waiting[kind] and kind != chosen else 0
+        return chosen
+
+    def _give(self, kind: int, now: float) -> None:
+        if kind == DIRECT:
+            self._queue.popleft().set_result(None)
+        elif self.source is not None:
+            self.source.start(kind, now)
+
+    def _crash(self, error: Exception) -> None:
+        """Tell those who wait of what was raised: those behind the source and, where it was not that, who queues."""
+        source, self.source = self.source, None
+        if source is not None:
+            source.crash(error)
+            self.dispatch()
+            return
+        queue, self._queue = self._queue, deque()
+        for ticket in queue:
+            if not ticket.done():
+                ticket.set_exception(crashed(error))

@@ -1,0 +1,119 @@
+"""How the service does, seen from all looks together: whether it answers, lets looks through, and is fast enough.
+
+It keeps the breaker, and says each thing once in the log. What one look means to its ID is `planner`'s business.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from omgmj.client.limiter import Gate
+from omgmj.errors import OmgmjError
+from omgmj.models import STATUS_ORDER, Task
+from omgmj.protocol.responses import Meaning
+from omgmj.scheduler.circuit_breaker import Breaker
+from omgmj.scheduler.planner import Planner
+from omgmj.scheduler.registry import NEVER
+
+LATE, LATE_FOR = 10.0, 60.0
+"""Polls that start so many seconds late, for so many seconds: the pace is too low for what is watched."""
+LATE_WEIGHT = 0.05
+"""How much the last look counts in the mean lateness."""
+REFUSED_FOR = 60.0
+"""Seconds of nothing but 429 after which it is said."""
+
+log: logging.Logger = logging.getLogger("omgmj")
+
+
+class Health:
+    """The health of one session's service. Times are seconds on the event loop's clock.
+
+    `outage` is the error that an outage shows itself by, while there is one; `late` the mean lateness of looks.
+    """
+
+    def __init__(self, planner: Planner, gate: Gate, now: float) -> None:
+        self.breaker: Breaker = Breaker()
+        self.outage: OmgmjError | None = None
+        self.late: float = 0.0
+        self._planner = planner
+        self._gate = gate
+        self._answering_since = now
+        self._down_since = 0.0
+        self._down_said = False
+        self._refused_since: float | None = None
+        self._late_since: float | None = None
+        self._unknown_words: set[str] = set()
+
+    def answers(self, now: float) -> None:
+        """Take in that the service answers, whatever it says but 429."""
+        self._refused_since = None
+        self._closes(now)
+
+    def failed(self, error: OmgmjError, means: Meaning, now: float, roll: float, *, probe: bool, blames: bool) -> None:
+        """Take in a failed look. `blames` says that nothing else explains it than the service."""
+        if means is Meaning.PACED:
+            self._closes(now)
+            self._mind_refusal(now)
+        elif means is not Meaning.TRANSIENT:
+            self.answers(now)
+        else:
+            self.no_answer(error, now, roll, probe=probe, blames=blames)
+            if self.breaker.is_open:
+                self.outage = error
+
+    def no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
+        """Take in a failure in passing, which may be one too many."""
+        if self.breaker.saw_failure(now, roll, probe=probe, blames=blames):
+            self._down_since = now
+            self._down_said = False
+        elif probe and blames and not self._down_said:
+            self._down_said = True
+            log.warning(
+                "the service does not answer (%s); watched tasks wait until it does: %d", error, self._planner.watched
+            )
+
+    def mind_word(self, task: Task) -> None:
+        """Say once of each status word that is not known that it was seen."""
+        if task.status not in STATUS_ORDER and task.status not in self._unknown_words:
+            self._unknown_words.add(task.status)
+            log.warning(
+                "task %d has the status %r, which is not known: it is waited for until it has a finish time",
+                task.id,
+                task.status,
+            )
+
+    def mind_lateness(self, due: float, now: float, *, poll: bool) -> None:
+        """Warn once when polls stay late, and again only after they were in time in between."""
+        late = max(0.0, now - max(due, self._answering_since))
+        self.late += LATE_WEIGHT * (late - self.late)
+        if not poll:
+            return
+        if late <= LATE:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = now
+        elif now - self._late_since >= LATE_FOR:
+            self._late_since = NEVER
+            log.warning(
+                "looks are %.0f s late: %d watched tasks are too many for %.3g requests a second",
+                late,
+                self._planner.watched,
+                self._gate.pace.limit,
+            )
+
+    def _closes(self, now: float) -> None:
+        self.outage = None
+        if self.breaker.saw_success():
+            self._answering_since = now
+            self._planner.outage_over(now - self._down_since)
+
+    def _mind_refusal(self, now: float) -> None:
+        """Warn once when nothing but 429 comes, and again only after something else came in between."""
+        if self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since >= REFUSED_FOR:
+            self._refused_since = NEVER
+            log.warning(
+                "the service has answered nothing but 429 (too many requests) for a minute; %d watched tasks wait",
+                self._planner.watched,
+            )

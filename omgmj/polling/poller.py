@@ -1,0 +1,404 @@
+"""The driver: takes due IDs from the planner, looks, and tells those who wait.
+
+One task owns a group of workers, as many as looks are out at once; it starts with the first ID that is waited for and
+ends with the last. Looks get their slots from `limiter`, pages of the list are read by `sweeper`. What an answer means
+to the schedule is `planner`'s business, who waits in which way is `watch`'s: here are only sinks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from omgmj.backoff.policies import Policy, Retry
+from omgmj.client.limiter import EPSILON, FIRST, POLL, Gate
+from omgmj.errors import OmgmjError, SessionClosed, crashed
+from omgmj.models import Task
+from omgmj.polling.health import Health
+from omgmj.polling.sweeper import Sweeper
+from omgmj.polling.wait_errors import error_of, record_of
+from omgmj.protocol import responses
+from omgmj.protocol.headers import age, retry_after
+from omgmj.protocol.responses import Answer, Meaning
+from omgmj.scheduler.planner import Ended, Planner, Seen
+from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.sweep_plan import Sweep
+
+if TYPE_CHECKING:
+    from omgmj.client.exchange import Exchange
+
+HTTP_OK = 200
+
+
+class Sink(Protocol):
+    """Who is told what becomes of an interest. It is called in the event loop and must not wait."""
+
+    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:
+        """Take in a record; `moved` says that it is news, and a terminal one is the last."""
+
+    def lost(self, interest: Interest, error: OmgmjError) -> None:
+        """Take in that one ID, `error.task_id`, comes to no end."""
+
+    def broke(self, error: OmgmjError) -> None:
+        """Take in that nothing of what is waited for comes to an end; the sink has been closed."""
+
+
+class Poller:
+    """All waits of one session."""
+
+    def __init__(self, exchange: Exchange, gate: Gate, retry: Retry, loop: asyncio.AbstractEventLoop) -> None:
+        self._exchange = exchange
+        self._gate = gate
+        self._loop = loop
+        self._planner = Planner(retry)
+        self._health = Health(self._planner, gate, loop.time())
+        self._sweeper = Sweeper(exchange, self._planner, self._health, self._tell, loop)
+        self._drivers: set[asyncio.Task[bool]] = set()
+        self._running = False
+        self._wake = asyncio.Event()
+        self._hired: deque[_Job] = deque()
+        self._parked: list[asyncio.Future[_Job | None]] = []
+        self._slots = 0
+        self._later: deque[Callable[[], object]] = deque()
+        self._sinks: set[Sink] = set()
+        self._closed: SessionClosed | None = None
+        self._broke_at = -math.inf
+
+    # What a session asks for.
+
+    @property
+    def watched(self) -> int:
+        """How many IDs somebody waits for."""
+        self._change()
+        return self._planner.watched
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a policy is being asked: what it wants changed is for `later`."""
+        return self._planner.news.asking
+
+    @property
+    def sweeps(self) -> int:
+        """How many pages of the list were read."""
+        return self._sweeper.pages
+
+    @property
+    def swept(self) -> int:
+        """How many records pages showed."""
+        return self._sweeper.records
+
+    @property
+    def swept_used(self) -> int:
+        """How many of the records that pages showed were of use."""
+        return self._sweeper.used
+
+    @property
+    def late(self) -> float:
+        """How many seconds late looks start, a mean over the last ones."""
+        return self._health.late
+
+    def overdue(self) -> int:
+        """How many IDs are due and not asked for yet."""
+        return self._planner.overdue(self._loop.time())
+
+    def open(self, sink: Sink) -> None:
+        """Add a sink, to be told of what concerns all; `SessionClosed` where that has come already."""
+        if self._closed is not None:
+            raise self._closed.about(None)
+        self._sinks.add(sink)
+
+    def close(self, sink: Sink) -> None:
+        """Remove a sink. Its interests are to be left apart."""
+        self._sinks.discard(sink)
+
+    def watch(
+        self, sink: Sink, task_ids: Iterable[int], policy: Policy, timeout: float | None, stall: float | None
+    ) -> Interest:
+        """Wait for IDs on behalf of `sink`, but those that it waits for already."""
+        if self._closed is not None:
+            raise self._closed.about(None)
+        interest = Interest(sink, task_ids, policy, self._loop.time(), timeout, stall)
+        self._tell_ended(self._planner.watch(interest, interest.since, random.random()))
+        if not self._running:
+            self._running = True
+            # An empty context: looks are nobody's in particular, least of all the first caller's.
+            driver = self._loop.create_task(self._drive(), name="omgmj poller", context=contextvars.Context())
+            self._drivers.add(driver)
+            driver.add_done_callback(self._driven, context=contextvars.Context())
+        self._gate.dispatch()
+        return interest
+
+    def leave(self, interest: Interest) -> None:
+        """End an interest: no new look starts on its behalf."""
+        if interest.pending:
+            self._planner.leave(interest)
+            self._check_idle()
+
+    def drop(self, task_id: int, sink: Sink) -> bool:
+        """End a sink's interest in one ID; return whether there was one."""
+        dropped = self._planner.drop(task_id, sink)
+        self._check_idle()
+        return dropped
+
+    def last(self, task_id: int) -> Task | None:
+        """Return the last record seen of a watched ID."""
+        return record_of(self._planner.last(task_id), task_id)
+
+    def created(self, task_id: int) -> None:
+        """Take in that this session made a task."""
+        self._planner.news.created(task_id, self._loop.time())
+
+    def is_created(self, task_id: int) -> bool:
+        """Whether this session made a task, as far as is remembered."""
+        return self._planner.news.is_created(task_id)
+
+    def push(self, task_id: int) -> None:
+        """Look at an ID once more, soon."""
+        if self.is_asking:
+            self.later(lambda: self.push(task_id))
+            return
+        self._planner.agenda.push(task_id, self._loop.time())
+        self._gate.dispatch()
+
+    def feed(self, task: Task, run_for: float | None) -> None:
+        """Take in a record that came from elsewhere."""
+        now = self._loop.time()
+        self._health.answers(now)
+        if self._planner.watched == 0:
+            return
+        self._tell(task, self._planner.saw(task, now, random.random(), age=run_for, look=False))
+        self._check_idle()
+        self._gate.dispatch()
+
+    def feed_listed(self, task: Task, answer: Answer, asked_at: float) -> None:
+        """Take in a record that a page of the list showed somebody who asked at that time."""
+        if self._planner.is_watched(task.id):
+            self._sweeper.saw(task, answer, self._loop.time(), asked_at, look=False)
+            self._check_idle()
+            self._gate.dispatch()
+
+    async def aclose(self, error: SessionClosed) -> None:
+        """End all waits with a copy of `error`, and all looks that are out."""
+        self._end(error)
+        if self._drivers:
+            await asyncio.wait(tuple(self._drivers))
+
+    def later(self, change: Callable[[], object]) -> None:
+        """Make a change as soon as nothing else is being changed, and before anything more is sent.
+
+        It may be asked for from anywhere: by the garbage collector in any thread, or by a policy that is being asked.
+        """
+        self._later.append(change)
+        with suppress(RuntimeError):  # The loop was closed just now.
+            self._loop.call_soon_threadsafe(self._change, context=contextvars.Context())
+
+    def soon(self, change: Callable[[], object]) -> None:
+        """Make a change when the loop had its turn."""
+        self._loop.call_soon(self._guarded, change, context=contextvars.Context())
+
+    # What the gate asks for.
+
+    def tick(self, now: float) -> None:
+        """End the waits whose time is over."""
+        self._change()
+        # As a timer may fire a hair early, what is due by then is due.
+        if self._planner.next_deadline() <= now + EPSILON:
+            self._tell_ended(self._planner.expire(now + EPSILON))
+            self._check_idle()
+
+    def wake_at(self) -> float:
+        """When the next wait's time is over."""
+        return self._planner.next_deadline()
+
+    def due(self, now: float) -> tuple[float, float]:
+        """When the next first look and the next poll may start: in an outage, one probe at a time."""
+        may = self._health.breaker.next_at
+        return max(self._planner.due(now, fresh=True), may), max(self._planner.due(now, fresh=False), may)
+
+    def start(self, kind: int, now: float) -> None:
+        """Start a look of a class, in a worker that waits for work or in a new one."""
+        breaker = self._health.breaker
+        probe = breaker.is_open
+        look, due = self._planner.take(now, fresh=kind == FIRST, probe=random.random() if probe else None)
+        if probe:
+            breaker.probing()
+        else:
+            self._health.mind_lateness(due, now, poll=kind == POLL)
+        self._slots += 1
+        while self._parked:
+            parked = self._parked.pop()
+            if not parked.done():
+                parked.set_result((look, probe))
+                return
+        # Not here, in a callback of the loop: there anyio may find no task to start from.
+        self._hired.append((look, probe))
+        self._wake.set()
+
+    def crash(self, error: BaseException) -> None:
+        """End all waits for good, with `error` as the cause of what they are told."""
+        self._end(crashed(error))
+
+    # The driver and its workers.
+
+    async def _drive(self) -> bool:
+        """Start workers from the first wait to the last; return True where it ends because nobody waits."""
+        async with anyio.create_task_group() as group:
+            self._gate.source = self
+            self._gate.dispatch()
+            while self._hired or self._planner.watched or self._planner.agenda.in_flight:
+                while self._hired:
+                    group.start_soon(self._work, self._hired.popleft())
+                self._wake.clear()
+                await self._wake.wait()
+            # From here to the end of the block nothing awaits: who comes now finds no driver and starts one.
+            self._stop()
+            return True
+        return False
+
+    def _driven(self, driver: asyncio.Task[bool]) -> None:
+        """Tell all who wait of a driver that ended before its work was done, in whatever way."""
+        self._drivers.discard(driver)
+        error = None if driver.cancelled() else driver.exception()
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is not None:
+            self.crash(error)
+        elif driver.cancelled() or not driver.result():
+            # Looks that were out never come home: there is no going on.
+            self._end(
+                SessionClosed(
+                    "the wait was cut off: the poller of this session was cancelled, as when its event loop shuts down"
+                )
+            )
+        else:
+            return
+        self._stop()
+        # Given to workers that never began.
+        slots, self._slots = self._slots, 0
+        for _ in range(slots):
+            self._gate.leave()
+
+    async def _work(self, job: _Job | None) -> None:
+        while job is not None:
+            parked = self._loop.create_future()
+            try:
+                look, probe = job
+                if isinstance(look, Sweep):
+                    await self._sweeper.sweep(look)
+                else:
+                    await self._look(look, probe=probe)
+                # Parked before the place is given back, so that the next look comes to this worker.
+                self._parked.append(parked)
+            finally:
+                self._slots -= 1
+                self._gate.leave()
+            self._check_idle()
+            job = await parked
+
+    async def _look(self, task_id: int, *, probe: bool) -> None:
+        def read(answer: Answer) -> tuple[Answer, Task | None]:
+            if answer.body == self._planner.last(task_id) and answer.status == HTTP_OK:
+                return answer, None  # The same record again, to the letter: there is nothing to decode.
+            return answer, responses.read_query(answer, task_id)
+
+        asked_at = self._loop.time()
+        try:
+            found = await self._exchange.once(responses.query_request(task_id), read)
+        except OmgmjError as error:
+            self._failed(task_id, error, asked_at, probe=probe)
+            return
+        now, roll = self._loop.time(), random.random()
+        self._health.answers(now)
+        if found is None:
+            self._planner.again(task_id, now)
+        else:
+            answer, task = found
+            hint = retry_after(answer.headers)
+            if task is None:
+                self._tell_ended(self._planner.unchanged(task_id, now, roll, hint=hint))
+            else:
+                self._health.mind_word(task)
+                run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
+                seen = self._planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, look=True)
+                self._tell(task, seen)
+
+    def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
+        now, roll = self._loop.time(), random.random()
+        means = responses.meaning(error)
+        self._health.failed(error, means, now, roll, probe=probe, blames=self._planner.blames(task_id))
+        if means in (Meaning.ACCOUNT, Meaning.LOCAL):
+            self._planner.again(task_id, now)
+            if asked_at > self._broke_at:
+                self._broke_at = now
+                self._break(error)
+            # Else it tells of what all who waited by then have heard; who came since may have mended it.
+            return
+        outage = self._health.breaker.is_open
+        self._tell_ended(self._planner.failed(task_id, error, means, now, roll, outage=outage))
+
+    def _stop(self) -> None:
+        self._running = False
+        self._gate.source = None
+        for parked in self._parked:
+            if not parked.done():
+                parked.set_result(None)
+        self._parked = []
+        self._gate.dispatch()  # Its timer is not needed for looks any more.
+
+    def _end(self, closed: SessionClosed) -> None:
+        """End all waits for good, and the driver."""
+        self._closed = self._closed or closed
+        with suppress(Exception):  # Where the schedule is broken, nobody's is left of it.
+            self._break(closed)
+        for driver in self._drivers:
+            driver.cancel()
+
+    def _break(self, error: OmgmjError) -> None:
+        """End all waits, and tell each sink with a copy of `error`."""
+        sinks, self._sinks = self._sinks, set()
+        for sink in sinks:
+            sink.broke(error.about(None))
+        self._planner.clear()
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if not self._planner.watched and not self._planner.agenda.in_flight:
+            self._wake.set()
+
+    def _change(self) -> None:
+        """Make the changes that `later` was told of."""
+        while self._later and not self.is_asking:
+            self._guarded(self._later.popleft())
+
+    def _guarded(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except Exception as error:  # noqa: BLE001 (nobody else would hear of it)
+            self.crash(error)
+
+    # Telling.
+
+    def _tell(self, task: Task, seen: Seen) -> None:
+        self._tell_ended(seen.ended)
+        for interest in seen.waiting:
+            _sink(interest).got(interest, task, moved=seen.moved)
+
+    def _tell_ended(self, ended: list[Ended]) -> None:
+        for one in ended:
+            told = one if one.error else one._replace(error=self._health.outage)
+            _sink(one.interest).lost(one.interest, error_of(told, self._loop.time()))
+
+
+_Job = tuple[int | Sweep, bool]
+
+
+def _sink(interest: Interest) -> Sink:
+    return interest.sink  # type: ignore[return-value]

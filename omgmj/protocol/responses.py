@@ -1,0 +1,382 @@
+"""What is sent and what an answer means: each request as a value, each answer as a model or one of our errors.
+
+Status codes are judged here and nowhere else, and so is what an error means to a wait. Records are read in `records`,
+bytes are moved by `transport`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from omgmj.errors import (
+    AuthError,
+    DecodeError,
+    OmgmjError,
+    RateLimited,
+    ServiceError,
+    TaskNotFound,
+    TransportError,
+    UsageError,
+)
+from omgmj.models import Task, TaskPage, read_task
+from omgmj.protocol.codec import dumps, loads
+from omgmj.protocol.headers import retry_after
+from omgmj.records import ID_LIMIT, json_type
+from omgmj.validation import check_task_id
+
+
+class Request(NamedTuple):
+    """One call to the service, without host and token. `idempotent`: whether it may be sent again."""
+
+    method: str
+    path: str
+    body: bytes | bytearray
+    idempotent: bool
+
+
+class Fate(enum.Enum):
+    """How far a request has come that must not be sent twice."""
+
+    UNSENT = "unsent"
+    """No byte of it has left, as no connection was made: it may be sent again."""
+    PARTIAL = "partial"
+    """It has begun to leave, but its end has not: nothing can have come of it."""
+    SENT = "sent"
+    """The service may have read all of it."""
+    REFUSED = "refused"
+    """The service has answered that it makes nothing of it."""
+
+
+class Passage:
+    """Where a request is on its way that must not be sent twice; its transport keeps `fate` up to date.
+
+    A transport that says nothing is taken to have sent it.
+    """
+
+    __slots__ = ("fate",)
+
+    def __init__(self) -> None:
+        self.fate: Fate = Fate.UNSENT
+
+
+class Answer(NamedTuple):
+    """What came back. `headers` holds those of `KEPT_HEADERS` that the answer had, under lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Records(NamedTuple):
+    """What a page of the account's list shows: `records` as they came, none of them judged yet, newest first.
+
+    `total` is how many tasks the service says there are; None where it does not say, and never to be relied on.
+    """
+
+    total: int | None
+    records: list[Any]
+
+
+KEPT_HEADERS = ("date", "retry-after", "content-type", "content-length", "location")
+FORM = "application/x-www-form-urlencoded"
+
+
+class Meaning(enum.Enum):
+    """What an error means to a wait."""
+
+    TRANSIENT = "transient"
+    """The service or the way to it is out of order: look again later; counts towards an outage."""
+    PACED = "paced"
+    """The service lives and wants to be asked more slowly."""
+    ACCOUNT = "account"
+    """It concerns every task of the account; believed after the token was asked for once more."""
+    TASK = "task"
+    """It concerns this ID; a wait believes it after three looks over 10 seconds of nothing else."""
+    GARBLED = "garbled"
+    """The answer came and cannot be read: asked again twice, then this ID is given up."""
+    LOCAL = "local"
+    """No answer at all but a mistake on this side: raise it."""
+
+
+# What an error means to a wait, the first row that fits. A plain ServiceError is told by its facts: 5xx and what
+# is no envelope speak for the way to the service, not for the task; with an envelope 400 and 404, as HTTP status or
+# as the body's code, are about the ID. What stands in no row is no answer of the service: it is raised as it is.
+MEANINGS: tuple[tuple[type[OmgmjError], Meaning], ...] = (
+    (UsageError, Meaning.LOCAL),
+    (TransportError, Meaning.TRANSIENT),
+    (RateLimited, Meaning.PACED),
+    (AuthError, Meaning.ACCOUNT),
+    (TaskNotFound, Meaning.TASK),
+    (DecodeError, Meaning.GARBLED),
+)
+_TASK_CODES = frozenset({400, 404})
+
+
+def meaning(error: BaseException) -> Meaning:
+    """Return what `error` means to a wait."""
+    for kind, means in MEANINGS:
+        if isinstance(error, kind):
+            return means
+    if not isinstance(error, ServiceError):
+        return Meaning.LOCAL
+    return Meaning.TASK if _is_about_task(error.status, error.code) else Meaning.TRANSIENT
+
+
+def _is_about_task(status: int, code: int | None) -> bool:
+    """Judge whether a refusal that is not about the account or the pace is about the ID."""
+    return code is not None and status < 500 and (code in _TASK_CODES or status == 404)
+
+
+# The words by which a refusal says that there is no such task, compared in lower case. The service's own words are
+# not documented.
+_UNKNOWN_TASK = ("not found", "not exist", "n't exist", "no such", "不存在", "找不到", "未找到")
+_SHOWN = 200
+
+
+def query_request(task_id: int) -> Request:
+    """Build the call that asks for one task's record."""
+    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True)  # noqa: FBT003
+
+
+def page_request(number: int, size: int) -> Request:
+    """Build the call that asks for one page of the account's tasks, newest first."""
+    path = f"/api/v1/ai/draw/mj/query-mj-tasks?page={number}&pageSize={size}"
+    return Request("POST", path, b"model=midjourney", idempotent=True)
+
+
+def read_query(answer: Answer, asked: int) -> Task:
+    """Return the record in an answer to `query_request(asked)`, or raise what the answer says instead.
+
+    `DecodeError` where a field is of a wrong type; `AuthError`, `RateLimited`, `TaskNotFound` or a plain
+    `ServiceError` where the answer is no success.
+    """
+    envelope = _envelope(answer)
+    code = envelope.get("statusCode", 200)
+    data = envelope.get("data")
+    if code == 200 and 200 <= answer.status < 300 and data is not None:
+        return read_task(data, asked=asked, source=answer.body)
+    message, facts = _facts(answer, envelope)
+    error = _refusal(answer, facts, code=code, message=message)
+    if type(error) is ServiceError and _is_unknown_task(error, data):
+        text = f"the service knows no task {asked} ({facts})"
+        raise TaskNotFound(text, status=error.status, code=code, message=message, retry_after=error.retry_after)
+    raise error
+
+
+def read_created(answer: Answer) -> int:
+    """Return the ID of the task that a submission made, or raise what the answer says instead.
+
+    `DecodeError` where a success holds no ID, or anything else holds one; `AuthError`, `RateLimited` or a plain
+    `ServiceError` where the answer is no success. Which of these leave open whether there is a task now, `is_refusal`
+    tells.
+    """
+    envelope = _envelope(answer)
+    code = envelope.get("statusCode", 200)
+    data: Any = envelope.get("data")
+    is_success = code == 200 and 200 <= answer.status < 300
+    if type(data) is int and 0 < data < ID_LIMIT:
+        if is_success:
+            return int(data)
+        message, facts = _facts(answer, envelope)
+        raise DecodeError(f"$.data is {data}, but this is no success ({facts})", field="$.data", body=answer.body)
+    if not is_success:
+        message, facts = _facts(answer, envelope)
+        raise _refusal(answer, facts, code=code, message=message)
+    what = f"is {json_type(data)}, not a task's ID" if type(data) is not int else "is not a task's ID"
+    raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
+
+
+# What HTTP says of a request that was turned away for its size or form, before anybody read it.
+_TURNED_AWAY = frozenset({411, 413, 414, 417, 431})
+# Too slow, or given up by whoever asked: this says nothing about what the service does.
+_NO_ANSWER = frozenset({408, 499})
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an error is the service's own no, so that a submission surely made no task."""
+    if not isinstance(error, ServiceError) or error.status >= 500 or {error.status, error.code} & _NO_ANSWER:
+        return False
+    if isinstance(error, AuthError | RateLimited) or error.status in _TURNED_AWAY:
+        return True
+    return error.code is not None and 400 <= error.code < 500
+
+
+def read_source(source: bytes, asked: int) -> Task:
+    """Read again what a task's `source` holds: the bare record, or the answer round it."""
+    value: Any = loads(source)
+    data = value.get("data")
+    # As in `Task.raw`: a record always has a status.
+    return read_task(data if isinstance(data, dict) and "status" in data else value, asked=asked, source=source)
+
+
+def read_records(answer: Answer) -> Records:
+    """Return what an answer to `page_request` shows, or raise what the answer says instead.
+
+    Only the outer shape is judged, with a `DecodeError` where there is no list of tasks; the records are for
+    `record_id` and `read_record`. `AuthError`, `RateLimited` or a plain `ServiceError` where the answer is no success.
+    """
+    envelope = _envelope(answer)
+    code = envelope.get("statusCode", 200)
+    if code != 200 or not 200 <= answer.status < 300:
+        message, facts = _facts(answer, envelope)
+        raise _refusal(answer, facts, code=code, message=message)
+    data: Any = envelope.get("data")
+    if not isinstance(data, dict):
+        raise DecodeError(f"$.data is {json_type(data)}, not an object", field="$.data", body=answer.body)
+    data = cast("dict[str, Any]", data)
+    records: Any = data.get("tasks")
+    if not isinstance(records, list):
+        what = f"is {json_type(records)}, not a list" if "tasks" in data else "is missing"
+        raise DecodeError(f"$.data.tasks {what}", field="$.data.tasks", body=answer.body)
+    total: Any = data.get("total")
+    is_number = type(total) is int and -ID_LIMIT <= total < ID_LIMIT
+    return Records(total if is_number else None, records)
+
+
+def record_id(record: object) -> int | None:
+    """Return the ID that a record of a page names, without a look at the rest; None where it names none."""
+    task_id: Any = cast("dict[str, Any]", record).get("taskId") if type(record) is dict else None
+    return task_id if type(task_id) is int and 0 < task_id < ID_LIMIT else None
+
+
+def read_record(record: object, asked: int | None = None, path: str = "$") -> Task:
+    """Read a record of a page as strictly as `read_query` does; `DecodeError` names the field below `path` that is off.
+
+    The source of the task, and the body of the error, is the record alone, written anew.
+    """
+    try:
+        return read_task(record, asked=asked, source=dumps(record, path=path), path=path)
+    except DecodeError as error:
+        error.task_id = record_id(record) or asked
+        raise
+
+
+def read_page(answer: Answer, number: int, size: int) -> TaskPage:
+    """Return the tasks in an answer to `page_request(number, size)`, or raise what `read_records` and `read_record` do.
+
+    Of records with the same ID the later one counts, at the place of the first.
+    """
+    total, records = read_records(answer)
+    tasks: dict[int, Task] = {}
+    for index, record in enumerate(records):
+        try:
+            task = read_record(record, path=f"$.data.tasks[{index}]")
+        except DecodeError as error:
+            error.args = (f"{error}, on page {number}",)
+            error.body = answer.body
+            raise
+        tasks[task.id] = task
+    return TaskPage(number, size, total, tuple(tasks.values()))
+
+
+def read_hint(payload: Mapping[str, Any] | bytes | str) -> int:
+    """Return the ID of the task that a webhook's body is about; `UsageError` where it names none.
+
+    The service posts the bare record. Nothing signs it, so nothing else of it is believed.
+    """
+    value: Any = payload
+    if isinstance(payload, str | bytes):
+        try:
+            value = loads(payload.encode() if isinstance(payload, str) else payload)
+        except (DecodeError, UnicodeEncodeError):
+            value = None
+    if not isinstance(value, Mapping) or "taskId" not in value:
+        raise UsageError("a webhook's body is a JSON object with a taskId; this is none")
+    return check_task_id(value["taskId"])
+
+
+def _envelope(answer: Answer) -> dict[str, Any]:
+    """Return the service's envelope, `statusCode` missing or an int; raise where the body is none."""
+    if 300 <= answer.status < 400:
+        target = _printable(answer.headers.get("location", ""))
+        raise _refusal(answer, f"HTTP {answer.status}, redirects to {target or 'nowhere'}; is the base URL right?")
+    try:
+        value: Any = loads(answer.body)
+    except DecodeError:
+        raise _refusal(answer, f"HTTP {answer.status}, {_look(answer.body)}{_base_url_hint(answer)}") from None
+    succeeded = 200 <= answer.status < 300
+    if type(value) is dict:
+        code = value.get("statusCode")
+        if type(code) is int and -ID_LIMIT <= code < ID_LIMIT:
+            return cast("dict[str, Any]", value)
+        if code is None and succeeded and "data" in value:
+            return {"data": value["data"], "message": value.get("message")}
+        if code is not None and succeeded:
+            field = "$.statusCode"
+            what = f"{field} is {json_type(code)}, not a whole number in range"
+            raise DecodeError(what, field=field, body=answer.body)
+        message = _message(value)
+        what = f"JSON without the service's statusCode: {_words(answer, value)}"
+    else:
+        message, what = "", f"JSON, but {json_type(value)} and not the service's object"
+    raise _refusal(answer, f"HTTP {answer.status}, {what}{_base_url_hint(answer)}", message=message)
+
+
+def _facts(answer: Answer, envelope: dict[str, Any]) -> tuple[str, str]:
+    """Return what an envelope that is no success says: its own words, and all that there is for a message of ours."""
+    code = envelope.get("statusCode", 200)
+    return _message(envelope), f"HTTP {answer.status}, code {code}: {_words(answer, envelope)}"
+
+
+def _message(value: dict[str, Any]) -> str:
+    """Return the body's own words, empty where it has none."""
+    said = value.get("message")
+    return said if isinstance(said, str) else ""
+
+
+def _words(answer: Answer, value: dict[str, Any]) -> str:
+    """Return the body's own words for a message of ours; of a body that has them elsewhere its beginning."""
+    if "message" in value:
+        return _printable(_message(value)) or "no message"
+    return f"no message, but {_printable(answer.body[: 4 * _SHOWN].decode(errors='replace'))}"
+
+
+def _is_unknown_task(error: ServiceError, data: object) -> bool:
+    """Judge whether an envelope says that there is no such task.
+
+    Its words say so, or its null where no words say otherwise: a refusal for another reason has no data either.
+    """
+    if error.code == 200 and 200 <= error.status < 300:
+        return True
+    if not _is_about_task(error.status, error.code):
+        return False
+    said = error.message.lower()
+    return any(words in said for words in _UNKNOWN_TASK) or (data is None and (error.code == 200 or not said.strip()))
+
+
+def _refusal(answer: Answer, facts: str, *, code: int | None = None, message: str = "") -> ServiceError:
+    """Make the error for an answer that is no success. A 403 without an envelope comes from something in front."""
+    told = (answer.status, code)
+    kind, lead = ServiceError, "the service did not answer as it should"
+    if 401 in told or (403 in told and code is not None):
+        kind, lead = AuthError, "the service does not take the token"
+    elif 429 in told:
+        kind, lead = RateLimited, "too many requests"
+    elif code is not None:
+        lead = "the service refused"
+    hint = retry_after(answer.headers)
+    return kind(f"{lead} ({facts})", status=answer.status, code=code, message=message, retry_after=hint)
+
+
+def _look(body: bytes) -> str:
+    """Say what a body is that is no JSON."""
+    start = body[:_SHOWN].strip()
+    if not start:
+        return "an empty body"
+    if start.startswith(b"<"):
+        return "an HTML page and not the service's JSON"
+    return f"{len(body)} bytes that are not JSON: {_printable(start[:40].decode('ascii', 'replace'))}"
+
+
+def _base_url_hint(answer: Answer) -> str:
+    """Add a question where a host answers that seems not to be the service."""
+    return "; is the base URL right?" if answer.status == 404 else ""
+
+
+def _printable(text: str) -> str:
+    """Return `text` cut short and on one line, fit for a message."""
+    line = " ".join(text[: 4 * _SHOWN].split())
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"

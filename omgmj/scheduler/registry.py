@@ -1,0 +1,229 @@
+"""Who waits for which ID: a row an ID in columns of plain numbers, and the deadlines of those who wait.
+
+No object, task or timer an ID: at a hundred thousand IDs the columns cost some hundred bytes a row, and the garbage
+collector finds nothing to walk. What the numbers mean, and when to look, is `planner`'s business.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from array import array
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from omgmj.models import Status
+
+if TYPE_CHECKING:
+    from omgmj.backoff.policies import Policy
+
+NEVER = math.inf
+IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE = 1, 2, 4, 8, 16
+"""A row's flags: a look is out; its class; a push wants a look; it waits for its page; it is to be asked for singly."""
+
+
+UNLISTED, LISTED, MISSED, SLID = 0, 1, 2, 3
+"""Of the account's list: the ID was seen by a query last; by a page last; the list does not hold it; it lies on another
+page than the one that was read for it."""
+
+
+BLOCK = 256
+"""Rows that are added at once."""
+
+
+class Interest:
+    """What one wait, watch or follow wants of the IDs that it took in together, at one moment.
+
+    `sink` is whoever is to be told; here sinks are only told apart. `timeout` and `stall` are seconds, None for ever;
+    a `timeout` of 0 ends with the first look.
+    """
+
+    __slots__ = ("deadline", "ids", "joined", "once", "outages", "pending", "policy", "since", "sink", "stall")
+
+    def __init__(
+        self, sink: object, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
+    ) -> None:
+        self.sink: object = sink
+        self.ids: array[int] = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
+        self.policy: Policy = policy
+        self.since: float = now
+        self.once: bool = timeout == 0
+        self.deadline: float = now + timeout if timeout else NEVER
+        self.stall: float = NEVER if stall is None else stall
+        self.pending: int = 0
+        self.joined: int = 0
+        self.outages: float = 0.0  # seconds nobody could succeed before it came
+
+
+class Trait(NamedTuple):
+    """What is the same for many IDs, and therefore kept once."""
+
+    status: Status | str
+    pool: str | None
+    kind: str | None
+
+
+UNSEEN = Trait("", None, None)
+
+
+class Roster:
+    """All rows. A row lives as long as somebody waits for its ID or a look at it is out.
+
+    The columns, by row: `due` (infinite while in flight), `first`, `born` (when the task started to run, not a number
+    where that is not known), `seen` (the last good look, not a number before the first), `moved` and `quiet` are
+    seconds; `looks` counts those that went out, `answers` those that came back good; `rank` and `progress` are -1
+    while unknown; `last` is the last record accepted, as it came, `listed` what the list says of it.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[int, int] = {}
+        self.watched: int = 0
+        self.once: set[Interest] = set()
+        self.who: list[Interest | dict[object, Interest] | None] = []
+        self.last: list[bytes | None] = []
+        self.trait: list[Trait] = []
+        self.flags: bytearray = bytearray()
+        self.listed: bytearray = bytearray()
+        self.rank: array[int] = array("b")
+        self.progress: array[int] = array("b")
+        self.looks: array[int] = array("I")
+        self.answers: array[int] = array("I")
+        self.due: array[float] = array("d")
+        self.first: array[float] = array("d")
+        self.born: array[float] = array("d")
+        self.seen: array[float] = array("d")
+        self.moved: array[float] = array("d")
+        self.quiet: array[float] = array("d")
+        self._free: list[int] = []
+        self._deadlines: list[tuple[float, int, Interest]] = []
+        self._dead = 0
+        self._serial = 0
+
+    def open(self, task_id: int, now: float) -> int:
+        """Return the ID's row, a new one where there is none; what nobody waits for begins afresh."""
+        row = self.rows.get(task_id)
+        if row is None:
+            if not self._free:
+                self._grow()
+            row = self.rows[task_id] = self._free.pop()
+        if self.who[row] is None:
+            self.rank[row] = self.progress[row] = -1
+            self.looks[row] = 1 if self.flags[row] & IN_FLIGHT else 0
+            self.answers[row] = 0
+            self.listed[row] = 0
+            self.trait[row] = UNSEEN
+            self.due[row] = NEVER
+            self.first[row] = self.moved[row] = now
+            self.born[row] = self.seen[row] = math.nan
+            self.quiet[row] = 0.0
+        return row
+
+    def settle(self, task_id: int, row: int) -> bool:
+        """Let go of a row that nobody waits for and no look is out for; return whether nobody waits for it."""
+        if self.who[row] is not None:
+            return False
+        self.last[row] = None
+        self.due[row] = NEVER
+        self.flags[row] &= IN_FLIGHT
+        if not self.flags[row]:
+            del self.rows[task_id]
+            self._free.append(row)
+        return True
+
+    def waiting(self, row: int) -> tuple[Interest, ...]:
+        """Return those who wait for the row's ID, in the order they came."""
+        who = self.who[row]
+        if isinstance(who, dict):
+            return tuple(who.values())
+        return () if who is None else (who,)
+
+    def find(self, row: int, sink: object) -> Interest | None:
+        """Return the interest by which a sink waits for the row's ID."""
+        who = self.who[row]
+        if isinstance(who, dict):
+            return who.get(sink)
+        return who if who is not None and who.sink is sink else None
+
+    def join(self, row: int, interest: Interest) -> bool:
+        """Add one who waits; return False, and do nothing, where its sink waits for the ID already."""
+        who = self.who[row]
+        if who is None:
+            self.who[row] = interest
+            self.watched += 1
+        elif isinstance(who, dict):
+            if interest.sink in who:
+                return False
+            who[interest.sink] = interest
+        elif who.sink is interest.sink:
+            return False
+        else:
+            self.who[row] = {who.sink: who, interest.sink: interest}
+        interest.pending += 1
+        interest.joined += 1
+        return True
+
+    def part(self, row: int, interest: Interest) -> bool:
+        """Remove one who waits; return whether it did."""
+        who = self.who[row]
+        if isinstance(who, dict):
+            if who.get(interest.sink) is not interest:
+                return False
+            del who[interest.sink]
+            if not who:
+                self.who[row] = None
+        elif who is interest:
+            self.who[row] = None
+        else:
+            return False
+        if self.who[row] is None:
+            self.watched -= 1
+        interest.pending -= 1
+        if not interest.pending:
+            self.once.discard(interest)
+            if interest.deadline < NEVER:
+                self._drop_deadline()
+        return True
+
+    def start_clock(self, interest: Interest) -> None:
+        """Note when the interest ends by itself, once all its IDs are in."""
+        if interest.pending and interest.deadline < NEVER:
+            self._serial += 1
+            heapq.heappush(self._deadlines, (interest.deadline, self._serial, interest))
+        if interest.pending and interest.once:
+            self.once.add(interest)
+
+    def next_deadline(self) -> float:
+        """When the next interest ends by itself; infinite where none does."""
+        return self._deadlines[0][0] if self._deadlines else NEVER
+
+    def expired(self, now: float) -> Interest | None:
+        """Return an interest whose time is over, each once; None where there is none left."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            interest = heapq.heappop(self._deadlines)[2]
+            if interest.pending:
+                interest.deadline = NEVER
+                return interest
+            self._dead -= 1
+        return None
+
+    def _drop_deadline(self) -> None:
+        """Count a deadline that ends nobody any more, and throw such out before they are the most."""
+        self._dead += 1
+        if self._dead > 64 and self._dead * 2 > len(self._deadlines):
+            self._deadlines = [entry for entry in self._deadlines if entry[2].pending]
+            heapq.heapify(self._deadlines)
+            self._dead = 0
+
+    def _grow(self) -> None:
+        """Add a block of rows, which costs little more than a row would."""
+        first = len(self.who)
+        columns = (self.due, self.first, self.born, self.seen, self.moved, self.quiet)
+        for column in (*columns, self.rank, self.progress, self.looks, self.answers):
+            column.frombytes(bytes(BLOCK * column.itemsize))
+        self.due[first:] = array("d", [NEVER]) * BLOCK
+        self.flags.extend(bytes(BLOCK))
+        self.listed.extend(bytes(BLOCK))
+        self.who += [None] * BLOCK
+        self.last += [None] * BLOCK
+        self.trait += [UNSEEN] * BLOCK
+        self._free.extend(range(first + BLOCK - 1, first - 1, -1))

@@ -1,0 +1,266 @@
+"""The make-believe service, pure: what it answers to a request at `now`, and what goes wrong on purpose.
+
+It imports neither `protocol` nor `records` and has its own copy of the service's contract, so that two mistakes do
+not cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to
+looks at tasks, shows the list, and makes tasks. The tasks are kept in `account`; moving bytes, waiting and breaking
+connections are left to `fake_service`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, Literal, NamedTuple, get_args
+
+from omgmj.errors import UsageError
+from omgmj.testing.service.account import FIRST_ID, Account, Declined
+from omgmj.testing.service.fault_injection import Mischief
+from omgmj.testing.service.faults import BODIES, ENVELOPES, JSON, MAKES_NONE, OF_LIST, OF_RECORDS, Fault, FaultShares
+from omgmj.testing.service.lives import FakeTask, Lives, check_number
+from omgmj.testing.service.request_bodies import Refusal
+from omgmj.testing.service.requests import Asked, ListPage, Submission, read_request, scrub
+from omgmj.testing.service.task_list import write
+
+__all__ = ["EPOCH", "FIRST_ID", "Reply", "Simulator"]
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""What the service's clock shows at 0 seconds, unless it is told otherwise."""
+
+# How a fault is told to whoever moves the bytes: what to do with the connection beside, or instead of, answering.
+Act = Literal["drop_before_headers", "drop_after_headers", "cut_short", "bad_chunk", "silence"]
+_ACTS: Mapping[str, Act] = {act: act for act in get_args(Act)}
+
+
+class Reply(NamedTuple):
+    """What is answered: after `delay` seconds, and with `act` done to the connection where it is not None."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    delay: float = 0.0
+    act: Act | None = None
+
+
+class Simulator(Account):
+    """The service: an account that answers. Times are seconds on a clock of the caller's, as there.
+
+    `rate` and `burst` are its own limiter, a token bucket in requests a second; above it the answer is 429, with
+    `retry_after` seconds where that is given. `faults` gives each fault the share of requests that it befalls.
+    `foreign_share` of the tasks are others of the account, mixed in as tasks are made. The list shows each task as it
+    was `list_lag` seconds ago.
+    """
+
+    def __init__(
+        self,
+        *,
+        lives: str | Lives = "fast",
+        seed: int = 0,
+        tokens: Iterable[str] = ("t",),
+        rate: float | None = None,
+        burst: int = 20,
+        retry_after: int | None = None,
+        faults: FaultShares | None = None,
+        foreign_share: float = 0.0,
+        list_lag: float = 0.0,
+        epoch: datetime = EPOCH,
+    ) -> None:
+        super().__init__(lives=lives, seed=seed, foreign_share=foreign_share, list_lag=list_lag, epoch=epoch)
+        if rate is not None:
+            check_number("rate", rate, least=0.001)
+        if retry_after is not None:
+            check_number("retry_after", retry_after, whole=True)
+        self.tokens: set[str] = set(tokens)
+        """The tokens that are accepted; may be changed at any time."""
+        self.down: bool = False
+        """While True every connection is dropped."""
+        self.requests: int = 0
+        """How many requests came, whatever became of them."""
+        self.asked: Counter[int] = Counter()
+        """How often each ID was asked for, in requests that were read and not refused."""
+        self.pages: Counter[int] = Counter()
+        """How often each page of the list was asked for, likewise."""
+        self.refused: list[str] = []
+        """Why requests were refused; never holds a token."""
+        self.injected: Counter[str] = Counter()
+        """How often each fault was acted out; requests during an outage count as `outage`."""
+        self.limited: int = 0
+        """How many requests the limiter turned away."""
+        self.times: list[float] = []
+        """When each request came, in seconds."""
+        self._rate = rate
+        self._burst = check_number("burst", burst, least=1, whole=True)
+        self._tokens_left = float(burst)
+        self._filled_at = 0.0
+        self._retry_after = retry_after
+        self._mischief = Mischief(faults or {}, seed)
+        self._down_until = -math.inf
+
+    @property
+    def list_lag(self) -> float:
+        """How many seconds the list lags behind; may be changed at any time."""
+        return self._listing.lag
+
+    @list_lag.setter
+    def list_lag(self, seconds: float) -> None:
+        self._listing.lag = check_number("list_lag", seconds)
+
+    def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
+        """Let `fault` befall the next `times` requests, or looks at `task_id` only; None: until `heal`.
+
+        What is asked for one after the other happens one after the other; faults of the list, and those kept to one
+        kind of call, are a row each.
+        """
+        if task_id is not None and task_id not in self.tasks:
+            raise UsageError(f"there is no task {task_id!r}")
+        self._mischief.inject(fault, times, task_id)
+
+    def outage(self, until: float) -> None:
+        """Drop every connection until the clock shows `until` seconds."""
+        self._down_until = check_number("until", until)
+
+    def heal(self) -> None:
+        """Call off every fault, those asked for by hand and those by share, and any outage."""
+        self._mischief.heal()
+        self.down = False
+        self._down_until = -math.inf
+
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+        """Answer one request; `path` as in the request line, `headers` under lower-case names."""
+        self.requests += 1
+        self.times.append(now)
+        if self.down or now < self._down_until:
+            self.injected["outage"] += 1
+            return Reply(0, {}, b"", act="drop_before_headers")
+        if not self._let_through(now):
+            self.limited += 1
+            hint = {} if self._retry_after is None else {"Retry-After": str(self._retry_after)}
+            return self._envelope(now, 429, 429, "too many requests", headers=hint)
+        try:
+            asked = read_request(method, path, headers, body, self.tokens)
+        except Refusal as refusal:
+            reason = scrub(refusal.reason, headers)
+            self.refused.append(f"{refusal.status}: {reason}")
+            return self._envelope(now, refusal.status, refusal.status, reason)
+        if isinstance(asked, ListPage):
+            self.pages[asked.number] += 1
+        elif isinstance(asked, int):
+            self.asked[asked] += 1
+        rows = (asked, "queries", None) if isinstance(asked, int) else (_call(asked), None)
+        fault = self._mischief.pick(rows, lambda fault: self._applies(fault, asked, now))
+        if fault is None:
+            return self._answer(asked, now)
+        self.injected[fault.name] += 1
+        return self._fail(fault, asked, now)
+
+    def _let_through(self, now: float) -> bool:
+        if self._rate is None:
+            return True
+        self._tokens_left = min(self._tokens_left + (now - self._filled_at) * self._rate, self._burst)
+        self._filled_at = now
+        if self._tokens_left < 1 - 1e-9:
+            return False
+        self._tokens_left -= 1
+        return True
+
+    def _applies(self, fault: Fault, asked: Asked, now: float) -> bool:
+        """Whether `fault` can be acted out: some need a record, an earlier state of it, or one that runs."""
+        if fault.only not in {None, _call(asked)}:
+            return False
+        if fault.name in OF_LIST:
+            return isinstance(asked, ListPage) and self._listing.applies(fault.name, asked, now)
+        if fault.name not in OF_RECORDS:
+            return True
+        task = self.known(asked, now) if isinstance(asked, int) else None
+        if task is None:
+            return False
+        index = task.moment(now)
+        if fault.name == "backwards":
+            return index > 0
+        return fault.name != "stuck_progress" or task.life.moments[index].status == "IN_PROGRESS"
+
+    def _answer(self, asked: Asked, now: float) -> Reply:
+        if isinstance(asked, ListPage):
+            return self._envelope(now, 200, 200, "Success", data=self._listing.page(asked, now))
+        if isinstance(asked, Submission):
+            try:
+                return self._envelope(now, 200, 200, "Success", data=b"%d" % self.create(asked, now))
+            except Declined as declined:
+                return self._envelope(now, 200, 400, str(declined))
+        task = self.known(asked, now)
+        if task is None:
+            return self._envelope(now, 200, 400, f"the task {asked} was not found")
+        return self._tell(task, task.record(task.moment(now)), now)
+
+    def _tell(self, task: FakeTask, record: dict[str, Any], now: float) -> Reply:
+        task.told = record["progress"]
+        return self._envelope(now, 200, 200, "Success", data=write(record))
+
+    def _fail(self, fault: Fault, asked: Asked, now: float) -> Reply:
+        name = fault.name
+        if isinstance(asked, Submission) and name not in MAKES_NONE and (name in BODIES or name in ENVELOPES):
+            self._answer(asked, now)  # The task is made, and then the answer is spoilt.
+        if name in BODIES:
+            status, content_type, body = BODIES[name]
+            return Reply(status, self._headers(now, content_type), body)
+        if name in ENVELOPES:
+            return self._envelope(now, *ENVELOPES[name], headers=self._hint(fault, now))
+        if isinstance(asked, ListPage) and name in OF_LIST:
+            return self._envelope(now, 200, 200, "Success", data=self._listing.spoil(name, asked, now))
+        if isinstance(asked, int) and name in OF_RECORDS:
+            return self._distort(fault, self.tasks[asked], now)
+        delay = fault.seconds if name == "slow" else 0.0
+        return self._answer(asked, now)._replace(delay=delay, act=_ACTS.get(name))
+
+    def _distort(self, fault: Fault, task: FakeTask, now: float) -> Reply:
+        """Answer with a record that is wrong."""
+        index = task.moment(now)
+        record = task.record(index)
+        if fault.name == "backwards":
+            return self._tell(task, task.record(self._mischief.chance.randrange(index)), now)
+        if fault.name == "wrong_type":
+            return self._envelope(now, 200, 200, "Success", data=write({**record, fault.field: fault.value}))
+        if fault.name == "unknown_status":
+            ended = {"finishTime": None, "failReason": None, "imageDcUrl": None, "actions": None}
+            return self._tell(task, {**record, **ended, "status": "PONDERING"}, now)
+        return self._tell(task, {**record, "progress": task.told or record["progress"]}, now)
+
+    def _hint(self, fault: Fault, now: float) -> dict[str, str]:
+        match fault.name:
+            case "rate_limited_seconds":
+                return {"Retry-After": f"{fault.seconds:g}"}
+            case "rate_limited_date":
+                return {"Retry-After": self._date(now + fault.seconds)}
+            case "rate_limited_zero":
+                return {"Retry-After": "0"}
+            case "rate_limited_huge":
+                return {"Retry-After": "999999999"}
+        return {}
+
+    def _envelope(
+        self,
+        now: float,
+        status: int,
+        code: int,
+        message: str,
+        *,
+        data: bytes = b"null",
+        headers: Mapping[str, str] = {},
+    ) -> Reply:
+        body = b'{"statusCode":%d,"message":%b,"data":%b}' % (code, write(message), data)
+        return Reply(status, {**self._headers(now, JSON), **headers}, body)
+
+    def _headers(self, now: float, content_type: str) -> dict[str, str]:
+        return {"Date": self._date(now), "Content-Type": content_type}
+
+    def _date(self, now: float) -> str:
+        return format_datetime(self.epoch + timedelta(seconds=now), usegmt=True)
+
+
+def _call(asked: Asked) -> str:
+    """Return the kind of call, as a fault's `only` names it."""
+    if isinstance(asked, Submission):
+        return "submissions"
+    return "pages" if isinstance(asked, ListPage) else "queries"

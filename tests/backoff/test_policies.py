@@ -1,0 +1,498 @@
+"""When to look again: the three policies, the retry policy, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omgmj.backoff.durations import Durations
+from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Retry, check_delay
+from omgmj.errors import UsageError
+from omgmj.models import Status
+from tests.test_validation import BAD_NUMBERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omgmj.backoff import Policy
+
+RUNNING = Status.IN_PROGRESS
+
+
+@st.composite
+def some_durations(draw: st.DrawFn) -> Durations | None:
+    """Draw what a session may have learned: nothing, little, or much of anything."""
+    if draw(st.booleans()):
+        return None
+    durations = Durations()
+    for _ in range(draw(st.integers(0, 3))):
+        end = draw(st.floats(0.0, 1e6))
+        late, foretold = draw(st.floats(0.0, 1e4)), draw(st.one_of(st.none(), st.floats(0.0, 1e6)))
+        for _ in range(draw(st.integers(1, 60))):
+            durations.saw_end(None, end / 2, end + late, ended=end, foretold=foretold)
+    return durations
+
+
+some_facts = st.builds(
+    Facts,
+    task_id=st.just(1),
+    attempt=st.one_of(st.integers(0, 20), st.integers(0, 10**12), st.just(10**400)),
+    age=st.floats(0.0, 1e9),
+    pool=st.none(),
+    kind=st.none(),
+    status=st.one_of(st.sampled_from(Status), st.just("PAUSED")),
+    progress=st.one_of(st.none(), st.integers(0, 100)),
+    changed=st.floats(0.0, 1e9),
+    hint=st.none(),
+    durations=some_durations(),
+)
+rolls = st.floats(0.0, 1.0, exclude_max=True)
+
+
+def facts(**known: Any) -> Facts:
+    """Return facts of a task that runs and of which nothing is known beside `known`."""
+    nothing = Facts(1, attempt=1, age=0.0, pool=None, kind=None, status=RUNNING, progress=None, changed=0.0, hint=None)
+    return nothing._replace(**known)
+
+
+# --- the numbers that are taken ---
+
+
+def test_what_a_policy_returns_is_checked() -> None:
+    """A policy's answer is seconds from 0 on, or None for stop; all else is a `UsageError` that says so."""
+    assert check_delay(2) == 2.0
+    assert check_delay(0) == 0.0
+    assert check_delay(None) is None
+    for value in BAD_NUMBERS:
+        if value is not None:
+            with pytest.raises(UsageError, match=r"^what the backoff policy returns must be .*, 0 or more, or None; "):
+                check_delay(value)
+
+
+@pytest.mark.parametrize("kind", [Fixed, Exponential, Adaptive, Retry])
+def test_policies_are_values_and_refuse_bad_fields(kind: type[Any]) -> None:
+    """Each policy is frozen, comparable and hashable, and refuses bad numbers in any field by its name."""
+    policy = kind()
+    assert policy == kind()
+    assert hash(policy) == hash(kind())
+    for field in attrs.fields(kind):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(policy, field.name, 1)
+        for value in BAD_NUMBERS:
+            with pytest.raises(UsageError, match=rf"^{kind.__name__}\.{field.name} must be "):
+                kind(**{field.name: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        (Fixed, {"seconds": 0}, "above 0; got 0.0"),
+        (Exponential, {"factor": 0.99}, "1 or more; got 0.99"),
+        (Exponential, {"jitter": 1.01}, "a number from 0 to 1; got 1.01"),
+        (Exponential, {"initial": 31}, "Exponential.initial must not be above cap, which is 30.0"),
+        (Adaptive, {"least": 21}, "Adaptive.least must not be above cap, which is 20.0"),
+        (Adaptive, {"first": 21}, "Adaptive.first must not be above cap, which is 20.0"),
+        (Retry, {"initial": 5, "cap": 4}, "Retry.initial must not be above cap, which is 4"),
+        (Retry, {"attempts": 0}, "a whole number, 1 or more; got 0"),
+        (Retry, {"attempts": 1.5}, "a whole number, 1 or more; got 1.5"),
+    ],
+)
+def test_fields_that_make_no_sense_are_refused(kind: type[Any], fields: dict[str, float], text: str) -> None:
+    """Zero where it would spin, a factor that shrinks, jitter beyond the whole, a start above the cap: refused."""
+    with pytest.raises(UsageError) as caught:
+        kind(**fields)
+    assert text in str(caught.value)
+
+
+# --- Fixed, Exponential, Retry ---
+
+
+def test_fixed_is_fixed() -> None:
+    """The same seconds whatever is known and whatever chance says."""
+    assert Fixed(3)(facts(attempt=99, age=1e6), 0.9) == 3
+    assert Fixed()(facts(), 0.0) == 2.0
+
+
+def test_exponential_grows_to_its_cap() -> None:
+    """The first look after the first comes after `initial`, then each is longer by the factor, up to the cap."""
+    policy = Exponential(initial=1.0, factor=2.0, cap=10.0)
+    assert [policy(facts(attempt=attempt), 0.0) for attempt in range(7)] == [1, 1, 2, 4, 8, 10, 10]
+
+
+def test_jitter_comes_after_the_cap() -> None:
+    """Clamp, then jitter downwards: at the cap looks do not fall in step, and none is above it."""
+    policy = Exponential(initial=1.0, factor=2.0, cap=10.0, jitter=0.5)
+    delays = {policy(facts(attempt=50), roll / 10) for roll in range(10)}
+    assert len(delays) == 10
+    assert max(delays) == 10.0
+    assert min(delays) == 5.5
+
+
+@given(known=some_facts, roll=rolls, factor=st.floats(1.0, 1e300), cap=st.floats(1.0, 1e300))
+def test_exponential_stays_in_bounds(known: Facts, roll: float, factor: float, cap: float) -> None:
+    """No number of attempts overflows, and the delay lies between its least and its cap."""
+    delay = Exponential(initial=1.0, factor=factor, cap=cap, jitter=0.5)(known, roll)
+    assert 0.5 <= delay <= cap
+
+
+def test_retry_grows_to_its_cap_and_jitters_downwards() -> None:
+    """Each failure in a row waits longer, up to the cap, less what chance takes off, also after very many."""
+    retry = Retry()
+    assert [retry.delay(failures, 0.0) for failures in range(1, 8)] == [1, 2, 4, 8, 16, 20, 20]
+    assert retry.delay(6, 0.5) == 15.0
+    assert retry.delay(10**9, 0.0) == 20.0
+    assert Retry(jitter=0).delay(1, 0.99) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("hint", "delay"), [(None, 0.1), (0.0, 0.5), (3.0, 3.0), (1e9, 60.0), (math.inf, 60.0), (math.nan, 0.5)]
+)
+def test_retry_heeds_a_hint_within_bounds(hint: float | None, delay: float) -> None:
+    """The service's Retry-After counts each time, floored and capped, and chance does not shorten it."""
+    assert Retry(initial=0.2).delay(1, 0.999999, hint) == pytest.approx(delay, rel=1e-3)
+
+
+def test_retry_takes_the_longer_of_hint_and_own_delay() -> None:
+    """A small hint does not shorten what many failures ask for."""
+    assert Retry().delay(5, 0.0, 2.0) == 16.0
+
+
+@pytest.mark.parametrize("policy", [Fixed(0.2), Exponential(initial=0.2), Adaptive(first=0.2, least=0.2, cap=0.2)])
+def test_policies_heed_a_hint_within_bounds(policy: Policy) -> None:
+    """The service's hint on a good answer counts at each look, from 1 second to 60, never less."""
+    hints = [0.0, 5.0, 1e9, math.inf, math.nan, 5.0]
+    assert [policy(facts(hint=hint), 0.9) for hint in hints] == [1.0, 5.0, 60.0, 60.0, 1.0, 5.0]
+    delay = policy(facts(), 0.0)
+    assert delay is not None
+    assert delay < 1.0
+
+
+def test_a_hint_does_not_shorten_a_delay() -> None:
+    """A policy that wants to wait longer than the service asks for does so."""
+    assert Fixed(9.0)(facts(hint=2.0), 0.0) == 9.0
+
+
+# --- Adaptive ---
+
+
+def test_first_look_after_the_first_comes_when_a_task_can_be_done() -> None:
+    """A task just started is looked at again after about eight seconds; one that is older gets no such delay."""
+    assert Adaptive()(facts(), 0.0) == 8.0
+    assert Adaptive()(facts(progress=0), 0.0) == 8.0
+    assert Adaptive()(facts(progress=0, age=1.0), 0.0) == 7.0
+    assert Adaptive()(facts(age=30.0), 0.0) == pytest.approx(2.1)
+
+
+def test_queue_is_sparse() -> None:
+    """While a task queues looks are far apart, further the longer it lasts, under the cap."""
+    policy = Adaptive()
+    ages = (0.0, 60.0, 100.0, 150.0, 1e6)
+    for status in (Status.NOT_START, Status.SUBMITTED):
+        assert [policy(facts(status=status, age=age), 0.0) for age in ages] == [8, 8, 10, 15, 20]
+
+
+def test_cap_is_short_while_progress_foretells_nothing() -> None:
+    """While progress stays 0 or unknown, looks are at most five seconds apart, however old the task."""
+    policy = Adaptive()
+    for progress, age in itertools.product((0, None), (4.0, 19.0, 40.0, 100.0, 300.0, 1e6)):
+        assert 1.4 <= policy(facts(progress=progress, age=age, changed=age), 0.0) <= 5.0
+    assert policy(facts(progress=0, age=15.0), 0.0) == 5.0
+
+
+def test_aims_at_the_foretold_end_and_never_past_it() -> None:
+    """Looks come closer together towards the end that progress foretells, and none lies beyond it."""
+    policy = Adaptive(cap=1000)
+    for progress, elapsed in itertools.product((5, 20, 50, 80, 93), (10.0, 40.0, 300.0)):
+        end = elapsed * 100 / progress
+        now = elapsed
+        delays = []
+        while end - now > 1.4:
+            delays.append(policy(facts(progress=progress, age=now, changed=now - elapsed), 0.0))
+            now += delays[-1]
+            assert now <= end or delays[-1] == 1.4
+        assert delays == sorted(delays, reverse=True)
+
+
+def test_progress_is_stale() -> None:
+    """A step was reached when it was first seen, not now: time that passes without a new one moves no end away."""
+    policy = Adaptive()
+    assert policy(facts(progress=50, age=60.0, changed=40.0), 0.0) == 1.4  # reached at 20: the end was due at 40
+    assert policy(facts(progress=50, age=60.0, changed=0.0), 0.0) == 20.0
+
+
+def test_capped_whatever_is_foretold() -> None:
+    """An end foretold far away is not waited for blindly: the cap bounds every delay."""
+    assert Adaptive()(facts(progress=1, age=600.0), 0.0) == 20.0
+    assert Adaptive(cap=12)(facts(progress=1, age=600.0), 0.0) == 12
+
+
+def test_overdue_end_is_looked_for_with_patience() -> None:
+    """Past the foretold end looks are close at first and drift apart up to the cap when the task goes on and on."""
+    policy = Adaptive()
+    late = [policy(facts(progress=93, age=93.0 + over, changed=over), 0.0) for over in (7.0, 20.0, 100.0, 1e5)]
+    assert late == pytest.approx([1.4, 1.4, 4.65, 20.0])
+
+
+@pytest.mark.parametrize("status", ["PAUSED", Status.MODAL])
+def test_unknown_word_is_slow(status: str) -> None:
+    """An unknown status word goes on at a slow pace, and so does one that waits for its user."""
+    assert Adaptive()(facts(status=status, progress=99, age=3.0), 0.0) == 20.0
+
+
+@given(known=some_facts, roll=rolls)
+def test_adaptive_stays_in_bounds(known: Facts, roll: float) -> None:
+    """Whatever is known and was learned, rubbish too, the delay lies between `least` and `cap`, less the jitter."""
+    assert 1.4 * 0.9 <= Adaptive()(known, roll) <= 20.0
+
+
+def test_adaptive_jitter_is_small_and_downwards() -> None:
+    """At the cap too, looks at many tasks do not fall in step."""
+    delays = [Adaptive()(facts(status="PAUSED"), roll / 10) for roll in range(10)]
+    assert len(set(delays)) == 10
+    assert max(delays) == 20.0
+    assert min(delays) > 18.0
+
+
+# --- lives, seen through a policy ---
+
+Life = tuple[float, list[tuple[float, int | None]]]
+
+
+def look(policy: Policy, life: Life, rng: random.Random, durations: Durations | None = None) -> tuple[int, float]:
+    """Look at one life until its end is seen; return the number of looks and the delay of the last.
+
+    What is seen goes into `durations`, where there are any.
+    """
+    end, steps = life
+    now = seen_at = last = 0.0
+    seen: int | None = -1
+    for queries in itertools.count(1):
+        if now >= end:
+            if durations is not None:
+                foretold = seen_at * 100 / seen if seen is not None and seen > 0 else None
+                durations.saw_end(None, last, now, ended=end, foretold=foretold)
+            return queries, now - end
+        progress = next(step for at, step in reversed(steps) if at <= now)
+        if progress != seen:
+            seen, seen_at = progress, now
+        if durations is not None:
+            durations.saw_running(None, last, now)
+        known = facts(attempt=queries, age=now, progress=progress, changed=now - seen_at, durations=durations)
+        delay = policy(known, rng.random())
+        assert delay is not None
+        last, now = now, now + delay
+    raise AssertionError
+
+
+def score(policy: Policy, lives: Sequence[Life], *, learn: bool = False) -> tuple[float, float, float]:
+    """Return queries a task, mean delay and 95th percentile of the delay."""
+    rng = random.Random(7)
+    durations = Durations() if learn else None
+    looks = [look(policy, life, rng, durations) for life in lives]
+    delays = sorted(delay for _, delay in looks)
+    return sum(queries for queries, _ in looks) / len(looks), sum(delays) / len(looks), delays[len(looks) * 95 // 100]
+
+
+def draw(median: float, tail: float, *, reports: bool = True, count: int = 1000) -> list[Life]:
+    """Draw lives around `median` seconds, a share `tail` of them up to 10 minutes long, progress in noisy steps."""
+    rng = random.Random(11)
+    lives: list[Life] = []
+    for _ in range(count):
+        end = rng.lognormvariate(math.log(median), 0.4)
+        if rng.random() < tail:
+            end = rng.uniform(end, 600.0)
+        at = sorted(min(0.99, step / 100 + rng.gauss(0, 0.02)) * end for step in (15, 31, 46, 62, 78, 93))
+        told = [step + rng.randint(-2, 2) for step in (15, 31, 46, 62, 78, 93)]
+        steps: list[tuple[float, int | None]] = [(0.0, 0), *zip(at, told, strict=True)]
+        lives.append((end, steps if reports else [(0.0, None)]))
+    return lives
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_adaptive_asks_far_less_and_sees_the_end_as_soon(median: float, tail: float) -> None:
+    """With progress, one setting needs a third of a fixed two seconds' queries, for lives short and long."""
+    lives = draw(median, tail)
+    queries, mean, late = score(Adaptive(), lives)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.33 * fixed
+    assert mean <= 1.05
+    assert late <= 2 * fixed_late
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_adaptive_without_progress_is_no_worse(median: float, tail: float) -> None:
+    """Where no progress is reported at all, fewer queries than a fixed two seconds, seen nearly as soon."""
+    lives = draw(median, tail, reports=False)
+    queries, mean, _ = score(Adaptive(), lives)
+    fixed, _, _ = score(Fixed(2.0), lives)
+    assert queries < 0.9 * fixed
+    assert mean < 1.4
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(0.0, 0), (10.0, 46)],  # sticks
+        [(0.0, 0), (30.0, 50), (55.0, 93)],  # two jumps
+        [(0.0, 0), (30.0, 15), (50.0, 31)],  # foretells an end far too late
+        [(0.0, 0), (3.0, 62), (6.0, 99)],  # foretells an end far too early
+        [(0.0, 30), (20.0, 20), (40.0, 10)],  # goes backwards
+        [(0.0, 100)],  # done, and not done
+    ],
+)
+def test_wrong_progress_costs_at_most_a_cap(steps: list[tuple[float, int | None]]) -> None:
+    """However wrong the foretold end, the end is seen within the cap and without a storm of looks."""
+    lives: list[Life] = [(60.0 + shift / 10, steps) for shift in range(100)]
+    for life in lives:
+        queries, delay = look(Adaptive(), life, random.Random(3))
+        assert delay <= 20.0
+        assert queries <= 50
+
+
+# --- what the session has learned ---
+
+
+def learned(*ends: float, **told: Any) -> Durations:
+    """Return durations of a pool without a name, learned from tasks that ended so."""
+    durations = Durations()
+    for end in ends:
+        durations.saw_end(None, 0.0, end + told.get("late", 0.0), ended=end, foretold=told.get("foretold"))
+    return durations
+
+
+def test_nothing_learned_changes_nothing() -> None:
+    """Before enough tasks have ended, and with no durations at all, the policy answers the same."""
+    few = learned(*[3.0] * 10, foretold=100.0)
+    for progress, age in itertools.product((None, 0, 15, 93), (0.0, 10.0, 40.0, 100.0)):
+        known = facts(progress=progress, age=age)
+        assert Adaptive()(known._replace(durations=few), 0.5) == Adaptive()(known, 0.5)
+
+
+def test_learned_looks_are_close_where_tasks_end() -> None:
+    """Without progress a task is looked at closely at the age at which others ended, and seldom before and after."""
+    durations = learned(*[36.0, 38.0, 40.0, 42.0, 44.0] * 20)
+    policy = Adaptive()
+    for progress in (None, 0):
+        delays = [policy(facts(progress=progress, age=age, durations=durations), 0.0) for age in (0.0, 40.0, 400.0)]
+        assert delays[0] > 15.0
+        assert delays[1] < 2.5
+        assert delays[2] > 5.0
+
+
+def test_failures_that_come_at_once_are_looked_for() -> None:
+    """Where all tasks end after three seconds, the first delay is no longer that of a task that cannot be done yet."""
+    assert Adaptive()(facts(durations=learned(*[3.0] * 100)), 0.0) < 5.0
+
+
+def test_progress_that_foretells_nothing_is_not_believed() -> None:
+    """Where tasks end long before what progress foretells, the interval comes from how long tasks ran."""
+    policy = Adaptive()
+    known = facts(progress=15, age=38.0)
+    assert policy(known, 0.0) == 20.0
+    assert policy(known._replace(durations=learned(*[40.0] * 100, foretold=250.0)), 0.0) < 3.0
+    assert policy(known._replace(durations=learned(*[40.0] * 100, foretold=41.0)), 0.0) == 20.0
+
+
+def test_progress_that_has_stopped_is_not_waited_for() -> None:
+    """Long past the foretold end the looks are those of a task without progress, not the closest there are."""
+    known = facts(progress=50, age=300.0, changed=280.0, durations=learned(*[40.0] * 100))
+    assert Adaptive()(known, 0.0) == Adaptive()(known._replace(progress=None), 0.0)
+
+
+def test_late_ends_make_cautious_and_early_ones_bold() -> None:
+    """The margin before a foretold end grows where such ends were seen late, and shrinks where they were seen soon."""
+    known = facts(progress=50, age=10.0)
+    delays = [
+        Adaptive()(known._replace(durations=learned(*[40.0] * 100, foretold=40.0, late=late)), 0.0)
+        for late in (0.0, 1.0, 2.0, 3.0)
+    ]
+    assert delays[0] == pytest.approx(0.6 * 10 - 0.04 * 0.7 * 20)
+    assert delays == sorted(set(delays), reverse=True)
+    assert delays[-1] == pytest.approx(0.6 * 10 - 0.04 * 4 * 20)
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_learning_asks_under_a_third_and_sees_the_end_as_soon(median: float, tail: float) -> None:
+    """With progress, learning included, 0.3 of a fixed two seconds' queries, and ends are seen as soon."""
+    lives = draw(median, tail)
+    queries, mean, late = score(Adaptive(), lives, learn=True)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.3 * fixed
+    assert mean <= 1.0
+    assert late <= 1.3 * fixed_late
+
+
+@pytest.mark.parametrize("shown", [None, 0])
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_learning_pays_without_progress(median: float, tail: float, shown: int | None) -> None:
+    """With no progress reported, or 0 to the end, a quarter of the queries is spared, and ends are seen as soon."""
+    lives: list[Life] = [(end, [(0.0, shown)]) for end, _ in draw(median, tail)]
+    queries, mean, late = score(Adaptive(), lives, learn=True)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.75 * fixed
+    assert mean <= 1.1
+    assert late <= 1.3 * fixed_late
+
+
+def odd(shape: str, end: float, rng: random.Random) -> Life:
+    """Return a life with progress, or an end, that misleads."""
+    even: list[tuple[float, int | None]] = [(0.0, 0), *((end * step / 100, step) for step in (15, 31, 46, 62, 78, 93))]
+    noisy = sorted(min(0.99, max(0.01, step / 100 + rng.gauss(0, 0.08))) * end for step in (15, 31, 46, 62, 78, 93))
+    jump = end * rng.uniform(0.4, 0.6)
+    lives: dict[str, Life] = {
+        "sticks": (end, [(at / 2, step) for at, step in even[: rng.randrange(2, 7)]]),
+        "noisy": (end, [(0.0, 0), *zip(noisy, (15, 31, 46, 62, 78, 93), strict=True)]),
+        "two jumps": (end, [(0.0, 0), (jump, 50), (end * 0.9, 93)]),
+        "far too late": (end, [(0.0, 0), (end * 0.5, 15), (end * 0.8, 31), (end * 0.95, 62)]),
+        "far too early": (end, [(0.0, 0), (end * 0.1, 31), (end * 0.2, 62), (end * 0.3, 93)]),
+        "one in five fails early": (rng.uniform(1.0, end) if rng.random() < 0.2 else end, even),
+    }
+    return lives[shape]
+
+
+@pytest.mark.parametrize(
+    "shape", ["sticks", "noisy", "two jumps", "far too late", "far too early", "one in five fails early"]
+)
+def test_learning_is_robust_where_progress_misleads(shape: str) -> None:
+    """Fewer queries than a fixed two seconds, and ends seen about as soon, whatever is wrong with progress."""
+    rng = random.Random(5)
+    lives = [odd(shape, end, rng) for end, _ in draw(40.0, 0.0)]
+    queries, mean, late = score(Adaptive(), lives, learn=True)
+    fixed, _, fixed_late = score(Fixed(2.0), lives)
+    assert queries < 0.85 * fixed
+    assert mean <= 1.25
+    assert late <= 2.1 * fixed_late
+
+
+@pytest.mark.parametrize("reports", [True, False])
+@pytest.mark.parametrize(("before", "after"), [(30.0, 90.0), (90.0, 30.0), (30.0, 4.0)])
+def test_learning_follows_a_shift(before: float, after: float, reports: bool) -> None:
+    """When tasks suddenly run three times as long, or all fail at once, the policy soon does as well as ever."""
+    lives = [*draw(before, 0.0, reports=reports, count=300), *draw(after, 0.0, reports=reports)]
+    durations, rng = Durations(), random.Random(7)
+    looks = [look(Adaptive(), life, rng, durations) for life in lives][600:]
+    fixed, _, _ = score(Fixed(2.0), lives[600:])
+    assert sum(queries for queries, _ in looks) / len(looks) < 0.85 * fixed
+    assert sum(delay for _, delay in looks) / len(looks) <= 1.2
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_learning_follows_when_all_tasks_fail(median: float, tail: float) -> None:
+    """When from one task to the next all fail, half within seconds, ends are soon seen nearly as early as ever."""
+    rng = random.Random(9)
+    lives = draw(median, tail)
+    for number, (end, steps) in enumerate(lives[500:], start=500):
+        lives[number] = rng.uniform(1.0, 6.0) if rng.random() < 0.5 else end * rng.uniform(0.3, 1.0), steps
+    durations, policy = Durations(), Adaptive()
+    delays = [look(policy, life, rng, durations)[1] for life in lives][500:]
+    _, _, fixed_late = score(Fixed(2.0), lives[500:])
+    assert sum(delays) / len(delays) <= 1.15
+    assert sum(delays[:50]) / 50 <= 3.0
+    assert sorted(delays)[len(delays) * 95 // 100] <= 1.6 * fixed_late

@@ -1,0 +1,333 @@
+"""The budget: its windows, its cuts, its recovery, and the closed loop with a service that limits."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omgmj.backoff.rate import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EARLY = 1e-6
+
+
+def burst(rate: float) -> int:
+    """Return what may start in one go."""
+    return max(1, math.ceil(rate * 0.02))
+
+
+def send_all(pace: Pace, start: float, end: float) -> list[float]:
+    """Send whenever the pace allows it, and return the times."""
+    times: list[float] = []
+    now = start
+    while (now := pace.ready_at(now)) < end:
+        pace.take(now)
+        times.append(now)
+    return times
+
+
+def crowd(times: list[float], rate: float) -> float:
+    """Return by how many requests the fullest window of `times` exceeds rate * T + burst; 0 or less is right."""
+    worst = -math.inf
+    lead = -math.inf  # the largest of (rate * time - index) seen so far, so that one pass is enough
+    for index, time in enumerate(times):
+        lead = max(lead, rate * time - index)
+        worst = max(worst, index + 1 - rate * time + lead - burst(rate))
+    return worst
+
+
+def test_starts_with_a_burst_and_then_one_at_a_time() -> None:
+    """A new pace gives its burst at once, then a slot each 1/rate seconds."""
+    pace = Pace(100.0, 50.0)
+    assert send_all(pace, 50.0, 50.025) == pytest.approx([50.0, 50.0, 50.01, 50.02])
+    assert (pace.rate, pace.limit, pace.held_until) == (100.0, 100.0, -math.inf)
+
+
+def test_low_rate_gives_single_slots() -> None:
+    """A rate below one a second still has a burst of one, and then waits its turn."""
+    pace = Pace(0.1, 0.0)
+    assert send_all(pace, 0.0, 35.0) == pytest.approx([0.0, 10.0, 20.0, 30.0])
+
+
+def test_a_timer_that_fires_a_hair_early_is_ready() -> None:
+    """A clock that rounds to a microsecond never finds itself too early for ever, and the lent time is paid back."""
+    pace = Pace(7.0, 0.0)
+    now = 0.0
+    for _ in range(1000):
+        now = math.floor(pace.ready_at(now) * 1e6) / 1e6
+        assert pace.ready_at(now) == now
+        pace.take(now)
+    assert now == pytest.approx(999 / 7, abs=2e-6)
+
+
+@given(
+    rate=st.floats(0.05, 2000.0),
+    moves=st.lists(
+        st.tuples(
+            st.floats(0.0, 3.0),
+            st.sampled_from(["send", "ok", "429", "late 429", "held"]),
+            st.floats(0.0, 100.0),
+        ),
+        max_size=60,
+    ),
+)
+def test_no_window_holds_more_than_rate_and_burst(rate: float, moves: list[tuple[float, str, float]]) -> None:
+    """Whatever answers come, no window of T seconds sees more than rate * T + burst requests start."""
+    pace = Pace(rate, 0.0)
+    times: list[float] = []
+    now = 0.0
+    for step, what, seconds in moves:
+        now += step
+        if what == "send":
+            while pace.ready_at(now) <= now and len(times) < 3000:
+                pace.take(now)
+                times.append(now)
+        elif what == "ok":
+            pace.saw_success(now)
+        else:
+            pace.saw_429(now if what != "late 429" else now - seconds, now, seconds if what == "held" else None)
+        assert min(rate, 0.5) <= pace.limit <= rate
+        assert pace.ready_at(now) >= now
+    assert crowd(times, rate) <= rate * EARLY + 1e-6
+
+
+@given(rate=st.floats(1.0, 500.0), cuts=st.integers(0, 8), idle=st.floats(0.0, 10.0))
+def test_no_window_holds_more_than_the_limit_of_the_moment(rate: float, cuts: int, idle: float) -> None:
+    """After a cut the lowered limit and its own burst hold in every window that follows, at once."""
+    pace = Pace(rate, 0.0)
+    now = 0.0
+    for _ in range(cuts):
+        now += idle
+        pace.saw_429(now, now, None)
+        now += 0.001
+    times = send_all(pace, now, now + 3.0)
+    assert crowd(times, pace.limit) <= pace.limit * EARLY + 1e-6
+
+
+@pytest.mark.parametrize("rate", [64.0, 512.0])
+def test_a_lowered_pace_holds_at_once(rate: float) -> None:
+    """Slots are given late: after a cut to 4 a second at most 4 and the burst start in the next second."""
+    pace = Pace(rate, 0.0)
+    assert len(send_all(pace, 0.0, 1.0)) >= rate
+    now = 10.0  # long idle: the burst is full again
+    while pace.limit > 4.0:
+        pace.saw_429(now, now, None)
+        now += 0.0001
+    assert pace.limit == pytest.approx(4.0)
+    assert len(send_all(pace, now, now + 1.0)) <= 4 + burst(4.0)
+
+
+def test_one_cut_per_epoch() -> None:
+    """Only answers to requests sent after the last cut count, so one burst of 429s cuts once."""
+    pace = Pace(64.0, 0.0)
+    for _ in range(20):
+        pace.saw_429(1.0, 1.1, None)
+    assert pace.limit == 32.0
+    pace.saw_429(1.1, 1.2, None)  # sent in the very moment of the cut: not after it
+    assert pace.limit == 32.0
+    pace.saw_429(1.15, 1.2, None)
+    assert pace.limit == 16.0
+
+
+def test_cut_goes_to_what_got_through() -> None:
+    """A cut leaves 92 % of what the service let through in the last two seconds, and never raises the limit."""
+    pace = Pace(100.0, 0.0)
+    for index in range(400):
+        pace.saw_success(index * 0.0125)  # 80 a second
+    pace.saw_429(4.99, 5.0, None)
+    assert pace.limit == pytest.approx(73.6, rel=0.02)
+    pace.saw_429(5.05, 5.1, None)  # the window still holds 80 a second, more than the limit: that is no reason to stay
+    assert pace.limit == pytest.approx(73.6 * 0.92, rel=0.02)
+
+
+def test_cut_is_half_where_the_window_says_nothing() -> None:
+    """After an idle time the count of successes says nothing, so the limit is halved, not cut to next to nothing."""
+    pace = Pace(100.0, 0.0)
+    for index in range(100):
+        pace.saw_success(index * 0.01)
+    pace.saw_success(60.0)
+    pace.saw_429(60.0, 60.1, None)
+    assert pace.limit == 50.0
+
+
+def test_cuts_end_at_a_floor() -> None:
+    """However many 429s come, half a request a second is left, or the rate where that is lower."""
+    for rate, floor in ((20.0, 0.5), (0.2, 0.2)):
+        pace = Pace(rate, 0.0)
+        for second in range(1, 50):
+            pace.saw_429(second, second + 0.1, None)
+        assert pace.limit == floor
+
+
+@pytest.mark.parametrize(("told", "held"), [(0.0, 0.5), (3.0, 3.0), (1e9, 60.0), (math.inf, 60.0), (None, -math.inf)])
+def test_retry_after_holds_everything(told: float | None, held: float) -> None:
+    """A Retry-After is read each time, not believed below half a second or above a minute."""
+    pace = Pace(100.0, 0.0)
+    pace.saw_429(9.0, 10.0, told)
+    assert pace.held_until == (10.0 + held if told is not None else held)
+    assert pace.ready_at(10.0) == max(10.0, pace.held_until)
+
+
+def test_retry_after_counts_on_a_429_that_does_not_cut() -> None:
+    """A 429 of an old epoch still holds everything as long as it says, and a shorter one does not shorten that."""
+    pace = Pace(100.0, 0.0)
+    pace.saw_429(1.0, 2.0, None)
+    pace.saw_429(1.5, 2.1, 7.0)
+    pace.saw_429(1.6, 2.2, 1.0)
+    assert pace.limit == 50.0
+    assert pace.held_until == pytest.approx(9.1)
+    assert len(send_all(pace, 2.2, 9.1)) == 0
+    assert len(send_all(pace, 9.1, 9.1001)) == burst(50.0)
+
+
+def test_recovery_is_slow_below_the_level_and_quicker_above() -> None:
+    """About 1 % of the level of the cut comes back each second, about 10 % once it is well past that level."""
+    pace = Pace(500.0, 0.0)
+    for index in range(2000):
+        pace.saw_success(index * 0.002)
+    pace.saw_429(3.99, 4.0, None)
+    cut = pace.limit
+    level = cut / 0.92
+    for index in range(1, 11):
+        pace.saw_success(4.0 + index / 10)
+    assert pace.limit - cut == pytest.approx(0.01 * level)
+
+
+def test_recovery_is_quicker_well_past_the_level() -> None:
+    """About 10 % of the level comes back each second where nothing was refused well past it, in proportion."""
+    pace = Pace(1000.0, 0.0)
+    for index in range(1, 101):
+        pace.saw_success(index / 50)  # 50 a second
+    for step in range(5):
+        pace.saw_429(2.0 + step / 1000, 2.0005 + step / 1000, None)
+    cut = pace.limit
+    assert cut == pytest.approx(46.0)
+    now, mark = 2.1, 0.0
+    while pace.limit < 55.0:
+        now += 0.1
+        mark = pace.limit
+        pace.saw_success(now)
+        assert pace.limit - mark < 0.1
+    assert now == pytest.approx(20.0, abs=0.5)
+    for _ in range(3):
+        mark = pace.limit
+        for _ in range(10):
+            now += 0.1
+            pace.saw_success(now)
+        assert pace.limit / mark == pytest.approx(1.1, abs=0.02)
+
+
+def test_recovery_ends_at_the_rate() -> None:
+    """The limit climbs back to the configured rate and no further."""
+    pace = Pace(10.0, 0.0)
+    pace.saw_429(1.0, 1.1, None)
+    for index in range(1000):
+        pace.saw_success(1.1 + index * 0.1)
+    assert pace.limit == 10.0
+
+
+def test_an_idle_session_gains_no_pace() -> None:
+    """One success after an hour brings back one second's worth, not an hour's."""
+    pace = Pace(100.0, 0.0)
+    pace.saw_429(1.0, 1.1, None)
+    pace.saw_success(3600.0)
+    assert 50.0 < pace.limit < 55.0
+
+
+class Seen(NamedTuple):
+    """What came of some seconds: requests sent, those refused, and the share used of what was allowed."""
+
+    sent: int
+    refused: int
+    used: float
+
+
+class Loop:
+    """A session that always has something to send, against a token bucket, answers 10 to 100 ms later."""
+
+    def __init__(self, rate: float, capacity: Callable[[float], float], depth: float, seed: int) -> None:
+        self.pace = Pace(rate, 0.0)
+        self.capacity = capacity
+        self.depth = depth
+        self.tokens = depth
+        self.filled_at = 0.0
+        self.now = 0.0
+        self.rng = random.Random(seed)
+        self.answers: list[tuple[float, float, bool]] = []
+
+    def run(self, until: float) -> Seen:
+        """Go on until that time, and return what came of it."""
+        sent = refused = 0
+        available = 0.0
+        while True:
+            ready = self.pace.ready_at(self.now)
+            if self.answers and self.answers[0][0] <= ready:
+                self.now, sent_at, good = heapq.heappop(self.answers)
+                if good:
+                    self.pace.saw_success(self.now)
+                else:
+                    self.pace.saw_429(sent_at, self.now, None)
+                continue
+            if ready >= until:
+                self.now = until
+                return Seen(sent, refused, (sent - refused) / available)
+            self.now = ready
+            self.pace.take(ready)
+            passed = ready - self.filled_at
+            available += passed * self.capacity(ready)
+            self.tokens = min(self.depth, self.tokens + passed * self.capacity(ready))
+            self.filled_at = ready
+            good = self.tokens >= 1
+            self.tokens -= good
+            sent += 1
+            refused += not good
+            heapq.heappush(self.answers, (ready + self.rng.uniform(0.01, 0.1), ready, good))
+
+
+@pytest.mark.parametrize(
+    ("rate", "capacity", "depth", "most_refused", "least_used"),
+    [
+        (500.0, 50.0, 10.0, 0.01, 0.90),
+        (500.0, 50.0, 1.0, 0.01, 0.90),
+        (500.0, 200.0, 20.0, 0.02, 0.90),
+        (500.0, 200.0, 1.0, 0.02, 0.80),
+        (64.0, 4.0, 1.0, 0.05, 0.80),
+        (20.0, 200.0, 20.0, 0.0, 0.0),
+    ],
+)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_settles_below_what_the_service_allows(
+    rate: float, capacity: float, depth: float, most_refused: float, least_used: float, seed: int
+) -> None:
+    """After ten seconds nearly nothing is refused and nearly all that the service allows is used."""
+    loop = Loop(rate, lambda _now: capacity, depth, seed)
+    loop.run(10.0)
+    seen = loop.run(70.0)
+    assert seen.refused <= most_refused * seen.sent, seen
+    assert seen.used >= least_used, seen
+
+
+def test_finds_out_when_the_service_allows_more() -> None:
+    """When the service's limit rises to five times as much, nine tenths of it are used within a minute."""
+    loop = Loop(500.0, lambda now: 50.0 if now < 60.0 else 250.0, 20.0, 4)
+    loop.run(120.0)
+    assert loop.run(150.0).used > 0.9
+
+
+def test_follows_when_the_service_allows_less() -> None:
+    """When the service's limit falls to a tenth, the pace is down within seconds and not far below it for long."""
+    loop = Loop(500.0, lambda now: 200.0 if now < 60.0 else 20.0, 20.0, 5)
+    loop.run(65.0)
+    assert loop.pace.limit < 25.0
+    loop.run(80.0)
+    seen = loop.run(140.0)
+    assert seen.refused < 0.02 * seen.sent
+    assert seen.used > 0.85

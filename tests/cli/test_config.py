@@ -1,0 +1,192 @@
+"""Settings: the environment, the config file, the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from omgmj.cli.config import read_settings
+from omgmj.errors import UsageError
+from omgmj.session import BASE_URL
+from omgmj.testing import FakeService, Life
+
+
+@pytest.fixture(autouse=True)
+def surroundings(no_settings: None) -> None:
+    """Give each test an environment without settings."""
+
+
+def write_config(text: str, home: Path, folder: str = ".config") -> Path:
+    path = home / folder / "omgmj" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+def test_no_token() -> None:
+    """Without a token the error names the variable and the file."""
+    with pytest.raises(UsageError, match=r"there is no token: put it into OMGMJ_TOKEN .* ~/\.config/omgmj"):
+        read_settings()
+
+
+def test_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Token, base URL and rate come from the config file, in `XDG_CONFIG_HOME` where that is absolute."""
+    path = write_config('token = "from-file"\nbase_url = "https://file.example"\nrate = 7\n', tmp_path, "xdg")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    settings = read_settings()
+    assert (settings.token, settings.base_url, settings.rate) == ("from-file", "https://file.example", 7)
+    assert f"came from {path};" in settings.about_token
+    monkeypatch.setenv("XDG_CONFIG_HOME", "xdg")
+    with pytest.raises(UsageError, match="there is no token"):
+        read_settings()
+
+
+def test_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The rate of the command line wins over that of the config file, and that over the library's own."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "t")
+    assert read_settings().session(None).stats().pace == 20
+    write_config("rate = 7", tmp_path)
+    assert read_settings().session(None).stats().pace == 7
+    assert read_settings().session(3.5).stats().pace == 3.5
+
+
+def test_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment's token and base URL win over the config file's; the host is the public one if none is named."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "from-environment")
+    assert repr(read_settings().session(None)) == f"<omgmj.Session {BASE_URL}>"
+    write_config('token = "from-file"\nbase_url = "https://file.example"\n', tmp_path)
+    assert (read_settings().token, read_settings().base_url) == ("from-environment", "https://file.example")
+    monkeypatch.setenv("OMGMJ_BASE_URL", "https://environment.example")
+    assert repr(read_settings().session(None)) == "<omgmj.Session https://environment.example>"
+
+
+def test_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the settings' repr nor what is said of the token holds it."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "sk-secret")
+    settings = read_settings()
+    assert "secret" not in f"{settings!r} {settings.about_token}"
+    assert "came from OMGMJ_TOKEN;" in settings.about_token
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("token = ", "is not TOML: "),
+        pytest.param("a = " + "[" * 100_000, "is not TOML: ", id="nested too deeply"),
+        ("tokens = 'secret'", "has the unknown key 'tokens'; known are token, base_url, rate"),
+        ("token = 5", "token must be a string"),
+        ("rate = true", "rate must be a number"),
+        ("rate = '5'", "rate must be a number"),
+        ("token = 'sec ret'", "must be one run of visible ASCII characters"),
+        ("token = ''", "there is no token"),
+    ],
+)
+def test_broken_config(tmp_path: Path, text: str, said: str) -> None:
+    """What is wrong with a config file is said with its name, never with the token."""
+    path = write_config(text, tmp_path)
+    with pytest.raises(UsageError) as caught:
+        read_settings()
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value).replace("~", str(tmp_path))
+    assert "sec" not in str(caught.value)
+
+
+def test_config_that_cannot_be_read(tmp_path: Path) -> None:
+    """A config file that is a folder is named."""
+    (tmp_path / ".config/omgmj/config.toml").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"cannot read ~/.config/omgmj/config.toml: Is a directory"):
+        read_settings()
+
+
+def test_wrong_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base URL that is none is refused before a proxy is looked for."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "t")
+    monkeypatch.setenv("OMGMJ_BASE_URL", "https://[x")
+    with pytest.raises(UsageError, match="base_url"):
+        read_settings().session(None)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:secret@h:1", "http://", "http://[x"])
+def test_wrong_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """A proxy that cannot be used is wrong usage, and its password is not shown."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "t")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(UsageError, match="HTTPS_PROXY must be") as caught:
+        read_settings().session(None)
+    assert "secret" not in str(caught.value)
+
+
+class Proxy:
+    """A proxy that takes CONNECT and keeps the heads of what it was asked."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.port = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            yield
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        host, _, port = head.split()[1].decode().partition(":")
+        there, thither = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(_pump(reader, thither), _pump(there, writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while part := await reader.read(65536):
+        writer.write(part)
+    writer.close()
+    await writer.wait_closed()
+
+
+def query() -> tuple[int, int, str]:
+    """Look at task 1 in a process of its own, as aiohttp reads SSL_CERT_FILE when it is imported.
+
+    Return the exit code, how many lines were printed, and what was written to stderr.
+    """
+    command = [sys.executable, "-m", "omgmj", "query", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout.count("\n"), done.stderr
+
+
+def test_proxy_and_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` are honoured, and a netrc entry does no harm."""
+    ca, service, proxy = trustme.CA(), FakeService(), Proxy()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password pass\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    service.add_task(Life.steps([(0, "SUCCESS", "100%")]), task_id=1)
+    service.tokens.add("sk-token")
+
+    async def look_twice() -> None:
+        async with service, proxy.running():
+            monkeypatch.setenv("OMGMJ_TOKEN", "sk-token")
+            monkeypatch.setenv("OMGMJ_BASE_URL", await service.serve(ssl=context))
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+            monkeypatch.setenv("HTTPS_PROXY", f"me:pass@127.0.0.1:{proxy.port}")
+            assert await asyncio.to_thread(query) == (0, 1, "")
+            assert len(proxy.heads) == 1
+            monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
+            assert await asyncio.to_thread(query) == (0, 1, "")
+            assert len(proxy.heads) == 1
+
+    asyncio.run(look_twice())
+    assert proxy.heads[0].startswith(b"CONNECT 127.0.0.1:")
+    assert b"Proxy-Authorization: Basic bWU6cGFzcw==" in proxy.heads[0]
+    assert b"sk-token" not in proxy.heads[0]

@@ -1,0 +1,383 @@
+"""The gate: places in flight, the pace's window, three classes, and slots that are given late."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import random
+from collections.abc import Callable
+
+import looptime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omgmj.backoff.rate import Pace
+from omgmj.client.limiter import DIRECT, FIRST, POLL, SHARE, Gate
+
+pytestmark = pytest.mark.in_memory
+
+
+class Looks:
+    """A source with looks that fall due at given times; each takes `seconds` and then gives its place back."""
+
+    def __init__(self, gate: Gate, *, first: list[float], poll: list[float], seconds: float = 0.0) -> None:
+        self.gate = gate
+        self.waiting = {FIRST: sorted(first), POLL: sorted(poll)}
+        self.seconds = seconds
+        self.started: list[tuple[float, int, float]] = []
+        self.ticks: list[float] = []
+        self.wanted = math.inf
+        gate.source = self
+
+    def tick(self, now: float) -> None:
+        self.ticks.append(now)
+        if self.wanted <= now:
+            self.wanted = math.inf
+
+    def due(self, now: float) -> tuple[float, float]:
+        return min(self.waiting[FIRST], default=math.inf), min(self.waiting[POLL], default=math.inf)
+
+    def wake_at(self) -> float:
+        return self.wanted
+
+    def crash(self, error: Exception) -> None:
+        raise error
+
+    def start(self, kind: int, now: float) -> None:
+        self.started.append((now, kind, self.waiting[kind].pop(0)))
+        asyncio.get_running_loop().call_later(self.seconds, self.gate.leave)
+
+
+def make(rate: float = 1e6, places: int = 64) -> Gate:
+    loop = asyncio.get_running_loop()
+    return Gate(Pace(rate, loop.time()), places, loop)
+
+
+def clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def run(body: Callable[[], object]) -> None:
+    """Run a coroutine function in virtual time, for tests that Hypothesis calls many times."""
+    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
+        runner.run(body())  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate=st.floats(0.7, 300),
+    places=st.integers(1, 12),
+    first=st.lists(st.floats(0, 5), max_size=30),
+    poll=st.lists(st.floats(0, 5), max_size=30),
+    direct=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.5), st.booleans()), max_size=30),
+    seconds=st.floats(0, 0.5),
+)
+def test_never_above_places_and_pace(
+    rate: float,
+    places: int,
+    first: list[float],
+    poll: list[float],
+    direct: list[tuple[float, float, bool]],
+    seconds: float,
+) -> None:
+    """Whatever falls due and whoever leaves early, places and the pace's window hold, and all get their slot."""
+
+    async def body() -> None:
+        gate = make(rate, places)
+        taken: list[float] = []
+        peak = 0
+
+        class Counted(Pace):
+            __slots__ = ()
+
+            def take(self, now: float) -> None:
+                nonlocal peak
+                taken.append(now)
+                peak = max(peak, gate.in_flight + 1)
+                super().take(now)
+
+        gate.pace = Counted(rate, clock())
+        looks = Looks(gate, first=list(first), poll=list(poll), seconds=seconds)
+
+        async def call(at: float, takes: float, *, impatient: bool) -> bool:
+            await asyncio.sleep(at)
+            try:
+                async with asyncio.timeout(takes if impatient else None):
+                    await gate.enter()
+            except TimeoutError:
+                return False
+            try:
+                await asyncio.sleep(takes)
+            finally:
+                gate.leave()
+            return True
+
+        gate.dispatch()
+        served = await asyncio.gather(*(call(at, takes, impatient=soon) for at, takes, soon in direct))
+        while looks.waiting[FIRST] or looks.waiting[POLL] or gate.in_flight:  # noqa: ASYNC110 (virtual time)
+            await asyncio.sleep(0.5)
+        assert peak <= places
+        assert all(done or impatient for done, (_, _, impatient) in zip(served, direct, strict=True))
+        assert len(looks.started) == len(first) + len(poll)
+        assert all(now >= due - 2e-6 for now, _, due in looks.started)
+        burst = max(1, math.ceil(rate * 0.02))
+        for i, begin in enumerate(taken):
+            for j in range(i, len(taken)):
+                assert j - i + 1 <= rate * (taken[j] - begin + 1e-5) + burst + 1e-6
+
+    run(body)
+
+
+async def test_direct_calls_go_first_and_others_get_their_share() -> None:
+    """With all three classes waiting, direct calls get most slots and each other class at least one in four."""
+    gate = make(rate=100.0, places=1)
+    order: list[int] = []
+    looks = Looks(gate, first=[0.0] * 40, poll=[0.0] * 40)
+
+    async def call() -> None:
+        await gate.enter()
+        order.append(len(looks.started))
+        gate.leave()
+
+    await gate.enter()  # Holds the only place until all wait.
+    calls = [asyncio.create_task(call()) for _ in range(40)]
+    await settle()
+    gate.leave()
+    await asyncio.gather(*calls)
+    # A call's entry is how many looks went before it.
+    assert order[0] <= 1
+    kinds: list[int] = []
+    for before in order:
+        kinds += [kind for _, kind, _ in looks.started[len([k for k in kinds if k != DIRECT]) : before]]
+        kinds.append(DIRECT)
+    assert kinds.count(DIRECT) == 40
+    assert kinds.count(DIRECT) >= len(kinds) / 2
+    for at in range(4, len(kinds) - SHARE):
+        window = kinds[at : at + SHARE]
+        assert FIRST in window
+        assert POLL in window
+
+
+async def test_first_looks_go_before_polls_which_get_one_slot_in_four() -> None:
+    """Without direct calls first looks take three slots of four, polls the fourth."""
+    gate = make(rate=100.0)
+    looks = Looks(gate, first=[0.0] * 30, poll=[0.0] * 30)
+    gate.dispatch()
+    await asyncio.sleep(0.4)
+    kinds = [kind for _, kind, _ in looks.started]
+    assert kinds[:8] == [FIRST, FIRST, FIRST, POLL] * 2
+    assert kinds.count(POLL) * SHARE >= len(kinds) - SHARE
+    await asyncio.sleep(5.0)
+
+
+async def test_a_class_that_does_not_wait_saves_nothing_up() -> None:
+    """Polls that fall due later have no claim from the time when none was due."""
+    gate = make(rate=10.0)
+    looks = Looks(gate, first=[0.0] * 40, poll=[2.0])
+    gate.dispatch()
+    await asyncio.sleep(10.0)
+    at = next(now for now, kind, _ in looks.started if kind == POLL)
+    assert 2.2 < at <= 2.41
+
+
+async def test_slots_are_given_late() -> None:
+    """A pace that is lowered while many wait holds from that moment: nothing was handed out ahead."""
+    gate = make(rate=64.0)
+    entered: list[float] = []
+
+    async def call() -> None:
+        await gate.enter()
+        entered.append(clock())
+        await asyncio.sleep(0)
+        gate.leave()
+
+    calls = [asyncio.create_task(call()) for _ in range(100)]
+    await asyncio.sleep(0.5)
+    before = len(entered)
+    gate.pace = Pace(4.0, clock())
+    await asyncio.sleep(1.0)
+    assert before > 25
+    assert len(entered) - before <= 5 + 1
+    await asyncio.gather(*calls)
+    assert len(entered) == 100
+
+
+async def test_retry_after_holds_all_classes() -> None:
+    """While a Retry-After holds, no slot is given to anyone, and then all go on."""
+    gate = make(rate=100.0)
+    looks = Looks(gate, first=[0.0], poll=[0.0])
+    gate.pace.saw_429(clock(), clock(), 7.0)
+    call = asyncio.create_task(gate.enter())
+    await asyncio.sleep(6.9)
+    assert not call.done()
+    assert not looks.started
+    await asyncio.sleep(0.3)
+    assert call.done()
+    assert len(looks.started) == 2
+    gate.leave()
+
+
+async def test_due_looks_start_on_time_with_one_timer() -> None:
+    """One timer wakes the gate for what falls due next, and a nearer one replaces it."""
+    gate = make()
+    looks = Looks(gate, first=[], poll=[5.0, 9.0])
+    gate.dispatch()
+    assert _timers() == 1
+    looks.waiting[FIRST] = [2.0]
+    gate.dispatch()
+    gate.dispatch()
+    assert _timers() == 1
+    await asyncio.sleep(20.0)
+    assert [(kind, due) for _, kind, due in looks.started] == [(FIRST, 2.0), (POLL, 5.0), (POLL, 9.0)]
+    assert [now for now, *_ in looks.started] == pytest.approx([2.0, 5.0, 9.0], abs=1e-5)
+    assert _timers() == 0
+
+
+async def test_the_source_is_ticked_when_it_wants_to_be() -> None:
+    """A source without looks is told when its time has come, and only then."""
+    gate = make()
+    looks = Looks(gate, first=[], poll=[])
+    looks.wanted = 30.0
+    gate.dispatch()
+    await asyncio.sleep(29.0)
+    assert len(looks.ticks) == 1
+    await asyncio.sleep(2.0)
+    assert looks.ticks[1:] == pytest.approx([30.0], abs=1e-5)
+
+
+async def test_a_gate_without_source_serves_direct_calls_in_turn() -> None:
+    """Direct calls need no source, and go in the order they came."""
+    gate = make(rate=50.0, places=2)
+    order: list[int] = []
+
+    async def call(number: int) -> None:
+        await gate.enter()
+        order.append(number)
+        await asyncio.sleep(0.1)
+        gate.leave()
+
+    await asyncio.gather(*(call(number) for number in range(20)))
+    assert order == list(range(20))
+    assert gate.in_flight == 0
+
+
+async def test_cancelled_while_it_queues() -> None:
+    """Whoever is cancelled in the queue is passed over and costs no slot."""
+    gate = make(rate=10.0, places=1)
+    await gate.enter()
+    calls = [asyncio.create_task(gate.enter()) for _ in range(5)]
+    await settle()
+    for call in calls[:4]:
+        call.cancel()
+    await settle()
+    assert all(call.cancelled() for call in calls[:4])
+    gate.leave()
+    await asyncio.sleep(0.2)
+    assert calls[4].done()
+    assert gate.in_flight == 1
+    gate.leave()
+    assert gate.in_flight == 0
+
+
+async def test_cancelled_at_the_moment_of_its_slot() -> None:
+    """Whoever is cancelled between being given a slot and waking up gives it back, and the next one has it."""
+    gate = make(places=1)
+    await gate.enter()
+    unlucky, next_one = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
+    await settle()
+    gate.leave()  # The slot is the unlucky one's now, but its task has not run.
+    assert gate.in_flight == 1
+    unlucky.cancel()
+    await asyncio.sleep(0.1)
+    assert unlucky.cancelled()
+    assert next_one.done()
+    assert not next_one.cancelled()
+    assert gate.in_flight == 1
+    gate.leave()
+
+
+async def test_closed_gate_gives_nothing_and_keeps_no_timer() -> None:
+    """After `close` no slot is given, by whatever way, and no timer is left in the loop."""
+    gate = make(rate=1.0)
+    looks = Looks(gate, first=[0.0] * 3, poll=[50.0])
+    gate.dispatch()
+    assert len(looks.started) == 1
+    gate.close()
+    gate.close()
+    call = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    assert _timers() == 0
+    await asyncio.sleep(100.0)
+    assert gate.in_flight == 0  # The look that was out could still give its place back.
+    assert len(looks.started) == 1
+    assert not call.done()
+    call.cancel()
+    await settle()
+
+
+async def test_timers_carry_nobodys_variables() -> None:
+    """What the gate starts by its timer runs in an empty context, not in that of whoever was there last."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
+    seen: list[str] = []
+    gate = make()
+    looks = Looks(gate, first=[], poll=[3.0])
+    started = looks.start
+
+    def start(kind: int, now: float) -> None:
+        seen.append(variable.get())
+        started(kind, now)
+
+    looks.start = start  # type: ignore[method-assign]
+    variable.set("mine")
+    gate.dispatch()
+    await asyncio.sleep(5.0)
+    assert seen == ["nobody's"]
+
+
+async def test_full_places_need_no_timer() -> None:
+    """With all places taken nothing is timed: the next slot comes when somebody leaves."""
+    gate = make(rate=1.0, places=1)
+    await gate.enter()
+    call = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    assert _timers() == 0
+    await asyncio.sleep(10.0)
+    assert not call.done()
+    gate.leave()
+    await settle()
+    assert call.done()
+    gate.leave()
+
+
+async def test_random_cancellations_lose_no_place() -> None:
+    """Many calls cancelled at random moments leave no place taken and nobody waiting for ever."""
+    chance = random.Random(7)
+    gate = make(rate=200.0, places=3)
+
+    async def call() -> None:
+        await gate.enter()
+        try:
+            await asyncio.sleep(chance.random() * 0.02)
+        finally:
+            gate.leave()
+
+    calls = [asyncio.create_task(call()) for _ in range(300)]
+    for victim in chance.sample(calls, 150):
+        await asyncio.sleep(chance.choice([0, 0, 0.005]))
+        victim.cancel()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(result is None for result in results) >= 150
+    assert gate.in_flight == 0
+
+
+def _timers() -> int:
+    """Return how many timers of the gate the loop holds."""
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return sum(not timer.cancelled() and "Timer._run" in repr(timer) for timer in scheduled)

@@ -1,0 +1,129 @@
+"""The places of IDs in the list: what is foretold from the pages read, by hand and against a list that moves."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from omgmj.scheduler.list_positions import Places
+
+SIZE = 20
+
+
+def read(places: Places, latest: list[int], page: int, now: float) -> None:
+    """Read a page of a list, the newest first."""
+    first = (page - 1) * SIZE
+    places.learn(first, latest[first : first + SIZE], now)
+
+
+def errors(places: Places, latest: list[int], now: float) -> list[float]:
+    """Return by how much each ID's place is foretold wrongly."""
+    return [abs(places.place(task_id, now) - place) for place, task_id in enumerate(latest)]
+
+
+def test_one_page_tells_the_places_of_all_where_no_number_is_left_out() -> None:
+    """Above, on and below the one page read, places follow from the numbers of the IDs."""
+    latest = list(range(1100, 1000, -1))
+    places = Places()
+    assert not places
+    read(places, latest, 3, 0.0)
+    assert places
+    assert places.oldest == 1041
+    assert max(errors(places, latest, 0.0)) == 0.0
+
+
+def test_a_new_id_tells_how_far_the_list_moved() -> None:
+    """An ID that is heard of once moves all others; one that is not the newest moves nothing."""
+    latest = list(range(1100, 1000, -1))
+    places = Places()
+    read(places, latest, 1, 0.0)
+    for newest in (1130, 1115, 1130, 1131):
+        places.expect(newest, 1.0)
+    assert max(errors(places, list(range(1131, 1000, -1)), 1.0)) == 0.0
+
+
+def test_what_moves_unheard_of_is_learned_from_pages() -> None:
+    """Where no new ID is heard of, pages read again tell how fast the list moves, also when it stops."""
+    latest = list(range(1100, 1000, -1))
+    places = Places()
+    for second in range(61):
+        read(places, latest, 1 + second % 5, float(second))
+        latest[:0] = range(latest[0] + 5, latest[0], -1)
+    assert max(errors(places, latest[:100], 61.0)) < SIZE / 4
+    for second in range(61, 121):
+        read(places, latest, 1 + second % 5, float(second))
+    assert max(errors(places, latest[:100], 121.0)) < 2
+
+
+@pytest.mark.parametrize("heard_of", [0.0, 0.5, 1.0])
+def test_numbers_may_be_left_out(heard_of: float) -> None:
+    """Where other accounts have nine of ten numbers, at random, places are about right all the same."""
+    chance = random.Random(7)
+    latest = [10_000]
+
+    def make() -> int:
+        latest.insert(0, latest[0] + 1 + int(chance.expovariate(1 / 9)))
+        return latest[0]
+
+    for _ in range(200):
+        make()
+    places = Places()
+    found = []
+    for step in range(300):
+        now = step * 0.2
+        read(places, latest, 1 + step % 10, now)
+        for _ in range(2):
+            newest = make()
+            if chance.random() < heard_of:
+                places.expect(newest, now)
+        if step > 100:
+            found += errors(places, latest[:200], now)
+    assert sum(found) / len(found) < SIZE / 2
+
+
+def test_the_ids_on_a_page_are_those_around_one_of_them() -> None:
+    """Of the known IDs those that lie so many places before and after one are told, by the numbers between them too."""
+    latest = list(range(1100, 1000, -1))
+    places = Places()
+    read(places, latest, 2, 0.0)
+    for one in (1090, 1095, 1105):
+        places.expect(one, 0.0)
+    assert sorted(places.around(1080, 10, 3, 0.0)) == [1077, 1078, 1079, 1080, 1090]
+    assert sorted(places.around(1105, 3, 10, 0.0)) == [1095, 1105]
+    assert sorted(places.around(1061, 0, 5, 0.0)) == [1061]
+
+
+def test_the_page_that_tells_most_is_the_nearer_or_the_newer() -> None:
+    """Between two pages one that is far away counts less, and so does one from before the list moved."""
+    latest = list(range(1200, 1000, -1))
+    places = Places()
+    read(places, latest, 1, 0.0)
+    read(places, latest, 5, 0.0)
+    assert places._nearest(1175, 0.0).high == 1200
+    assert places._nearest(1125, 0.0).high == 1120
+    places.expect(1300, 1.0)
+    read(places, list(range(1300, 1000, -1)), 10, 1.0)
+    assert places._nearest(1175, 1.0).high == 1120
+    assert places._nearest(1400, 1.0).high == 1200
+    assert places._nearest(900, 1.0).high == 1120
+
+
+def test_an_empty_page_and_one_of_a_single_task_tell_nothing_of_numbers() -> None:
+    """Neither breaks what is known."""
+    places = Places()
+    assert places.learn(0, [], 0.0) == []
+    assert not places
+    assert places.learn(0, [5], 0.0) == [5]
+    assert places.learn(0, [6], 0.0) == [6]
+    assert [places.place(one, 0.0) for one in (6, 5)] == [0.0, 1.0]
+
+
+def test_what_was_forgotten_is_not_known() -> None:
+    """A list that is left alone is begun anew."""
+    places = Places()
+    read(places, list(range(40, 0, -1)), 1, 0.0)
+    assert places.knows(40)
+    places.clear()
+    assert not places
+    assert not places.knows(40)
