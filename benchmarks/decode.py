@@ -12,7 +12,8 @@ import msgspec
 
 from benchmarks.report import Bound, Report, ratio, spread
 from benchmarks.server import SAMPLE, running_record
-from omgmj.protocol.responses import Answer, read_query
+from omgmj.protocol.messages import Answer
+from omgmj.protocol.responses import read_query
 
 BOUND = 5.0
 """Times msgspec's CPU for the finished record, at most."""

@@ -25,7 +25,7 @@ from benchmarks.server import running_record
 from omgmj.backoff import Facts
 from omgmj.client.transport import Stream
 from omgmj.models import Secret
-from omgmj.protocol.responses import Answer, Passage, Request
+from omgmj.protocol.messages import Answer, Passage, Request
 
 FIRST_ID = 1_000_000
 POLLS_A_SECOND = 2000

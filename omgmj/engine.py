@@ -23,9 +23,9 @@ from omgmj.images.uploads import Given, data_uris, in_thread
 from omgmj.listing.tasks import Tasks
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
-from omgmj.protocol import responses
+from omgmj.protocol import messages, responses
 from omgmj.protocol.headers import served_at
-from omgmj.protocol.responses import Answer
+from omgmj.protocol.messages import Answer
 from omgmj.protocol.submissions import Draft, fits
 from omgmj.validation import PAGE_MOST, is_loopback
 
@@ -122,7 +122,7 @@ class Engine:
 
         await self.begin()
         asked_at = self.loop.time()
-        page, answer = await self.exchange.call(responses.page_request(number, size), read)
+        page, answer = await self.exchange.call(messages.page_request(number, size), read)
         if (told := served_at(answer.headers)) is not None:
             # Our own two clocks part when this machine sleeps: the later one makes a search reach back further.
             self._service_ahead = told - max(self.exchange.clock(), datetime.now(UTC))

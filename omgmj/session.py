@@ -21,10 +21,10 @@ from omgmj.listing.tasks import Tasks, Words
 from omgmj.models import Action, Stats, Task, TaskPage
 from omgmj.polling.wait import Follow, Terms, wait_for
 from omgmj.polling.watch import TaskIds, Watch
-from omgmj.protocol import responses, submissions
+from omgmj.protocol import messages, responses, submissions
 from omgmj.protocol.headers import age
 from omgmj.protocol.image_urls import Via
-from omgmj.protocol.responses import Answer
+from omgmj.protocol.messages import Answer
 from omgmj.protocol.submissions import (
     Dimensions,
     Pool,
@@ -139,7 +139,7 @@ class Session:
 
         await engine.begin()
         try:
-            task, answer = await engine.exchange.call(responses.query_request(asked), read)
+            task, answer = await engine.exchange.call(messages.query_request(asked), read)
         except OmgmjError as error:
             error.task_id = asked
             raise

@@ -35,7 +35,9 @@ from omgmj.errors import (
     crashed,
 )
 from omgmj.models import Secret
-from omgmj.protocol.responses import Answer, Fate, Meaning, Passage, Request, is_refusal, meaning, read_created
+from omgmj.protocol.failures import Meaning, is_refusal, meaning
+from omgmj.protocol.messages import Answer, Fate, Passage, Request
+from omgmj.protocol.responses import read_created
 from omgmj.protocol.submissions import Draft, text
 
 if TYPE_CHECKING:

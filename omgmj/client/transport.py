@@ -26,7 +26,7 @@ from omgmj.client.cancellation import as_failure
 from omgmj.client.ssrf import ForbiddenTarget, check_target
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
 from omgmj.models import Secret
-from omgmj.protocol.responses import FORM, KEPT_HEADERS, Answer, Fate, Passage, Request
+from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Fate, Passage, Request
 
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of an answer that are read at most; a page of 20 records is some 60 kB."""

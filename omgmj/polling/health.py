@@ -10,7 +10,7 @@ import logging
 from omgmj.client.limiter import Gate
 from omgmj.errors import OmgmjError
 from omgmj.models import STATUS_ORDER, Task
-from omgmj.protocol.responses import Meaning
+from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.circuit_breaker import Breaker
 from omgmj.scheduler.planner import Planner
 from omgmj.scheduler.registry import NEVER

@@ -25,9 +25,10 @@ from omgmj.models import Task
 from omgmj.polling.health import Health
 from omgmj.polling.sweeper import Sweeper
 from omgmj.polling.wait_errors import error_of, record_of
-from omgmj.protocol import responses
+from omgmj.protocol import failures, messages, responses
+from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age, retry_after
-from omgmj.protocol.responses import Answer, Meaning
+from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Ended, Planner, Seen
 from omgmj.scheduler.registry import Interest
 from omgmj.scheduler.sweep_plan import Sweep
@@ -311,7 +312,7 @@ class Poller:
 
         asked_at = self._loop.time()
         try:
-            found = await self._exchange.once(responses.query_request(task_id), read)
+            found = await self._exchange.once(messages.query_request(task_id), read)
         except OmgmjError as error:
             self._failed(task_id, error, asked_at, probe=probe)
             return
@@ -332,7 +333,7 @@ class Poller:
 
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()
-        means = responses.meaning(error)
+        means = failures.meaning(error)
         self._health.failed(error, means, now, roll, probe=probe, blames=self._planner.blames(task_id))
         if means in (Meaning.ACCOUNT, Meaning.LOCAL):
             self._planner.again(task_id, now)

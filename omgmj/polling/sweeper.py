@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omgmj.errors import DecodeError, OmgmjError, TransportError
 from omgmj.models import Task
 from omgmj.polling.health import Health
-from omgmj.protocol import responses
+from omgmj.protocol import failures, messages, responses
+from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age
-from omgmj.protocol.responses import Answer, Meaning
+from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Planner, Seen
 from omgmj.scheduler.sweep_plan import SIZE, STRIKES, Sweep
 
@@ -61,10 +62,10 @@ class Sweeper:
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
         missed = dict.fromkeys(sweep.task_ids, _Gone(absent=False, slid=True))
         try:
-            found = await self._exchange.once(responses.page_request(sweep.page, SIZE), read)
+            found = await self._exchange.once(messages.page_request(sweep.page, SIZE), read)
         except OmgmjError as error:
             now = self._loop.time()
-            means = responses.meaning(error)
+            means = failures.meaning(error)
             if isinstance(error, TransportError):
                 self._health.no_answer(error, now, random.random(), probe=False, blames=True)
             if means is Meaning.PACED or self._health.breaker.is_open:

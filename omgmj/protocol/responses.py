@@ -1,72 +1,28 @@
-"""What is sent and what an answer means: each request as a value, each answer as a model or one of our errors.
+"""What an answer means: a model or one of our errors. Status codes are judged here and nowhere else.
 
-Status codes are judged here and nowhere else, and so is what an error means to a wait. Records are read in `records`,
-bytes are moved by `transport`.
+Records are read in `codec`, bytes are moved by `client`, and what an error means to a wait is in `failures`.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from omgmj.errors import (
     AuthError,
     DecodeError,
-    OmgmjError,
     RateLimited,
     ServiceError,
     TaskNotFound,
-    TransportError,
     UsageError,
 )
 from omgmj.models import Task, TaskPage, read_task
 from omgmj.protocol.codec import dumps, loads
+from omgmj.protocol.failures import is_about_task
 from omgmj.protocol.headers import retry_after
+from omgmj.protocol.messages import Answer
 from omgmj.records import ID_LIMIT, json_type
 from omgmj.validation import check_task_id
-
-
-class Request(NamedTuple):
-    """One call to the service, without host and token. `idempotent`: whether it may be sent again."""
-
-    method: str
-    path: str
-    body: bytes | bytearray
-    idempotent: bool
-
-
-class Fate(enum.Enum):
-    """How far a request has come that must not be sent twice."""
-
-    UNSENT = "unsent"
-    """No byte of it has left, as no connection was made: it may be sent again."""
-    PARTIAL = "partial"
-    """It has begun to leave, but its end has not: nothing can have come of it."""
-    SENT = "sent"
-    """The service may have read all of it."""
-    REFUSED = "refused"
-    """The service has answered that it makes nothing of it."""
-
-
-class Passage:
-    """Where a request is on its way that must not be sent twice; its transport keeps `fate` up to date.
-
-    A transport that says nothing is taken to have sent it.
-    """
-
-    __slots__ = ("fate",)
-
-    def __init__(self) -> None:
-        self.fate: Fate = Fate.UNSENT
-
-
-class Answer(NamedTuple):
-    """What came back. `headers` holds those of `KEPT_HEADERS` that the answer had, under lower-case names."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Records(NamedTuple):
@@ -79,71 +35,10 @@ class Records(NamedTuple):
     records: list[Any]
 
 
-KEPT_HEADERS = ("date", "retry-after", "content-type", "content-length", "location")
-FORM = "application/x-www-form-urlencoded"
-
-
-class Meaning(enum.Enum):
-    """What an error means to a wait."""
-
-    TRANSIENT = "transient"
-    """The service or the way to it is out of order: look again later; counts towards an outage."""
-    PACED = "paced"
-    """The service lives and wants to be asked more slowly."""
-    ACCOUNT = "account"
-    """It concerns every task of the account; believed after the token was asked for once more."""
-    TASK = "task"
-    """It concerns this ID; a wait believes it after three looks over 10 seconds of nothing else."""
-    GARBLED = "garbled"
-    """The answer came and cannot be read: asked again twice, then this ID is given up."""
-    LOCAL = "local"
-    """No answer at all but a mistake on this side: raise it."""
-
-
-# What an error means to a wait, the first row that fits. A plain ServiceError is told by its facts: 5xx and what
-# is no envelope speak for the way to the service, not for the task; with an envelope 400 and 404, as HTTP status or
-# as the body's code, are about the ID. What stands in no row is no answer of the service: it is raised as it is.
-MEANINGS: tuple[tuple[type[OmgmjError], Meaning], ...] = (
-    (UsageError, Meaning.LOCAL),
-    (TransportError, Meaning.TRANSIENT),
-    (RateLimited, Meaning.PACED),
-    (AuthError, Meaning.ACCOUNT),
-    (TaskNotFound, Meaning.TASK),
-    (DecodeError, Meaning.GARBLED),
-)
-_TASK_CODES = frozenset({400, 404})
-
-
-def meaning(error: BaseException) -> Meaning:
-    """Return what `error` means to a wait."""
-    for kind, means in MEANINGS:
-        if isinstance(error, kind):
-            return means
-    if not isinstance(error, ServiceError):
-        return Meaning.LOCAL
-    return Meaning.TASK if _is_about_task(error.status, error.code) else Meaning.TRANSIENT
-
-
-def _is_about_task(status: int, code: int | None) -> bool:
-    """Judge whether a refusal that is not about the account or the pace is about the ID."""
-    return code is not None and status < 500 and (code in _TASK_CODES or status == 404)
-
-
 # The words by which a refusal says that there is no such task, compared in lower case. The service's own words are
 # not documented.
 _UNKNOWN_TASK = ("not found", "not exist", "n't exist", "no such", "不存在", "找不到", "未找到")
 _SHOWN = 200
-
-
-def query_request(task_id: int) -> Request:
-    """Build the call that asks for one task's record."""
-    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True)  # noqa: FBT003
-
-
-def page_request(number: int, size: int) -> Request:
-    """Build the call that asks for one page of the account's tasks, newest first."""
-    path = f"/api/v1/ai/draw/mj/query-mj-tasks?page={number}&pageSize={size}"
-    return Request("POST", path, b"model=midjourney", idempotent=True)
 
 
 def read_query(answer: Answer, asked: int) -> Task:
@@ -186,21 +81,6 @@ def read_created(answer: Answer) -> int:
         raise _refusal(answer, facts, code=code, message=message)
     what = f"is {json_type(data)}, not a task's ID" if type(data) is not int else "is not a task's ID"
     raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
-
-
-# What HTTP says of a request that was turned away for its size or form, before anybody read it.
-_TURNED_AWAY = frozenset({411, 413, 414, 417, 431})
-# Too slow, or given up by whoever asked: this says nothing about what the service does.
-_NO_ANSWER = frozenset({408, 499})
-
-
-def is_refusal(error: Exception) -> bool:
-    """Whether an error is the service's own no, so that a submission surely made no task."""
-    if not isinstance(error, ServiceError) or error.status >= 500 or {error.status, error.code} & _NO_ANSWER:
-        return False
-    if isinstance(error, AuthError | RateLimited) or error.status in _TURNED_AWAY:
-        return True
-    return error.code is not None and 400 <= error.code < 500
 
 
 def read_source(source: bytes, asked: int) -> Task:
@@ -340,7 +220,7 @@ def _is_unknown_task(error: ServiceError, data: object) -> bool:
     """
     if error.code == 200 and 200 <= error.status < 300:
         return True
-    if not _is_about_task(error.status, error.code):
+    if not is_about_task(error.status, error.code):
         return False
     said = error.message.lower()
     return any(words in said for words in _UNKNOWN_TASK) or (data is None and (error.code == 200 or not said.strip()))

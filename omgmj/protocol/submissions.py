@@ -15,7 +15,7 @@ import attrs
 
 from omgmj.errors import SubmissionUncertain, UsageError
 from omgmj.models import Action, Submission, Task
-from omgmj.protocol.responses import Request
+from omgmj.protocol.messages import Request
 from omgmj.validation import brief
 
 T = TypeVar("T")

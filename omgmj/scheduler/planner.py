@@ -20,7 +20,7 @@ import math
 from omgmj.backoff.policies import Retry
 from omgmj.errors import OmgmjError
 from omgmj.models import Task
-from omgmj.protocol.responses import Meaning
+from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.due_queue import Agenda
 from omgmj.scheduler.progress import Ended, News, Seen, Why, lacks
 from omgmj.scheduler.registry import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from omgmj.errors import OmgmjError
-    from omgmj.protocol.responses import Meaning
+    from omgmj.protocol.failures import Meaning
 
 
 class Patience(NamedTuple):

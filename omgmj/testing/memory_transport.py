@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from omgmj.client.transport import Stream
 from omgmj.errors import TransportError
 from omgmj.models import Secret
-from omgmj.protocol.responses import FORM, KEPT_HEADERS, Answer, Passage, Request
+from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Passage, Request
 from omgmj.testing.service.simulator import Reply
 
 

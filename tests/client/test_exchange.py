@@ -38,7 +38,8 @@ from omgmj.errors import (
     UsageError,
 )
 from omgmj.models import Secret, Task
-from omgmj.protocol.responses import Answer, Request, query_request, read_query
+from omgmj.protocol.messages import Answer, Request, query_request
+from omgmj.protocol.responses import read_query
 from omgmj.session import Session
 from omgmj.testing import FakeService, Fault, Life
 

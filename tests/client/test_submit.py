@@ -29,7 +29,7 @@ from omgmj.errors import (
     UsageError,
 )
 from omgmj.models import Secret, Submission
-from omgmj.protocol.responses import Answer, Request
+from omgmj.protocol.messages import Answer, Request
 from omgmj.session import Session
 from omgmj.testing import PNG, FakeService, Fault, Life
 

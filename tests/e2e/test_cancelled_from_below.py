@@ -16,7 +16,7 @@ import omgmj
 from omgmj.client.cancellation import as_failure
 from omgmj.client.transport import Stream
 from omgmj.models import Secret
-from omgmj.protocol.responses import Answer, Fate, Passage, Request
+from omgmj.protocol.messages import Answer, Fate, Passage, Request
 from omgmj.testing import PNG, FakeService, Life
 
 

@@ -13,7 +13,7 @@ import pytest
 import omgmj
 from omgmj.backoff import Facts
 from omgmj.models import Secret
-from omgmj.protocol.responses import Answer, Request
+from omgmj.protocol.messages import Answer, Request
 from omgmj.testing import FakeService, InMemoryTransport, Life
 
 ENDLESS = Life.steps([(0, "IN_PROGRESS", "15%"), (1e6, "SUCCESS", "100%")])

@@ -12,7 +12,7 @@ import pytest
 
 import omgmj
 from omgmj.models import Secret
-from omgmj.protocol.responses import Answer, Request
+from omgmj.protocol.messages import Answer, Request
 from omgmj.testing import FakeService, InMemoryTransport, Life
 
 pytestmark = pytest.mark.in_memory

@@ -8,7 +8,8 @@ import pytest
 
 from omgmj.errors import ServiceError
 from omgmj.protocol.headers import age, retry_after, served_at
-from omgmj.protocol.responses import Answer, read_query
+from omgmj.protocol.messages import Answer
+from omgmj.protocol.responses import read_query
 
 DATE = "Thu, 31 Aug 2023 14:00:14 GMT"
 

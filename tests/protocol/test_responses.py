@@ -30,22 +30,10 @@ from omgmj.errors import (
 )
 from omgmj.models import Status, Task, TaskPage
 from omgmj.protocol import codec
+from omgmj.protocol.failures import Meaning, meaning
 from omgmj.protocol.headers import age, retry_after
-from omgmj.protocol.responses import (
-    KEPT_HEADERS,
-    Answer,
-    Meaning,
-    meaning,
-    page_request,
-    query_request,
-    read_hint,
-    read_page,
-    read_query,
-    read_record,
-    read_records,
-    read_source,
-    record_id,
-)
+from omgmj.protocol.messages import KEPT_HEADERS, Answer, page_request, query_request
+from omgmj.protocol.responses import read_hint, read_page, read_query, read_record, read_records, read_source, record_id
 
 SAMPLE = (Path(__file__).parents[1] / "samples" / "query-response.json").read_bytes()
 RECORD: dict[str, Any] = json.loads(SAMPLE)["data"]

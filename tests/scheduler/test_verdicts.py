@@ -7,7 +7,7 @@ import math
 import pytest
 
 from omgmj.errors import DecodeError, OmgmjError, TaskNotFound, TransportError
-from omgmj.protocol.responses import Meaning
+from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.verdicts import UNKNOWN, UNREADABLE, WHATEVER, Patience, Trouble
 
 BLIP = TransportError("broken")

@@ -20,7 +20,7 @@ import trustme
 
 from omgmj.errors import AuthError, TransportError, UsageError
 from omgmj.models import Secret
-from omgmj.protocol.responses import FORM, KEPT_HEADERS, Answer, Request
+from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Request
 from omgmj.session import Session
 from omgmj.testing import FAULTS, FakeService, Fault, InMemoryTransport, Life, Lives
 from omgmj.testing.service import faults, lives

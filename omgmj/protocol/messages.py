@@ -1,0 +1,67 @@
+"""What is sent and what comes back, as plain values: each call of the service, and an answer as it came.
+
+What an answer means is read in `responses`; what creates a task is in `submissions`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Request(NamedTuple):
+    """One call to the service, without host and token. `idempotent`: whether it may be sent again."""
+
+    method: str
+    path: str
+    body: bytes | bytearray
+    idempotent: bool
+
+
+class Fate(enum.Enum):
+    """How far a request has come that must not be sent twice."""
+
+    UNSENT = "unsent"
+    """No byte of it has left, as no connection was made: it may be sent again."""
+    PARTIAL = "partial"
+    """It has begun to leave, but its end has not: nothing can have come of it."""
+    SENT = "sent"
+    """The service may have read all of it."""
+    REFUSED = "refused"
+    """The service has answered that it makes nothing of it."""
+
+
+class Passage:
+    """Where a request is on its way that must not be sent twice; its transport keeps `fate` up to date.
+
+    A transport that says nothing is taken to have sent it.
+    """
+
+    __slots__ = ("fate",)
+
+    def __init__(self) -> None:
+        self.fate: Fate = Fate.UNSENT
+
+
+class Answer(NamedTuple):
+    """What came back. `headers` holds those of `KEPT_HEADERS` that the answer had, under lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+KEPT_HEADERS = ("date", "retry-after", "content-type", "content-length", "location")
+FORM = "application/x-www-form-urlencoded"
+
+
+def query_request(task_id: int) -> Request:
+    """Build the call that asks for one task's record."""
+    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True)  # noqa: FBT003
+
+
+def page_request(number: int, size: int) -> Request:
+    """Build the call that asks for one page of the account's tasks, newest first."""
+    path = f"/api/v1/ai/draw/mj/query-mj-tasks?page={number}&pageSize={size}"
+    return Request("POST", path, b"model=midjourney", idempotent=True)

@@ -1,0 +1,178 @@
+"""What the planner's tests share: records, a sink, and a bench that drives a planner by hand, with one clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from omgmj.backoff import Facts, Fixed, Policy, Retry
+from omgmj.errors import ExchangeTimeout, OmgmjError, TaskNotFound
+from omgmj.models import STATUS_ORDER, Action, Status, Task
+from omgmj.protocol.failures import Meaning
+from omgmj.scheduler.planner import Ended, Planner, Seen, Why
+from omgmj.scheduler.registry import IN_FLIGHT, PUSHED, SINGLE, Interest, Roster
+from omgmj.scheduler.sweep_plan import HOLD, Sweep, Sweeps
+from omgmj.scheduler.timer_wheel import TICKS
+
+NEVER = math.inf
+TICK = 1 / TICKS
+DONE = datetime(2026, 1, 1, tzinfo=UTC)
+RETRY = Retry(jitter=0.0)
+
+
+def record(
+    task_id: int,
+    status: str = "IN_PROGRESS",
+    progress: int | None = None,
+    *,
+    finished: bool = False,
+    started: bool = False,
+    whole: bool = False,
+    kind: str | None = None,
+    nonce: int = 0,
+) -> Task:
+    """Return a task's record; its source tells status and progress, for the model to read. `whole`: with its image."""
+    known: Status | str = Status(status) if status in STATUS_ORDER else status
+    shown = -1 if progress is None else progress
+    source = f"{task_id} {STATUS_ORDER.get(status, -1)} {shown} {nonce}".encode()
+    done = DONE if finished or status == "SUCCESS" else None
+    return Task(
+        task_id,
+        known,
+        kind=kind,
+        progress=progress,
+        started_at=DONE - timedelta(seconds=40) if started else None,
+        finished_at=done,
+        image_url="https://images.example/1.png" if whole else None,
+        actions=(Action("U1", label="U1"),) if whole else (),
+        source=source,
+    )
+
+
+class Sink:
+    """Somebody who waits."""
+
+
+class Willing(Sweeps):
+    """A list that is as its driver says: it pays for all that is due soon, or for nothing."""
+
+    def __init__(self, roster: Roster) -> None:
+        super().__init__(roster)
+        self.roster = roster
+        self.pays = self.is_holding = False
+        self.strikes = 0
+
+    def holds(self, task_id: int, now: float) -> bool:
+        return self.is_holding
+
+    def holds_new(self, task_id: int, now: float) -> bool:
+        return self.is_holding
+
+    def plan(self, task_id: int, now: float) -> Sweep | None:
+        roster = self.roster
+        if not self.pays:
+            return None
+        others = (
+            one
+            for one, row in roster.rows.items()
+            if roster.due[row] <= now + HOLD and not roster.flags[row] & (IN_FLIGHT | PUSHED | SINGLE)
+        )
+        return Sweep(1, (task_id, *others), deeper=False, at=0.0)
+
+    def strike(self, now: float, *, times: int = 1) -> None:
+        self.strikes += times
+
+
+def waits(planner: Planner, task_id: int, sink: object) -> bool:
+    """Whether a sink waits for the ID."""
+    row = planner._roster.rows.get(task_id)
+    return row is not None and planner._roster.find(row, sink) is not None
+
+
+class Bench:
+    """A planner with its clock, and whoever is told."""
+
+    def __init__(self) -> None:
+        self.planner = Planner(RETRY)
+        self.willing = self.planner.sweeps = Willing(self.planner._roster)
+        self.now = 0.0
+
+    def watch(
+        self,
+        *ids: int,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        stall: float | None = None,
+        sink: Sink | None = None,
+    ) -> Interest:
+        """Wait for IDs; nothing ends at once."""
+        one, ended = self.join(*ids, policy=policy, timeout=timeout, stall=stall, sink=sink)
+        assert ended == []
+        return one
+
+    def join(
+        self,
+        *ids: int,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        stall: float | None = None,
+        sink: Sink | None = None,
+    ) -> tuple[Interest, list[Ended]]:
+        """Wait for IDs; return what ended at once too."""
+        one = Interest(sink or Sink(), ids, policy or Fixed(2.0), self.now, timeout, stall)
+        return one, self.planner.watch(one, self.now, 0.0)
+
+    @property
+    def due(self) -> float:
+        """When the next look is due."""
+        return min(self.planner.agenda.due(fresh=True), self.planner.agenda.due(fresh=False))
+
+    def look(self) -> int:
+        """Go to when the next look is due, and take it: by itself, without the list."""
+        due = self.due
+        self.now = max(self.now, due)
+        return self.planner.agenda.take(self.now, fresh=self.planner.agenda.due(fresh=True) == due)[0]
+
+    def saw(
+        self,
+        task: Task,
+        *,
+        look: bool = True,
+        age: float | None = None,
+        ended_ago: float | None = None,
+        hint: float | None = None,
+    ) -> Seen:
+        """Take in a record now."""
+        return self.planner.saw(task, self.now, 0.0, look=look, age=age, ended_ago=ended_ago, hint=hint)
+
+    def found(self, status: str, progress: int | None = None, *, finished: bool = False) -> Seen:
+        """Make the next look, which finds this."""
+        return self.saw(record(self.look(), status, progress, finished=finished))
+
+    def found_at_home(self, status: str, progress: int | None = None) -> Seen:
+        """Bring the look at ID 1 home that is out."""
+        return self.saw(record(1, status, progress))
+
+    def listed(self, task: Task, *, look: bool, ended_ago: float | None = None) -> Seen | None:
+        """Take in a record that a page shows now."""
+        return self.planner.saw_listed(task, self.now, 0.0, asked_at=self.now, age=None, ended_ago=ended_ago, look=look)
+
+    def fail(self, error: OmgmjError, meaning: Meaning, *, outage: bool = False) -> list[Ended]:
+        """Make the next look, which fails."""
+        task_id = self.look()
+        return self.planner.failed(task_id, error, meaning, self.now, 0.0, outage=outage)
+
+
+BLIP = ExchangeTimeout("no answer")
+MISSING = TaskNotFound("no such task")
+
+
+def whys(ended: Iterable[Ended]) -> list[Why]:
+    """Return why each wait ended."""
+    return [one.why for one in ended]
+
+
+def fails(_facts: Facts, _roll: float) -> float:
+    """Raise, as a policy with a mistake in it does."""
+    raise ZeroDivisionError

@@ -1,0 +1,332 @@
+"""The list: which IDs are looked at with one page, and what a page proves."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+
+from omgmj.backoff import Fixed
+from omgmj.errors import RateLimited
+from omgmj.models import Task
+from omgmj.protocol.failures import Meaning
+from omgmj.scheduler.planner import Ended, Planner, Why
+from omgmj.scheduler.progress import NO_IMAGE
+from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.sweep_plan import HOLD, LAG, SIZE, STRIKES, Sweep
+from omgmj.scheduler.timer_wheel import TICKS
+from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, whys
+
+
+def test_what_is_due_on_one_page_is_looked_at_with_one_request() -> None:
+    """IDs of one page of the list that are due together go out together, and the page's records come home to each."""
+    planner = Planner(RETRY)
+    ids = tuple(range(1, SIZE + 1))
+    waiter = Interest(Sink(), ids, Fixed(2.0), 0.0, None, None)
+    planner.watch(waiter, 0.0, 0.0)
+    for task_id in ids:
+        assert planner.agenda.take(0.0, fresh=True)[0] == task_id
+        planner.saw(record(task_id), 0.0, 0.0, look=True)
+    planner.sweeps.learn(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
+    assert planner.due(2.0, fresh=False) == 2.0
+    sweep, due = planner.take(2.0, fresh=False)
+    assert isinstance(sweep, Sweep)
+    assert (sweep.page, sorted(sweep.task_ids), due) == (1, list(ids), 2.0)
+    assert planner.agenda.in_flight == len(ids)
+    assert planner.due(2.0, fresh=False) == NEVER
+    for task_id in ids:
+        seen = planner.saw_listed(
+            record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, asked_at=2.5, age=None, ended_ago=None, look=True
+        )
+        assert seen == (True, (waiter,), [])
+    assert planner.agenda.in_flight == 0
+    assert planner.due(2.5, fresh=False) == 4.5
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_whom_a_page_does_not_show_is_asked_for_singly_at_once(absent: bool) -> None:
+    """An ID that its page fails to show is due at once, and goes alone although a page would pay."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.willing.pays = True
+    look, _ = bench.planner.take(0.0, fresh=True)
+    assert isinstance(look, Sweep)
+    assert set(look.task_ids) == {1, 2}
+    bench.now = 0.5
+    bench.planner.missed(1, 0.5, absent=absent)
+    bench.listed(record(2), look=True)
+    assert bench.planner.due(0.5, fresh=False) == 0.5
+    assert bench.planner.take(0.5, fresh=False) == (1, 0.5)
+    assert bench.saw(record(1)).moved
+    bench.now = bench.due
+    assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)
+
+
+def test_who_slid_to_another_page_is_looked_for_there_once() -> None:
+    """An ID whose page moved on may be read from another page at once; where that fails too, it is asked for singly."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.willing.pays = True
+    bench.planner.take(0.0, fresh=True)
+    bench.listed(record(2), look=True)
+    bench.planner.missed(1, 0.0, absent=False, slid=True)
+    bench.willing.is_holding = True
+    assert bench.planner.due(0.0, fresh=False) == 0.0  # it has waited long enough
+    look, _ = bench.planner.take(0.0, fresh=False)
+    assert isinstance(look, Sweep)
+    bench.planner.missed(1, 0.0, absent=False, slid=True)
+    assert bench.planner.take(0.0, fresh=False) == (1, 0.0)
+    bench.saw(record(1))
+    bench.look()
+    bench.planner.missed(1, bench.now, absent=False, slid=True)
+    assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)  # by then that is forgotten
+
+
+def test_a_first_look_waits_a_little_for_others_that_are_as_new() -> None:
+    """First looks are held once where the list says so, but not for who wants one look only, and no pushed ones."""
+    bench = Bench()
+    bench.willing.is_holding = True
+    bench.watch(1)
+    assert bench.planner.due(0.0, fresh=True) == HOLD
+    bench.join(2, timeout=0)
+    assert bench.planner.due(0.0, fresh=True) == 0.0
+    assert bench.look() == 2
+    bench.planner.agenda.push(1, 0.0)
+    assert bench.planner.due(0.0, fresh=True) == 0.0
+    assert bench.look() == 1
+
+
+def test_newcomers_do_not_have_a_first_look_held_again_and_again() -> None:
+    """A first look that is held for its page goes when its time is over, however many come to wait meanwhile."""
+    bench = Bench()
+    bench.willing.is_holding = True
+    while bench.now < HOLD:
+        bench.watch(1)
+        assert bench.planner.due(bench.now, fresh=True) == HOLD
+        bench.now += 0.5
+    assert bench.planner.due(bench.now, fresh=True) == HOLD
+    assert bench.look() == 1
+
+
+def test_an_id_that_only_pages_show_is_given_up() -> None:
+    """What pages show forgives no failed query: an ID for which asking fails on and on comes to its end."""
+    bench = Bench()
+    bench.watch(1)
+    bench.found("IN_PROGRESS", 10)
+    ended: list[Ended] = []
+    for progress in (20, 30, 40):
+        assert ended == []
+        ended = bench.fail(MISSING, Meaning.TASK)
+        bench.now += 1.0
+        if not ended:
+            assert bench.listed(record(1, "IN_PROGRESS", progress), look=False) is not None
+            bench.now += 10.0
+    assert whys(ended) == [Why.FAILED]
+    assert ended[0].error is MISSING
+
+
+def test_a_page_forgives_what_says_nothing_about_the_id() -> None:
+    """A look that the pace or an outage failed is forgotten when a page shows the ID."""
+    bench = Bench()
+    bench.watch(1, timeout=60.0)
+    bench.fail(RateLimited("slowly", status=429), Meaning.PACED)
+    assert bench.listed(record(1), look=False) is not None
+    assert [one.error for one in bench.planner.expire(60.0)] == [None]
+
+
+def test_who_waits_for_a_first_look_is_confirmed_in_that_class() -> None:
+    """A page that shows a waiting new ID as done, by the way, does not move it behind the polls."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.willing.pays = True
+    assert bench.listed(record(2, "SUCCESS"), look=False) is None
+    assert (bench.planner.agenda.due(fresh=True), bench.planner.agenda.due(fresh=False)) == (0.0, NEVER)
+    assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False, at=0.0)
+    assert bench.planner.take(0.0, fresh=True) == (2, 0.0)
+
+
+def test_who_left_is_missed_by_nobody() -> None:
+    """A page comes home for IDs whose waiters left meanwhile, whether it shows them or not, and nothing is due."""
+    bench = Bench()
+    one = bench.watch(1, 2)
+    bench.willing.pays = True
+    bench.planner.take(0.0, fresh=True)
+    bench.planner.leave(one)
+    bench.planner.missed(1, 0.0, absent=True)
+    assert bench.listed(record(2), look=True) is None
+    assert bench.listed(record(3), look=False) is None
+    assert (bench.planner.agenda.in_flight, bench.due) == (0, NEVER)
+
+
+def test_a_pushed_id_is_looked_at_alone() -> None:
+    """A page may lag behind the push: who was pushed goes alone and does not come along with others."""
+    bench = Bench()
+    bench.watch(1, 2, 3, policy=Fixed(60.0))
+    for _ in range(3):
+        bench.found("IN_PROGRESS")
+    bench.willing.pays = True
+    bench.now = 60.0
+    bench.planner.agenda.push(2, 60.0)
+    look, _ = bench.planner.take(60.0, fresh=False)
+    assert isinstance(look, Sweep)
+    assert set(look.task_ids) == {1, 3}
+    assert bench.planner.take(60.0, fresh=True) == (2, 60.0)
+
+
+def test_a_due_id_waits_a_little_for_others_of_its_page_and_then_goes() -> None:
+    """A due ID is held once and not for long, however often somebody joins; one that is late already is not held."""
+    bench = Bench()
+    bench.watch(1)
+    bench.found("IN_PROGRESS")
+    bench.willing.is_holding = True
+    until = 2.0 + math.ceil(HOLD * TICKS) / TICKS
+    while bench.now < until:
+        if bench.now >= 2.0:
+            assert bench.planner.due(bench.now, fresh=False) == until
+            bench.watch(1)
+        bench.now += 0.25
+    assert bench.planner.due(bench.now, fresh=False) == until
+    assert bench.look() == 1
+    bench.found_at_home("IN_PROGRESS")
+    due = bench.due
+    late = due + 2 * HOLD
+    assert bench.planner.due(late, fresh=False) == due
+
+
+def test_what_a_page_is_no_answer_for_is_not_held() -> None:
+    """Neither a poll that serves a push, nor what is to be asked for singly, waits for others of its page."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(0.5))
+    bench.willing.is_holding = True
+    for _ in range(2):
+        bench.found("IN_PROGRESS")
+        bench.planner.agenda.push(1, 0.0)
+    assert (bench.planner.agenda.due(fresh=True), bench.planner.due(0.5, fresh=False)) == (NEVER, 0.5)
+    bench.look()
+    bench.planner.missed(1, 0.5, absent=True)
+    assert bench.planner.due(0.5, fresh=False) == 0.5
+
+
+def test_a_page_shows_news_of_ids_that_are_not_due() -> None:
+    """What a page shows by the way counts where it is news, and changes nothing where it is not."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.found("IN_PROGRESS", 15)
+    bench.now = 1.0
+    assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+    assert bench.due == 2.0
+    assert bench.listed(record(1, "IN_PROGRESS", 31), look=False) == (True, (one,), [])
+    assert bench.due == 3.0
+    assert bench.listed(record(1, "SUCCESS", whole=True), look=False) == (True, (one,), [])
+    assert bench.planner.watched == 0
+
+
+def test_a_page_that_lags_behind_puts_nothing_off_and_speaks_against_the_list() -> None:
+    """An earlier state on a page is no news: by the way it changes nothing, as an answer it is a look without news.
+
+    It speaks against the list where that is well behind another page, once for all records of a page.
+    """
+    bench = Bench()
+    one = bench.watch(1, policy=Fixed(5.0))
+    bench.look()
+    bench.listed(record(1, "IN_PROGRESS", 50), look=True)
+    for now, strikes in ((LAG, 0), (LAG + 0.1, 2), (LAG + 0.1, 2)):
+        bench.now = now
+        assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+        assert (bench.due, bench.willing.strikes) == (5.0, strikes)
+    bench.look()
+    assert bench.listed(record(1, "SUBMITTED"), look=True) == (False, (one,), [])
+    assert (bench.due, bench.willing.strikes) == (10.0, 4)
+
+
+def test_a_page_that_is_well_behind_query_is_proof_against_the_list() -> None:
+    """An earlier state than what was asked for singly some seconds before the page was is proof enough by itself."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(5.0))
+    bench.found("IN_PROGRESS", 50)
+    for now, strikes in ((LAG, 0), (LAG + 0.1, STRIKES)):
+        bench.now = now
+        assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+        assert (bench.due, bench.willing.strikes) == (5.0, strikes)
+
+
+def test_a_page_answers_for_an_id_that_is_due() -> None:
+    """An ID that is due, and that a page shows by the way, needs no look of its own, unless it was pushed."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(5.0))
+    bench.found("IN_PROGRESS", 50)
+    bench.now = 4.0
+    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is None
+    bench.now = 5.5
+    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is not None
+    assert bench.due == 10.5
+    bench.planner.agenda.push(1, bench.now)
+    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is None
+    assert bench.due == 5.5
+
+
+def test_a_final_record_without_its_image_is_confirmed_by_asking() -> None:
+    """Success without image or actions on a page is not the end yet: the ID is asked for singly, and at once."""
+    bench = Bench()
+    one = bench.watch(1, policy=Fixed(60.0))
+    bench.willing.pays = True
+    bench.look()
+    assert bench.listed(record(1, "SUCCESS"), look=True) is None
+    assert bench.planner.take(0.0, fresh=False) == (1, 0.0)
+    assert bench.listed(record(1, "SUCCESS"), look=False) is None  # a look is out: it will tell
+    assert bench.due == NEVER
+    bench.found_at_home("IN_PROGRESS")
+    bench.now = 9.0
+    for _ in range(3):
+        assert bench.listed(record(1, "SUCCESS"), look=False) is None
+        assert bench.due == 9.0  # however often pages show it, it does not lose its turn
+        bench.now += 5.0
+    assert bench.planner.take(bench.now, fresh=False) == (1, 9.0)
+    assert bench.saw(record(1, "SUCCESS")).waiting == (one,)
+
+
+def test_an_overdue_id_that_a_page_shows_as_done_keeps_its_turn() -> None:
+    """An ID that was late before a page asked for its confirmation is not put behind those that are less late."""
+    bench = Bench()
+    bench.watch(1)
+    bench.found("IN_PROGRESS")
+    bench.now = 50.0
+    assert bench.listed(record(1, "SUCCESS"), look=False) is None
+    assert bench.due == 2.0
+
+
+@pytest.mark.parametrize(
+    "task", [record(1, "SUCCESS", whole=True), record(1, "SUCCESS", kind=NO_IMAGE), record(1, "FAILURE")]
+)
+def test_a_final_record_on_a_page_that_lacks_nothing_ends_the_wait(task: Task) -> None:
+    """Success with image and actions, one of a kind that has none, and failure are the end, page or not."""
+    bench = Bench()
+    one = bench.watch(1)
+    bench.look()
+    assert bench.listed(task, look=True) == (True, (one,), [])
+    assert bench.planner.watched == bench.planner.agenda.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("ended_ago", "listed", "strikes"),
+    [(None, True, 0), (10.0, True, 0), (10.0 + LAG, True, 0), (11.0 + LAG, True, 2), (99.0, False, 0)],
+)
+def test_a_page_that_showed_a_task_as_running_that_had_ended_is_not_trusted(
+    ended_ago: float | None, *, listed: bool, strikes: int
+) -> None:
+    """A task that ended well before a page still showed it as running speaks against the list."""
+    bench = Bench()
+    bench.watch(1, policy=Fixed(10.0))
+    bench.look()
+    if listed:
+        bench.listed(record(1, "IN_PROGRESS"), look=True)
+    else:
+        bench.found_at_home("IN_PROGRESS")
+    bench.look()
+    assert bench.now == 10.0
+    twin = copy.deepcopy(bench)
+    assert bench.listed(record(1, "SUCCESS", whole=True), look=True, ended_ago=ended_ago) is not None
+    assert bench.willing.strikes == strikes
+    twin.saw(record(1, "SUCCESS"), ended_ago=ended_ago)
+    assert twin.willing.strikes == (STRIKES if strikes else 0)  # Asking for it is proof.
