@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from omgmj.backoff.durations import Durations
+    from omgmj.client.transport import Stream
+    from omgmj.protocol.messages import Answer, Fate, Passage, Request
+
     __version__: str
     from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
     from omgmj.client.credentials import Token
@@ -45,6 +49,9 @@ if TYPE_CHECKING:
 else:
     # Imported at the first use, so that `import omgmj` costs little; what stands in no line here is an error.
     _LAZY = {
+        **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
+        "Durations": "backoff.durations",
+        "Stream": "client.transport",
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff.policies"),
         "Token": "client.credentials",
         "Progress": "images.download",
@@ -78,13 +85,16 @@ else:
 __all__ = [
     "Action",
     "Adaptive",
+    "Answer",
     "AuthError",
     "DecodeError",
     "Dimensions",
     "DownloadError",
+    "Durations",
     "ExchangeTimeout",
     "Exponential",
     "Facts",
+    "Fate",
     "Fixed",
     "Follow",
     "GaveUp",
@@ -92,10 +102,12 @@ __all__ = [
     "Image",
     "ImageExists",
     "OmgmjError",
+    "Passage",
     "Policy",
     "Pool",
     "Progress",
     "RateLimited",
+    "Request",
     "Retry",
     "ServiceError",
     "Session",
@@ -103,6 +115,7 @@ __all__ = [
     "Stalled",
     "Stats",
     "Status",
+    "Stream",
     "Submission",
     "SubmissionUncertain",
     "Task",

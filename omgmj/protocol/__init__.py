@@ -33,3 +33,25 @@ Records
 - `actions` offer what comes next; their custom IDs are opaque [S] [C].
 - A webhook posts the bare record and nothing signs it [C]: it is a hint to poll.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omgmj.protocol.messages import Answer, Fate, Passage, Request
+else:
+
+    def __getattr__(name: str) -> object:
+        # For one version: transports of users import these from here.
+        if name not in __all__:
+            raise AttributeError(f"module 'omgmj.protocol' has no attribute {name!r}")
+        import warnings  # noqa: PLC0415 (only where it is needed)
+
+        from omgmj.protocol import messages  # noqa: PLC0415 (as above)
+
+        warnings.warn(f"import {name} from omgmj: omgmj.protocol.{name} goes", DeprecationWarning, stacklevel=2)
+        return getattr(messages, name)
+
+
+__all__ = ["Answer", "Fate", "Passage", "Request"]
