@@ -1,7 +1,7 @@
-"""Looks a task, and how late its end is seen: the default policy against a look every two seconds, one by one.
+"""Polls a task, and how late its end is seen: the default policy against a poll every two seconds, one by one.
 
 Each run goes over the whole stack (session, poller, planner, the fake service) in virtual time, and again through the
-bare simulation, with the same chance for each look: the two must agree. The pace is wide open, so that all
+bare simulation, with the same chance for each poll: the two must agree. The pace is wide open, so that all
 delay is the policy's.
 """
 
@@ -22,19 +22,19 @@ from omgmj.testing import FakeService
 SEED = 20261
 SECONDS = 2.0
 LOOKS = {"progress": {"fast": 0.42, "mix": 0.42}, "no progress": {"fast": 0.75, "mix": 0.85}}
-"""Shares of the fixed policy's looks."""
+"""Shares of the fixed policy's polls."""
 MEAN, P95 = 1.0, 1.3
 """Seconds of mean delay with progress, and how many times the fixed policy's its p95 may be."""
 FAILING_MEAN, FAILING_P95 = 1.2, 1.9
 """The same where from the middle of the run on everything fails: the first to fail are seen late, as nobody knew."""
 AGREE = 0.02
-"""By which share the stack and the bare simulation may differ in each of looks, mean and p95 delay."""
+"""By which share the stack and the bare simulation may differ in each of polls, mean and p95 delay."""
 
 
 async def go(run: Run, policy: Policy) -> Score:
     """Make and watch the tasks of a run over the whole stack."""
     async with FakeService() as fake, fake.session(rate=1e6, max_in_flight=10_000, backoff=policy) as session:
-        # Only looks one by one are compared here.
+        # Only polls one by one are compared here.
         fake.inject("list_forbidden", times=None)
         ends: dict[int, float] = {}
 
@@ -77,9 +77,9 @@ def run(*, short: bool) -> Report:
         fixed, ours = (whole(drawn, policy) for policy in policies)
         bare_fixed, bare = (simulate(drawn, policy) for policy in policies)
         differ += apart(fixed, bare_fixed), apart(ours, bare)
-        share, late, name = ours.looks / fixed.looks, ours.p95 / fixed.p95, f"{base}, {shape}"
+        share, late, name = ours.polls / fixed.polls, ours.p95 / fixed.p95, f"{base}, {shape}"
         rows.append((name, _cell(fixed), _cell(ours), _cell(bare), f"{share:.3f}x", f"{late:.2f}x"))
-        bars += [(f"fixed 2 s: {name}", fixed.looks), (f"omgmj: {name}", ours.looks)]
+        bars += [(f"fixed 2 s: {name}", fixed.polls), (f"omgmj: {name}", ours.polls)]
         if shape in LOOKS:
             told.setdefault(shape, []).append(f"{base} {share:.2f}x, {ours.mean:.2f} s late (not {fixed.mean:.2f})")
         if shape in LOOKS and not short:
@@ -103,7 +103,7 @@ def run(*, short: bool) -> Report:
         f"fixed {SECONDS:g} s: looks; mean, p95 delay, s",
         "omgmj",
         "the same, bare simulation",
-        "looks",
+        "polls",
         "p95 delay",
     )
     what = f"looks a task, of one every {SECONDS:g} s, and when its end is seen"
@@ -112,4 +112,4 @@ def run(*, short: bool) -> Report:
 
 
 def _cell(found: Score) -> str:
-    return f"{found.looks:.1f}; {found.mean:.2f}, {found.p95:.2f}"
+    return f"{found.polls:.1f}; {found.mean:.2f}, {found.p95:.2f}"

@@ -1,4 +1,4 @@
-"""Drawn lives of many shapes, and how to score who looks at them.
+"""Drawn lives of many shapes, and how to score who polls of them.
 
 A shape is a function of a seeded `random.Random` and of where in the run the task starts, from 0 to 1, so that lives
 can change while the run goes on.
@@ -117,14 +117,14 @@ def draw_run(shape: str, draw: Draw, count: int, seed: int) -> Run:
 
 
 class Score(NamedTuple):
-    """Looks a task, and the seconds from the end of a task to when that was seen."""
+    """Polls a task, and the seconds from the end of a task to when that was seen."""
 
-    looks: float
+    polls: float
     mean: float
     p95: float
 
 
-def score(looks: int, delays: Sequence[float]) -> Score:
-    """Make a score of all looks and the delay of each task."""
+def score(polls: int, delays: Sequence[float]) -> Score:
+    """Make a score of all polls and the delay of each task."""
     ordered = sorted(delays)
-    return Score(looks / len(ordered), sum(ordered) / len(ordered), ordered[len(ordered) * 95 // 100])
+    return Score(polls / len(ordered), sum(ordered) / len(ordered), ordered[len(ordered) * 95 // 100])

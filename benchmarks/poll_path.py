@@ -53,7 +53,7 @@ WATCH = {"watch.py", "inbox.py"}
 EPOCH = datetime(2031, 1, 1, tzinfo=UTC)
 """A time that no other benchmark has: a `Date` that was read before is remembered."""
 WARM, CYCLES = 2, 10
-"""So many polls are let pass, and so many cycles are looked at."""
+"""So many polls are let pass, and so many cycles are polled."""
 BOUNDS = {"answer: files": 20, "answer: moves": 38, "cycle: calls": 184, "cycle: moves": 113}
 """What there is; it shall become less."""
 

@@ -37,12 +37,12 @@ _MARK, _PERCENT = 7_777_777, "55%"
 
 @attrs.frozen
 class Steady:
-    """A policy that spreads the looks at all IDs evenly: one each `seconds`, the first of them by chance."""
+    """A policy that spreads the polls of all IDs evenly: one each `seconds`, the first of them by chance."""
 
     seconds: float
 
     def __call__(self, facts: Facts, roll: float, /) -> float:
-        """Return the seconds until the next look."""
+        """Return the seconds until the next poll."""
         return self.seconds * (roll if facts.attempt == 1 else 1.0)
 
 
@@ -57,7 +57,7 @@ class Answering:
         self._parts = running_record(_MARK, _PERCENT, "look 1234567").split(str(_MARK).encode())
 
     async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:  # noqa: ARG002 (a transport)
-        """Answer. No record is that of the look before to the letter, so that each is decoded."""
+        """Answer. No record is that of the poll before to the letter, so that each is decoded."""
         self.sent += 1
         percent = min(99, int((time.monotonic() - self._began) / 5))
         task_id = request.body.rpartition(b"=")[2]
@@ -100,14 +100,14 @@ class State(NamedTuple):
     files: dict[str, float]
 
 
-async def state(ids: int, *, looked: bool) -> State:
-    """Measure what is held for so many watched IDs, before any answer or when each was looked at once."""
-    transport = Answering() if looked else Silent()
+async def state(ids: int, *, polled: bool) -> State:
+    """Measure what is held for so many watched IDs, before any answer or when each was polled once."""
+    transport = Answering() if polled else Silent()
     gc.collect()
     tracemalloc.start()
     try:
         async with watching(transport, ids, 1e6, omgmj.Fixed(3600)):
-            while looked and transport.sent < ids:  # noqa: ASYNC110 (nothing tells of each look)
+            while polled and transport.sent < ids:  # noqa: ASYNC110 (nothing tells of each poll)
                 await asyncio.sleep(0.01)
             gc.collect()
             snapshot = tracemalloc.take_snapshot()
@@ -246,9 +246,9 @@ def beside(seconds: float, cpu: float) -> tuple[list[float], list[float]]:
 def run(*, short: bool) -> Report:
     """Measure. A short pass is held to the bytes only: the rest says nothing in so little time."""
     many, few, seconds, rounds = (5_000, 500, 2.0, 2) if short else (100_000, 1_000, 60.0, 5)
-    asyncio.run(state(10, looked=True))  # So that what is imported late, and made once, is there already.
-    bare = asyncio.run(state(many, looked=False))
-    full = asyncio.run(state(many, looked=True))
+    asyncio.run(state(10, polled=True))  # So that what is imported late, and made once, is there already.
+    bare = asyncio.run(state(many, polled=False))
+    full = asyncio.run(state(many, polled=True))
     each = asyncio.run(state_of_tasks(many))
     ours, theirs = [], []
     for _ in range(rounds):

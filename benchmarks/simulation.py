@@ -1,4 +1,4 @@
-"""The bare simulation: a poll policy that looks at drawn lives, in plain virtual time.
+"""The bare simulation: a poll policy that polls drawn lives, in plain virtual time.
 
 Nothing of the stack runs here but the policy and `Durations`; the planner's part is a heap of due times.
 """
@@ -21,26 +21,26 @@ TICK = 1 / 64
 
 
 def rolled(policy: Policy, seed: int) -> Policy:
-    """Return the policy with chance drawn by task and look, so that two runs of the same lives draw alike."""
+    """Return the policy with chance drawn by task and poll, so that two runs of the same lives draw alike."""
     return lambda facts, _: policy(facts, random.Random(f"{seed} {facts.task_id} {facts.attempt}").random())
 
 
 @attrs.define
 class _Known:
-    """What the looks at a task have shown: when it was born, as far as known, when it moved, and what it shows."""
+    """What the polls of a task have shown: when it was born, as far as known, when it moved, and what it shows."""
 
     born: float
     moved: float
     seen: float
     shown: int | None = -1
-    looks: int = 0
+    polls: int = 0
 
 
 def simulate(run: Run, policy: Policy) -> Score:
-    """Look at each task of the run, numbered from 1, from its start until its end is seen."""
+    """Poll each task of the run, numbered from 1, from its start until its end is seen."""
     durations = Durations()
     serial = itertools.count()
-    # Of those that are due at once first looks go first, and else who fell in first.
+    # Of those that are due at once first polls go first, and else who fell in first.
     due = [(_tick(start), False, next(serial), number) for number, start in enumerate(run.starts)]
     tasks = [_Known(at, at, at) for at, *_ in due]
     delays = []
@@ -49,12 +49,12 @@ def simulate(run: Run, policy: Policy) -> Score:
         start, life, known = run.starts[number], run.lives[number], tasks[number]
         # The service tells the time in whole seconds, so that a task looks up to a second younger than it is.
         age = max(0.0, math.floor(now) - start)
-        known.looks += 1
+        known.polls += 1
         if now - start >= life.end:
             delays.append(now - start - life.end)
             percent = known.shown
             foretold = (known.moved - known.born) * 100 / percent if percent is not None and percent > 0 else None
-            since = min(age, max(0.0, age - (now - known.seen))) if known.looks > 1 else 0.0
+            since = min(age, max(0.0, age - (now - known.seen))) if known.polls > 1 else 0.0
             durations.saw_end(POOL, since, age, ended=min(age, life.end), foretold=foretold)
             continue
         progress = next(step for at, step in reversed(life.steps) if at <= now - start)
@@ -66,7 +66,7 @@ def simulate(run: Run, policy: Policy) -> Score:
         known.seen = now
         facts = Facts(
             task_id=number + 1,
-            attempt=known.looks,
+            attempt=known.polls,
             age=age,
             pool=POOL,
             kind=KIND,
@@ -79,7 +79,7 @@ def simulate(run: Run, policy: Policy) -> Score:
         delay = policy(facts, 0.0)
         assert delay is not None
         heapq.heappush(due, (_tick(now + delay), True, next(serial), number))
-    return score(sum(known.looks for known in tasks), delays)
+    return score(sum(known.polls for known in tasks), delays)
 
 
 def _tick(due: float) -> float:

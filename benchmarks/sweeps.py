@@ -3,7 +3,7 @@
 Once 1,000 tasks are made together; once 25 watched tasks are made a second, with the others in between, so that about
 1,000 are watched at any time and the list moves on and on. The watched share is that of the watched tasks among the
 account's latest ones; the others are nobody's here. Answers come at once, or after a while where that is said. The
-peer looks at each task every two seconds, one by one, as today's clients do. All in virtual time over the whole stack.
+peer polls of each task every two seconds, one by one, as today's clients do. All in virtual time over the whole stack.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Cost(NamedTuple):
 def weigh(policy: Adaptive, runs: Sequence[Run]) -> Cost:
     """Return what the policy costs over all runs."""
     scores = [simulate(run, rolled(policy, SEED)) for run in runs]
-    queries = statistics.geometric_mean(score.looks for score in scores)
+    queries = statistics.geometric_mean(score.polls for score in scores)
     return Cost(queries, statistics.mean(score.mean for score in scores), policy.least)
 
 

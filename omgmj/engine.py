@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import anyio
 
 from omgmj.backoff.policies import Retry
-from omgmj.backoff.rate import Pace
+from omgmj.backoff.rate import Rate
 from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
-from omgmj.client.limiter import Gate
+from omgmj.client.limiter import Limiter
 from omgmj.errors import SessionClosed
 from omgmj.images.uploads import Given, data_uris, in_thread
 from omgmj.listing.tasks import Tasks
@@ -41,19 +41,19 @@ SLACK = timedelta(seconds=10)
 
 
 class Engine:
-    """A session's transport, gate, exchange and poller."""
+    """A session's transport, limiter, exchange and poller."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         transport: Transport,
-        gate: Gate,
+        limiter: Limiter,
         exchange: Exchange,
         poller: Poller,
     ) -> None:
         self.loop = loop
         self.transport = transport
-        self.gate = gate
+        self.limiter = limiter
         self.exchange = exchange
         self.poller = poller
         self._laden = anyio.Semaphore(LADEN)
@@ -81,11 +81,11 @@ class Engine:
             loopback = is_loopback(urlsplit(base_url).hostname or "")
             transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback)
         limit = transport.limit
-        gate = Gate(Pace(rate, loop.time()), max_in_flight if limit is None else min(limit, max_in_flight), loop)
+        limiter = Limiter(Rate(rate, loop.time()), max_in_flight if limit is None else min(limit, max_in_flight), loop)
         exchange = Exchange(
-            transport, base_url, credentials, gate, request_timeout=request_timeout, retry=retry, loop=loop
+            transport, base_url, credentials, limiter, request_timeout=request_timeout, retry=retry, loop=loop
         )
-        return cls(loop, transport, gate, exchange, Poller(exchange, gate, retry, loop))
+        return cls(loop, transport, limiter, exchange, Poller(exchange, limiter, retry, loop))
 
     def stats(self) -> Stats:
         """Return what has been done and is being done."""
@@ -94,9 +94,9 @@ class Engine:
             queries=exchange.queries,
             retries=exchange.retries,
             rate_limited=exchange.rate_limited,
-            pace=self.gate.pace.limit,
+            pace=self.limiter.rate.limit,
             watched=poller.watched,
-            in_flight=self.gate.in_flight,
+            in_flight=self.limiter.in_flight,
             overdue=poller.overdue(),
             sweeps=poller.sweeps,
             swept=poller.swept,
@@ -168,7 +168,7 @@ class Engine:
         if self.poller.is_asking:
             await asyncio.sleep(0)  # As in `begin`; but a session that is closed by who was cancelled is closed.
         closed = SessionClosed("the session was closed")
-        self.gate.close()
+        self.limiter.close()
         self.exchange.close(closed)
         try:
             await self.poller.aclose(closed)

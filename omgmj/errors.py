@@ -105,7 +105,7 @@ class WaitError(OmgmjError):
     """A wait ended although its task did not.
 
     `last` is the last record seen (None where there was none), `elapsed` the seconds since the wait began,
-    `queries` the looks at this task's ID while it was being watched. The task itself goes on at the service:
+    `queries` the polls of this task's ID while it was being watched. The task itself goes on at the service:
     call `wait` with the same ID again to go on waiting.
     """
 
@@ -130,7 +130,7 @@ class WaitTimeout(WaitError, TimeoutError):
 
 
 class Stalled(WaitError, TimeoutError):
-    """Status and progress did not change for `stall` seconds of successful looks."""
+    """Status and progress did not change for `stall` seconds of successful polls."""
 
 
 class GaveUp(WaitError):

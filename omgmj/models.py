@@ -280,7 +280,7 @@ class Stats:
     answers 429; `pace` is how many requests a second are allowed just now. `watched` IDs are waited for, of which
     `overdue` ones are due and have no request out; `in_flight` requests are out. `sweeps` of the queries read pages of
     the account's list, which showed `swept` records, `swept_used` of them of use. `late` is by how many seconds the
-    looks started after they were due: the mean of the last few dozen.
+    polls started after they were due: the mean of the last few dozen.
     """
 
     queries: int

@@ -54,13 +54,13 @@ STALL = 3600.0
 
 
 class Session:
-    """A client of one account: looks at tasks, and waits for them on one budget of requests.
+    """A client of one account: queries tasks, and waits for them on one budget of requests.
 
     `token` is a string, or a callable (sync or async) that returns one and is asked again after a 401; None takes
     `OMGMJ_TOKEN` from the environment. `base_url` None takes `OMGMJ_BASE_URL`, else the public host; https only, save
     for loopback. `request_timeout` bounds one HTTP exchange, in seconds, from when it may start. At most
     `max_in_flight` requests are out at once and at most `rate` a second start, fewer after a 429. `backoff` says when
-    to look again at a task, `retry` after a failed request.
+    to poll a task again, `retry` after a failed request.
 
     `http` is an `aiohttp.ClientSession` to borrow, which stays open, or a callable that makes one, closed with this
     session: the place for a proxy, a CA or a client certificate. `transport` replaces HTTP altogether.
@@ -154,10 +154,10 @@ class Session:
         stall: float | None = STALL,
         backoff: Policy | None = None,
     ) -> Task:
-        """Look at the task again and again until it is done; return its final record, success or failure alike.
+        """Poll the task again and again until it is done; return its final record, success or failure alike.
 
-        Raise `WaitTimeout` after `timeout` seconds (0: after one look; None: never), `Stalled` after `stall` seconds
-        of successful looks without any change, `GaveUp` where the policy says stop, `TaskNotFound` and `ServiceError`
+        Raise `WaitTimeout` after `timeout` seconds (0: after one poll; None: never), `Stalled` after `stall` seconds
+        of successful polls without any change, `GaveUp` where the policy says stop, `TaskNotFound` and `ServiceError`
         where the service says no to this ID again and again, `AuthError` where it does not take the token. Failures in
         passing, and an outage of the service, are waited out; an ID that alone fails for ten minutes is given up with
         its last error, and so is one whose record cannot be read (`DecodeError`).
@@ -356,7 +356,7 @@ class Session:
             )
 
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
-        """Take a webhook's body as a hint to look at its task once more, at most once a second.
+        """Take a webhook's body as a hint to poll its task once more, at most once a second.
 
         It proves nothing, and is ignored where nobody waits for the task. A body without a task's ID is a
         `UsageError`.

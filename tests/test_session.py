@@ -41,7 +41,7 @@ async def settled() -> None:
 # Query.
 
 
-async def test_query_looks_once() -> None:
+async def test_query_asks_once() -> None:
     """A query is one request, and its answer is the record."""
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(0.0))
@@ -80,7 +80,7 @@ async def test_query_believes_the_first_no() -> None:
 
 
 async def test_query_feeds_the_poller() -> None:
-    """What a query saw counts for those who wait: its final record ends their wait without another look."""
+    """What a query saw counts for those who wait: its final record ends their wait without another poll."""
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(500)) as session:
         task_id = fake.add_task(Life.succeed(10))
         waiting = asyncio.ensure_future(session.wait(task_id))
@@ -109,8 +109,8 @@ async def test_wait_returns_the_final_record() -> None:
             task.raise_for_failure()
 
 
-async def test_looks_follow_the_policy() -> None:
-    """The first look is at once, the next ones when the policy says, none after the end."""
+async def test_polls_follow_the_policy() -> None:
+    """The first poll is at once, the next ones when the policy says, none after the end."""
     async with FakeService() as fake, fake.session() as session:
         await session.wait(fake.add_task(Life.succeed(9)), backoff=omgmj.Fixed(2))
         assert fake.times == pytest.approx([0, 2, 4, 6, 8, 10], abs=0.02)
@@ -132,8 +132,8 @@ async def test_wait_timeout_bounds_the_wait_and_tells_all() -> None:
         assert (await session.wait(task_id)).succeeded
 
 
-async def test_timeout_zero_is_one_look() -> None:
-    """A timeout of 0 makes one look: the record where it is final, `WaitTimeout` with the record where it is not."""
+async def test_timeout_zero_is_one_poll() -> None:
+    """A timeout of 0 makes one poll: the record where it is final, `WaitTimeout` with the record where it is not."""
     async with FakeService() as fake, fake.session() as session:
         done, running = fake.add_task(Life.succeed(0.0)), fake.add_task(Life.succeed(50))
         assert (await session.wait(done, timeout=0)).succeeded
@@ -143,11 +143,11 @@ async def test_timeout_zero_is_one_look() -> None:
         assert fake.requests == 2
 
 
-async def test_a_timeout_names_the_failed_look_before_it() -> None:
-    """Who times out while looks fail is told why they fail."""
+async def test_a_timeout_names_the_failed_poll_before_it() -> None:
+    """Who times out while polls fail is told why they fail."""
     async with FakeService(tasks=1) as fake, fake.session() as session:
         fake.inject("html_502", times=None)
-        with pytest.raises(omgmj.WaitTimeout, match=r"the last look failed: .*HTTP 502") as caught:
+        with pytest.raises(omgmj.WaitTimeout, match=r"the last poll failed: .*HTTP 502") as caught:
             await session.wait(fake.task_ids[0], timeout=5)
         assert isinstance(caught.value.__cause__, omgmj.ServiceError)
         assert caught.value.last is None
@@ -155,7 +155,7 @@ async def test_a_timeout_names_the_failed_look_before_it() -> None:
 
 @pytest.mark.parametrize("fault", ["rate_limited", Fault("rate_limited_seconds", seconds=40)])
 async def test_timeout_zero_ends_while_the_service_turns_all_away(fault: str | Fault) -> None:
-    """One look that is turned away is one look: a timeout of 0 ends, and `RateLimited` is the cause."""
+    """One poll that is turned away is one poll: a timeout of 0 ends, and `RateLimited` is the cause."""
     async with FakeService(tasks=1) as fake, fake.session() as session:
         fake.inject(fault, times=None)
         with pytest.raises(omgmj.WaitTimeout, match="too many requests") as caught:
@@ -167,26 +167,26 @@ async def test_timeout_zero_ends_while_the_service_turns_all_away(fault: str | F
 
 @pytest.mark.parametrize("timeout", [0, 100])
 async def test_a_timeout_in_an_outage_says_why(timeout: float) -> None:
-    """Who times out in an outage is told of it, looked at or not; a task never seen is not said to go on."""
+    """Who times out in an outage is told of it, polled or not; a task never seen is not said to go on."""
     async with FakeService(tasks=30) as fake, fake.session() as session:
         fake.down = True
         waiting = [session.wait(task_id, timeout=timeout) for task_id in fake.task_ids]
         for error in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(error, omgmj.WaitTimeout)
             assert "never seen" in str(error)
-            assert "the last look failed: the connection was dropped" in str(error)
+            assert "the last poll failed: the connection was dropped" in str(error)
             assert "goes on" not in str(error)
             assert isinstance(error.__cause__, omgmj.TransportError)
 
 
 async def test_a_timeout_after_an_outage_began_tells_what_was_seen() -> None:
-    """Of a task that was seen, a timeout in an outage tells the record, why looks fail, and that it goes on."""
+    """Of a task that was seen, a timeout in an outage tells the record, why polls fail, and that it goes on."""
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "46%"), (9999, "SUCCESS", "100%")]))
         waiting = asyncio.ensure_future(session.wait(task_id, timeout=100))
         await asyncio.sleep(30)
         fake.down = True
-        with pytest.raises(omgmj.WaitTimeout, match=r"IN_PROGRESS at 46 %.*the last look failed: .*goes on") as caught:
+        with pytest.raises(omgmj.WaitTimeout, match=r"IN_PROGRESS at 46 %.*the last poll failed: .*goes on") as caught:
             await waiting
         assert caught.value.last is not None
         assert isinstance(caught.value.__cause__, omgmj.TransportError)
@@ -209,8 +209,8 @@ async def test_stall_is_apart_from_timeout() -> None:
         assert (await session.wait(slow, stall=300)).succeeded
 
 
-async def test_a_stall_is_found_although_every_other_look_fails() -> None:
-    """Failures in between put no stall off: the time between the good looks round them counts."""
+async def test_a_stall_is_found_although_every_other_poll_fails() -> None:
+    """Failures in between put no stall off: the time between the good polls round them counts."""
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
         task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "46%"), (99999, "SUCCESS", "100%")]))
 
@@ -231,7 +231,7 @@ async def test_a_stall_is_found_although_every_other_look_fails() -> None:
 
 
 async def test_an_outage_is_no_stall() -> None:
-    """`stall` counts between successful looks only, so an outage longer than it ends no wait."""
+    """`stall` counts between successful polls only, so an outage longer than it ends no wait."""
     moves = [
         (0, "IN_PROGRESS", "15%"),
         (120, "IN_PROGRESS", "31%"),
@@ -296,7 +296,7 @@ async def test_one_blip_does_not_end_a_wait() -> None:
 
 
 async def test_a_garbled_record_is_asked_for_twice_more() -> None:
-    """A field of a wrong type ends only its own ID's wait, after three looks, and names the field."""
+    """A field of a wrong type ends only its own ID's wait, after three polls, and names the field."""
     async with FakeService(tasks=2) as fake, fake.session() as session:
         bad, good = fake.task_ids
         fake.inject(Fault("wrong_type", field="actions", value=5), times=None, task_id=bad)
@@ -335,7 +335,7 @@ async def test_an_account_error_reaches_everyone() -> None:
 
 
 async def test_a_thousand_waits_are_one_stream() -> None:
-    """`wait` of one task from 1,000 coroutines makes one stream of looks."""
+    """`wait` of one task from 1,000 coroutines makes one stream of polls."""
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(20))
         tasks = await asyncio.gather(*(session.wait(task_id, backoff=omgmj.Fixed(2)) for _ in range(1000)))
@@ -344,7 +344,7 @@ async def test_a_thousand_waits_are_one_stream() -> None:
 
 
 async def test_the_earliest_policy_counts() -> None:
-    """Waiters of one ID with different policies share looks; the earliest due counts, and leaves with its waiter."""
+    """Waiters of one ID with different policies share polls; the earliest due counts, and leaves with its waiter."""
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(100))
         slow = asyncio.ensure_future(session.wait(task_id, backoff=omgmj.Fixed(20)))
@@ -391,7 +391,7 @@ async def test_a_policy_may_say_stop_or_raise() -> None:
 
 
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    """Cancellation passes through untouched; no new look starts, and no task of ours is left."""
+    """Cancellation passes through untouched; no new poll starts, and no task of ours is left."""
     async with FakeService(latency=1.0) as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(500))
         waiting = asyncio.ensure_future(session.wait(task_id))
@@ -422,8 +422,8 @@ async def test_foreign_timeouts_end_a_wait(bound: str) -> None:
         assert (await session.wait(task_id)).succeeded
 
 
-async def test_a_look_that_is_out_outlives_interest() -> None:
-    """A new watch joins the look that the last waiter left out, and starts no second one beside it."""
+async def test_a_poll_that_is_out_outlives_subscription() -> None:
+    """A new watch joins the poll that the last waiter left out, and starts no second one beside it."""
     async with FakeService(latency=4.0) as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(1))
         with pytest.raises(omgmj.WaitTimeout):
@@ -508,7 +508,7 @@ async def test_leaving_a_follow_early() -> None:
         assert session.stats().watched == 0
 
 
-async def test_who_comes_back_during_a_look_sees_the_record() -> None:
+async def test_who_comes_back_during_a_poll_sees_the_record() -> None:
     """The same answer to the letter is news to who came after those had left who knew it."""
     async with FakeService(latency=4.0) as fake, fake.session(backoff=omgmj.Fixed(10)) as session:
         task_id = fake.add_task(Life.steps([(0, "IN_PROGRESS", "15%"), (500, "SUCCESS", "100%")]))
@@ -527,8 +527,8 @@ async def test_who_comes_back_during_a_look_sees_the_record() -> None:
 # Notify.
 
 
-async def test_notify_makes_exactly_one_more_look() -> None:
-    """A push is one more look, a burst of pushes two at most, and IDs that nobody watches are ignored."""
+async def test_notify_makes_exactly_one_more_poll() -> None:
+    """A push is one more poll, a burst of pushes two at most, and IDs that nobody watches are ignored."""
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(500)) as session:
         task_id = fake.add_task(Life.succeed(100))
         waiting = asyncio.ensure_future(session.wait(task_id))
@@ -548,8 +548,8 @@ async def test_notify_makes_exactly_one_more_look() -> None:
         assert now() == pytest.approx(110, abs=0.1)
 
 
-async def test_a_push_during_a_look_makes_one_more_after_it() -> None:
-    """The look that is out may be older than the push, so another follows it; never two at once."""
+async def test_a_push_during_a_poll_makes_one_more_after_it() -> None:
+    """The poll that is out may be older than the push, so another follows it; never two at once."""
     async with FakeService(latency=4) as fake, fake.session(backoff=omgmj.Fixed(500)) as session:
         task_id = fake.add_task(Life.succeed(3))
         waiting = asyncio.ensure_future(session.wait(task_id))
@@ -636,7 +636,7 @@ async def test_one_budget_for_everything() -> None:
                 assert bisect_left(times, start + window) - place <= 50 * window + 1 + 1
 
 
-async def test_too_many_ids_for_the_pace_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_too_many_ids_for_the_rate_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """When the pace is too low, one warning says so, and `stats` shows how many are overdue."""
     async with FakeService(tasks=2000, lives="mix") as fake, fake.session(rate=10.0) as session:
         fake.inject("list_forbidden", times=None)
@@ -647,23 +647,23 @@ async def test_too_many_ids_for_the_pace_is_said_once(caplog: pytest.LogCaptureF
         assert stats.overdue > 500
         said = [record.getMessage() for record in caplog.records]
         assert len(said) == 1
-        assert re.fullmatch(r"looks are \d+ s late: \d+ watched tasks are too many for 10 requests a second", said[0])
+        assert re.fullmatch(r"polls are \d+ s late: \d+ watched tasks are too many for 10 requests a second", said[0])
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
 
 async def test_queries_cancelled_while_they_are_held_leave_nothing() -> None:
-    """Thousands of queries that are cancelled during a Retry-After leave nothing in the gate's queue."""
+    """Thousands of queries that are cancelled during a Retry-After leave nothing in the limiter's queue."""
     async with FakeService(tasks=1) as fake, fake.session() as session:
         fake.inject(Fault("rate_limited_seconds", seconds=50))
         queries = [asyncio.ensure_future(session.query(fake.task_ids[0])) for _ in range(5000)]
         await asyncio.sleep(1)
-        gate = session._open().gate
-        assert len(gate._queue) >= 4990
+        limiter = session._open().limiter
+        assert len(limiter._queue) >= 4990
         for query in queries:
             query.cancel()
         await asyncio.gather(*queries, return_exceptions=True)
-        assert (len(gate._queue), gate.in_flight) == (0, 0)
+        assert (len(limiter._queue), limiter.in_flight) == (0, 0)
         assert (await session.query(fake.task_ids[0])).id == fake.task_ids[0]
         assert now() == pytest.approx(50, abs=0.5)
 
@@ -713,7 +713,7 @@ def test_there_is_no_sync_facade() -> None:
 # Life.
 
 
-async def test_looks_run_in_an_empty_context() -> None:
+async def test_polls_run_in_an_empty_context() -> None:
     """Polls do not run in the contextvars of whoever was first to wait, nor of who came since."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
     seen = set()
@@ -799,7 +799,7 @@ async def test_a_crash_of_the_driver_reaches_every_waiter(monkeypatch: pytest.Mo
 
 
 async def test_a_refusal_from_before_an_account_error_ends_nobody_who_came_after_it() -> None:
-    """Who hears that the token is not taken, mends it and waits again is not ended by looks that were out by then."""
+    """Who hears that the token is not taken, mends it and waits again is not ended by polls that were out by then."""
     async with FakeService(tasks=20, token="token-of-old", latency=1.0) as fake:
         tokens = ["token-of-old"]
         errors: list[omgmj.AuthError] = []

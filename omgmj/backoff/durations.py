@@ -1,23 +1,23 @@
 """What a session has learned of how long tasks run: the chance that one ends, by its age, for each resource pool.
 
-The planner tells of each look how long a task was seen running and whether it ended; policies read. Tasks of long ago
+The planner tells of each poll how long a task was seen running and whether it ended; policies read. Tasks of long ago
 are forgotten slowly, so that a change of the service is followed. Time comes as ages in seconds; no clock is read.
 
 What is kept is two sums for each slot of age: how many tasks ended in it, and how many seconds tasks were seen running
 in it, ended or not. Their ratio is the chance per second. That the tasks still running count too matters when many
 start at once: of those the short ones end first, and alone they would make all tasks look short.
 
-When to look follows from the chance by the theory of inspection. Say that a look is worth c seconds of delay, that a
-task is still running at age t with chance S(t) and ends with the chance h(t) per second, and that n(t) looks are made
+When to poll follows from the chance by the theory of inspection. Say that a poll is worth c seconds of delay, that a
+task is still running at age t with chance S(t) and ends with the chance h(t) per second, and that n(t) polls are made
 per second, so that an end at t is seen 1 / 2n seconds late. The task then costs the integral over t of
 
     c n S  +  h S / 2n
 
-which is least, at each age for itself, where c = h / 2n^2: looks are 1 / n = sqrt(2 c / h) seconds apart. (J. B.
+which is least, at each age for itself, where c = h / 2n^2: polls are 1 / n = sqrt(2 c / h) seconds apart. (J. B.
 Keller, "Optimum checking schedules for systems subject to random failure", Management Science 21, 1974, 256-260. The
 exact schedule: Barlow, Hunter, Proschan, "Optimum checking procedures", J. SIAM 11, 1963, 1078-1095.) Without a look
 for x seconds the delay to be expected is h x^2 / 2, which at that distance is just c. So the rule can be said without
-the root, and then serves where h changes on the way too: look when the delay to be expected has reached c.
+the root, and then serves where h changes on the way too: poll when the delay to be expected has reached c.
 
 Its numbers were tuned on drawn lives: `python -m benchmarks tune HALF_LIFE`, or another name, shows what other values
 of it cost in queries, at the same delay.
@@ -42,7 +42,7 @@ _SLOTS = len(_EDGES) - 1
 _MIDDLES = tuple(max(1.0, edge) * 2 ** (1 / 8) for edge in _EDGES[:-1])
 _OLDEST = 86_400.0  # seconds: an age above this counts as this
 _LATEST = 30.0  # seconds: the same for how late an end was seen
-# As if so much of a task had shown in each slot that tasks run for as long again as they have run. It keeps looks from
+# As if so much of a task had shown in each slot that tasks run for as long again as they have run. It keeps polls from
 # growing so seldom where no task ended so far that a change of the service is seen late.
 _PRIOR = 0.12
 _REFRESH = 8  # the chances are worked out anew after so many ends
@@ -146,7 +146,7 @@ class Durations:
 
         `foretold` is the duration that the last progress seen before foretold; None where there was none: then an end
         at an age at which hardly any task ended counts as foretold for never. `ended` is its age at its end as the
-        record tells it; None where it does not: then the end lies somewhere between the two looks, and the middle is
+        record tells it; None where it does not: then the end lies somewhere between the two polls, and the middle is
         taken.
         """
         if ended is None:
@@ -170,9 +170,9 @@ class Durations:
         return None if known is None or not age >= 0 else known.chances[_slot(age)]
 
     def interval(self, pool: str | None, age: float, mean: float, share: float = 1.0) -> float | None:
-        """Return the seconds after which to look again at a task of this age; None while too little was seen.
+        """Return the seconds after which to poll a task again of this age; None while too little was seen.
 
-        Each look comes when the same delay c is to be expected without it, so that looks are close where tasks end and
+        Each poll comes when the same delay c is to be expected without it, so that polls are close where tasks end and
         seldom elsewhere: `sqrt(2 c / h)` seconds where the chance h does not change. The last interval of a task is
         `mean` seconds on average, which gives c. With a `share` below 1 only that share of the ends is looked for.
         """

@@ -1,4 +1,4 @@
-"""When to look again: poll policies for a task that runs, the retry policy for a request that failed.
+"""When to poll again: poll policies for a task that runs, the retry policy for a request that failed.
 
 Both are frozen values that answer in seconds. They read no clock and draw no numbers: what is known of the task comes
 as `Facts`, chance as `roll` in [0, 1). How many requests the session may send at all is `rate`'s business.
@@ -23,9 +23,9 @@ __all__ = ["Adaptive", "Durations", "Exponential", "Facts", "Fixed", "Policy", "
 
 
 class Facts(NamedTuple):
-    """What a policy may know of a task when it decides, right after a look that the service answered.
+    """What a policy may know of a task when it decides, right after a poll that the service answered.
 
-    `attempt` counts those looks; it is 0 where a task was made by this session and was not looked at yet. `age` is in
+    `attempt` counts those polls; it is 0 where a task was made by this session and was not polled yet. `age` is in
     seconds, since the task started to run where the service tells it, else since it was first seen. `progress` is in
     percent, None where the service gave none. `changed` is the number of seconds since status or progress was last seen
     to change. `hint` is the Retry-After, in seconds, that came with the answer, as sent. `durations` is what this
@@ -45,7 +45,7 @@ class Facts(NamedTuple):
 
 
 class Policy(Protocol):
-    """Seconds until the next look, or None to stop; any function of this shape will do."""
+    """Seconds until the next poll, or None to stop; any function of this shape will do."""
 
     def __call__(self, facts: Facts, roll: float, /) -> float | None:
         """Decide from `facts`, and from `roll` in [0, 1) where chance is wanted."""
@@ -113,7 +113,7 @@ def _heeding(delay: float, hint: float | None, floor: float, cap: float) -> floa
 
 @attrs.frozen
 class Fixed:
-    """Look every so many `seconds`; a hint of the service makes it longer."""
+    """Poll every so many `seconds`; a hint of the service makes it longer."""
 
     seconds: float = attrs.field(default=2.0, validator=_seconds)
 
@@ -124,9 +124,9 @@ class Fixed:
 
 @attrs.frozen
 class Exponential:
-    """Look after `initial` seconds, then `factor` times as long each time, up to `cap`.
+    """Poll after `initial` seconds, then `factor` times as long each time, up to `cap`.
 
-    From each delay a part is taken by chance, at most `jitter` of it. As the cap comes first, looks that have all
+    From each delay a part is taken by chance, at most `jitter` of it. As the cap comes first, polls that have all
     reached it still fall apart.
     """
 
@@ -163,14 +163,14 @@ _BOLD, _CAUTIOUS = 0.7, 4.0  # the margin shrinks and grows with the square of t
 
 @attrs.frozen
 class Adaptive:
-    """Look seldom while a task queues, then close to the end that its progress or the tasks before it foretell.
+    """Poll seldom while a task queues, then close to the end that its progress or the tasks before it foretell.
 
-    `least` and `cap` bound the seconds between two looks, whatever is foretold; up to the share `jitter` of them is
+    `least` and `cap` bound the seconds between two polls, whatever is foretold; up to the share `jitter` of them is
     taken off by chance. The policy goes only a part of the way to the end that progress foretells and never past it.
 
-    While progress is 0 or unknown, looks are close where tasks of this pool ended so far in this session, and seldom
+    While progress is 0 or unknown, polls are close where tasks of this pool ended so far in this session, and seldom
     elsewhere; the same where progress is seen to foretell nothing. How late foretold ends were seen makes it bolder or
-    more cautious. Before enough tasks have ended it looks every few seconds, after `first`, the number of seconds that
+    more cautious. Before enough tasks have ended it polls every few seconds, after `first`, the number of seconds that
     any task runs at least.
 
     A status word that is not known, and one that waits for its user, gets the cap.
@@ -185,7 +185,7 @@ class Adaptive:
         _check_order(self, "first", "least")
 
     def __call__(self, facts: Facts, roll: float, /) -> float:
-        """Return the seconds until the next look, or the service's hint where that is larger."""
+        """Return the seconds until the next poll, or the service's hint where that is larger."""
         return _heeding(self._plan(facts) * (1 - self.jitter * roll), facts.hint, _HINT_FLOOR, _HINT_CAP)
 
     def _plan(self, facts: Facts) -> float:
@@ -229,7 +229,7 @@ class Adaptive:
         return max(delay, self.first - facts.age)
 
     def _learned(self, facts: Facts, share: float = 1.0) -> float | None:
-        """Return the seconds to the look that the durations seen so far ask for; None where they say nothing."""
+        """Return the seconds to the poll that the durations seen so far ask for; None where they say nothing."""
         if facts.durations is None:
             return None
         return facts.durations.interval(facts.pool, facts.age, _LEARNED * self.least, share)

@@ -1,6 +1,6 @@
 """How fast the session may send: one budget in requests a second that gives way to the service's 429s.
 
-A bucket of slots that are given at the moment of sending, never ahead, so that a lowered pace holds at once. Time is
+A bucket of slots that are given at the moment of sending, never ahead, so that a lowered rate holds at once. Time is
 handed in as seconds on the caller's clock. Who gets the next slot is `limiter`'s business.
 """
 
@@ -18,11 +18,11 @@ _HALF = 0.5  # share of the limit that is left where the count says nothing, and
 _WELL_PAST = 1.1  # from this much above the level of the last cut the service seems to allow more than it did
 _SLOW, _FAST = 0.01, 0.1  # shares of that level that come back each second, below and above that mark
 _TRAIL = 0.9  # share of the limit that a level is put to where none is known: the limit is well past it
-_CREDIT = 1.0  # seconds: one success brings back no more than this, so an idle session does not gain pace
+_CREDIT = 1.0  # seconds: one success brings back no more than this, so an idle session does not gain rate
 _HOLD_FLOOR, _HOLD_CAP = 0.5, 60.0  # seconds: bounds of what is believed of a Retry-After
 
 
-class Pace:
+class Rate:
     """A budget of at most `rate` requests a second, less after a 429, recovering with successes.
 
     In any window of T seconds at most `rate * T + burst` requests start, with `burst = max(1, ceil(0.02 * rate))`;
@@ -109,7 +109,7 @@ class Pace:
     def saw_429(self, sent_at: float, now: float, retry_after: float | None) -> None:
         """Note a 429 to a request sent at `sent_at`; `retry_after` in seconds, None where the service gave none.
 
-        It cuts the limit only if it was sent after the last cut: all else tells of a pace that is no more. A
+        It cuts the limit only if it was sent after the last cut: all else tells of a rate that is no more. A
         Retry-After counts in any case.
         """
         if retry_after is not None:

@@ -1,4 +1,4 @@
-"""The command line: the program and its exit codes, and the commands that look at tasks.
+"""The command line: the program and its exit codes, and the commands that query tasks.
 
 All that they do with tasks is done by `Session`; what is shown is `view`'s business, settings are `config`'s.
 aiohttp takes longer to import than the rest, so what needs it is imported by the commands themselves.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from omgmj.session import Session
 
 ASKED_AT_ONCE = 64
-"""Looks of `query` that are begun before the first of them is shown."""
+"""Queries of `query` that are begun before the first of them is shown."""
 
 app: App = App(
     name="omgmj",
@@ -98,7 +98,7 @@ def _plainly(error: CycloptsError) -> str:
 
 @app.command(usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
 def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progress = "auto") -> int:
-    """Look at each task once and show its record."""
+    """Query each task once and show its record."""
     wanted = gather_ids(task_ids, from_)
 
     async def work(session: Session, view: View) -> None:

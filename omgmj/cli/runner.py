@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OK, FAILED, USAGE, UNCERTAIN = 0, 1, 2, 3
 INTERRUPTED, PIPE_CLOSED = 130, 141
 TICK = 0.25
-"""Seconds between two looks at how far it is."""
+"""Seconds between two polls of how far it is."""
 SIGNALLED = 128
 """What is added to the number of the signal that ended a command: 129 for SIGHUP, 143 for SIGTERM."""
 

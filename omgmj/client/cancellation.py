@@ -1,6 +1,6 @@
 """Whose a `CancelledError` is: it may come from below, where something that is awaited was cancelled by others.
 
-A task that somebody cancels ends. One that merely awaits what was cancelled, such as the DNS look-up of an HTTP session
+A task that somebody cancels ends. One that merely awaits what was cancelled, such as the DNS poll-up of an HTTP session
 that its owner closes, has failed, and says so.
 """
 

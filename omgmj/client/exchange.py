@@ -1,6 +1,6 @@
-"""One call to the service: the token, the time it may take, what the pace learns from the answer, and retries.
+"""One call to the service: the token, the time it may take, what the rate learns from the answer, and retries.
 
-`once` is a single exchange, for whoever holds a slot of the gate; `call` takes slots itself and repeats what is
+`once` is a single exchange, for whoever holds a slot of the limiter; `call` takes slots itself and repeats what is
 transient. Whether an answer is good is `protocol`'s business, handed in as `read`.
 """
 
@@ -19,7 +19,7 @@ import attrs
 from omgmj.backoff.policies import Retry
 from omgmj.client.cancellation import FROM_BELOW
 from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
-from omgmj.client.limiter import Gate
+from omgmj.client.limiter import Limiter
 from omgmj.client.timer import Timer
 from omgmj.errors import (
     AuthError,
@@ -50,14 +50,14 @@ log: logging.Logger = logging.getLogger("omgmj")
 
 
 class Exchange:
-    """Calls to one service through one gate."""
+    """Calls to one service through one limiter."""
 
     def __init__(
         self,
         transport: Transport,
         base_url: str,
         credentials: Credentials,
-        gate: Gate,
+        limiter: Limiter,
         *,
         request_timeout: float,
         retry: Retry,
@@ -69,7 +69,7 @@ class Exchange:
         self._transport = transport
         self._base_url = base_url
         self._credentials = credentials
-        self._gate = gate
+        self._limiter = limiter
         self._timeout = request_timeout
         self._retry = retry
         self._loop = loop
@@ -87,8 +87,8 @@ class Exchange:
         failures = 0
         with self.open() as bound:
             while True:
-                if not self._gate.enter_at_once(self._loop.time()):
-                    await self._gate.enter()
+                if not self._limiter.enter_at_once(self._loop.time()):
+                    await self._limiter.enter()
                 try:
                     value = await self._once(request, read, bound)
                     if value is not None:
@@ -101,7 +101,7 @@ class Exchange:
                         raise
                     delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
                 finally:
-                    self._gate.leave()
+                    self._limiter.leave()
                 await asyncio.sleep(delay)
                 self.retries += 1
 
@@ -113,8 +113,8 @@ class Exchange:
         failures = 0
         with self.open() as bound:
             while True:
-                if not self._gate.enter_at_once(self._loop.time()):
-                    await self._gate.enter()
+                if not self._limiter.enter_at_once(self._loop.time()):
+                    await self._limiter.enter()
                 passage = Passage()
                 try:
                     return await self._submit_once(draft, bound, passage)
@@ -125,7 +125,7 @@ class Exchange:
                         raise
                     delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
                 finally:
-                    self._gate.leave()
+                    self._limiter.leave()
                 await asyncio.sleep(delay)
                 self.retries += 1
 
@@ -203,7 +203,7 @@ class Exchange:
                 error = refused
             else:
                 self._credentials.proved()
-                self._gate.pace.saw_success(self._loop.time())
+                self._limiter.rate.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
             del answer  # It may hold what was masked, and a traceback may show it.
@@ -222,17 +222,17 @@ class Exchange:
         raise error
 
     async def _refused(self, error: OmgmjError, token: Secret, sent_at: float, bound: _Bound) -> bool:
-        """Take in what an answer means to the pace and the token; return whether there is another token to try."""
+        """Take in what an answer means to the rate and the token; return whether there is another token to try."""
         now = self._loop.time()
         if isinstance(error, RateLimited):
             self.rate_limited += 1
-            self._gate.pace.saw_429(sent_at, now, error.retry_after)
+            self._limiter.rate.saw_429(sent_at, now, error.retry_after)
         elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
             self._expire_at(bound, now + GRACE + self._timeout)
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
-            self._gate.pace.saw_success(now)
+            self._limiter.rate.saw_success(now)
         return False
 
     def _expire_at(self, bound: _Bound, when: float) -> None:

@@ -1,8 +1,8 @@
-"""Who may send now: the session's pace, its places in flight, and three classes that share them.
+"""Who may send now: the session's rate, its places in flight, and three classes that share them.
 
-A slot is given late, when it is free and not before, so that a lowered pace holds at once. Direct calls go first, then
-first looks and pushed IDs, then polls; but a class that waits gets at least one slot in `SHARE`, so that none starves.
-Looks are no coroutines that queue here: their `Source` is asked what is due when there is a slot to give.
+A slot is given late, when it is free and not before, so that a lowered rate holds at once. Direct calls go first, then
+first polls and pushed IDs, then the rest; but a class that waits gets at least one slot in `SHARE`, so that none
+starves. Polls are no coroutines that queue here: their `Source` is asked what is due when there is a slot to give.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections import deque
 from typing import Protocol
 
-from omgmj.backoff.rate import Pace
+from omgmj.backoff.rate import Rate
 from omgmj.client.timer import Timer
 from omgmj.errors import crashed
 
@@ -24,31 +24,31 @@ EPSILON = 1e-6
 
 
 class Source(Protocol):
-    """Where looks come from: told when time has come, asked what is due, and given a slot."""
+    """Where polls come from: told when time has come, asked what is due, and given a slot."""
 
     def tick(self, now: float) -> None:
-        """Do what is to be done at `now` before looks are asked for."""
+        """Do what is to be done at `now` before polls are asked for."""
 
     def due(self, now: float) -> tuple[float, float]:
-        """When the next look of class FIRST and of class POLL may start; infinite where there is none."""
+        """When the next poll of class FIRST and of class POLL may start; infinite where there is none."""
         ...
 
     def wake_at(self) -> float:
-        """When `tick` is next wanted, apart from looks."""
+        """When `tick` is next wanted, apart from polls."""
         ...
 
     def start(self, kind: int, now: float) -> None:
-        """Start the most overdue look of a class."""
+        """Start the most overdue poll of a class."""
 
     def crash(self, error: Exception) -> None:
         """End all that is waited for: one of the above has raised `error`, and is not asked any more."""
 
 
-class Gate:
+class Limiter:
     """The one budget of a session. A slot is taken by `enter` or by the source's `start`, and given back by `leave`."""
 
-    def __init__(self, pace: Pace, places: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.pace = pace
+    def __init__(self, rate: Rate, places: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.rate = rate
         self.places: int = places
         self.in_flight: int = 0
         self.source: Source | None = None
@@ -59,7 +59,7 @@ class Gate:
 
     def enter_at_once(self, now: float) -> bool:
         """Take a slot for a direct call where one is free and nobody else could want it; return whether it was."""
-        if self.source is not None or self._queue or self.in_flight >= self.places or not self.pace.take_at_once(now):
+        if self.source is not None or self._queue or self.in_flight >= self.places or not self.rate.take_at_once(now):
             return False
         self.in_flight += 1
         return True
@@ -111,11 +111,11 @@ class Gate:
             soonest = min(due)
             if soonest == math.inf:
                 break
-            ready = self.pace.ready_at(now)
+            ready = self.rate.ready_at(now)
             if max(soonest, ready) > now + EPSILON:
                 wake = max(soonest, ready)
                 break
-            self.pace.take(now)
+            self.rate.take(now)
             self.in_flight += 1
             try:
                 self._give(self._choose([at <= now + EPSILON for at in due]), now)

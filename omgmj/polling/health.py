@@ -1,24 +1,25 @@
-"""How the service does, seen from all looks together: whether it answers, lets looks through, and is fast enough.
+"""How the service does, seen from all polls together: whether it answers, lets polls through, and is fast enough.
 
-It keeps the breaker, and says each thing once in the log. What one look means to its ID is `planner`'s business.
+It keeps the circuit breaker, and says each thing once in the log. What one poll means to its ID is `planner`'s
+business.
 """
 
 from __future__ import annotations
 
 import logging
 
-from omgmj.client.limiter import Gate
+from omgmj.client.limiter import Limiter
 from omgmj.errors import OmgmjError
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.protocol.failures import Meaning
-from omgmj.scheduler.circuit_breaker import Breaker
+from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Planner
 from omgmj.scheduler.registry import NEVER
 
 LATE, LATE_FOR = 10.0, 60.0
-"""Polls that start so many seconds late, for so many seconds: the pace is too low for what is watched."""
+"""Polls that start so many seconds late, for so many seconds: the rate is too low for what is watched."""
 LATE_WEIGHT = 0.05
-"""How much the last look counts in the mean lateness."""
+"""How much the last poll counts in the mean lateness."""
 REFUSED_FOR = 60.0
 """Seconds of nothing but 429 after which it is said."""
 
@@ -28,15 +29,15 @@ log: logging.Logger = logging.getLogger("omgmj")
 class Health:
     """The health of one session's service. Times are seconds on the event loop's clock.
 
-    `outage` is the error that an outage shows itself by, while there is one; `late` the mean lateness of looks.
+    `outage` is the error that an outage shows itself by, while there is one; `late` the mean lateness of polls.
     """
 
-    def __init__(self, planner: Planner, gate: Gate, now: float) -> None:
-        self.breaker: Breaker = Breaker()
+    def __init__(self, planner: Planner, limiter: Limiter, now: float) -> None:
+        self.breaker: CircuitBreaker = CircuitBreaker()
         self.outage: OmgmjError | None = None
         self.late: float = 0.0
         self._planner = planner
-        self._gate = gate
+        self._limiter = limiter
         self._answering_since = now
         self._down_since = 0.0
         self._down_said = False
@@ -50,7 +51,7 @@ class Health:
         self._closes(now)
 
     def failed(self, error: OmgmjError, means: Meaning, now: float, roll: float, *, probe: bool, blames: bool) -> None:
-        """Take in a failed look. `blames` says that nothing else explains it than the service."""
+        """Take in a failed poll. `blames` says that nothing else explains it than the service."""
         if means is Meaning.PACED:
             self._closes(now)
             self._mind_refusal(now)
@@ -95,10 +96,10 @@ class Health:
         elif now - self._late_since >= LATE_FOR:
             self._late_since = NEVER
             log.warning(
-                "looks are %.0f s late: %d watched tasks are too many for %.3g requests a second",
+                "polls are %.0f s late: %d watched tasks are too many for %.3g requests a second",
                 late,
                 self._planner.watched,
-                self._gate.pace.limit,
+                self._limiter.rate.limit,
             )
 
     def _closes(self, now: float) -> None:

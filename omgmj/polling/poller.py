@@ -1,7 +1,7 @@
-"""The driver: takes due IDs from the planner, looks, and tells those who wait.
+"""The driver: takes due IDs from the planner, polls, and tells those who wait.
 
-One task owns a group of workers, as many as looks are out at once; it starts with the first ID that is waited for and
-ends with the last. Looks get their slots from `limiter`, pages of the list are read by `sweeper`. What an answer means
+One task owns a group of workers, as many as polls are out at once; it starts with the first ID that is waited for and
+ends with the last. Polls get their slots from `limiter`, pages of the list are read by `sweeper`. What an answer means
 to the schedule is `planner`'s business, who waits in which way is `watch`'s: here are only sinks.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from omgmj.backoff.policies import Policy, Retry
-from omgmj.client.limiter import EPSILON, FIRST, POLL, Gate
+from omgmj.client.limiter import EPSILON, FIRST, POLL, Limiter
 from omgmj.errors import OmgmjError, SessionClosed, crashed
 from omgmj.models import Task
 from omgmj.polling.health import Health
@@ -30,7 +30,7 @@ from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age, retry_after
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Ended, Planner, Seen
-from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.registry import Subscription
 from omgmj.scheduler.sweep_plan import Sweep
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ HTTP_OK = 200
 
 
 class Sink(Protocol):
-    """Who is told what becomes of an interest. It is called in the event loop and must not wait."""
+    """Who is told what becomes of a subscription. It is called in the event loop and must not wait."""
 
-    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:
+    def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:
         """Take in a record; `moved` says that it is news, and a terminal one is the last."""
 
-    def lost(self, interest: Interest, error: OmgmjError) -> None:
+    def lost(self, subscription: Subscription, error: OmgmjError) -> None:
         """Take in that one ID, `error.task_id`, comes to no end."""
 
     def broke(self, error: OmgmjError) -> None:
@@ -55,12 +55,12 @@ class Sink(Protocol):
 class Poller:
     """All waits of one session."""
 
-    def __init__(self, exchange: Exchange, gate: Gate, retry: Retry, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, exchange: Exchange, limiter: Limiter, retry: Retry, loop: asyncio.AbstractEventLoop) -> None:
         self._exchange = exchange
-        self._gate = gate
+        self._limiter = limiter
         self._loop = loop
         self._planner = Planner(retry)
-        self._health = Health(self._planner, gate, loop.time())
+        self._health = Health(self._planner, limiter, loop.time())
         self._sweeper = Sweeper(exchange, self._planner, self._health, self._tell, loop)
         self._drivers: set[asyncio.Task[bool]] = set()
         self._running = False
@@ -103,7 +103,7 @@ class Poller:
 
     @property
     def late(self) -> float:
-        """How many seconds late looks start, a mean over the last ones."""
+        """How many seconds late polls start, a mean over the last ones."""
         return self._health.late
 
     def overdue(self) -> int:
@@ -117,34 +117,34 @@ class Poller:
         self._sinks.add(sink)
 
     def close(self, sink: Sink) -> None:
-        """Remove a sink. Its interests are to be left apart."""
+        """Remove a sink. Its subscriptions are to be left apart."""
         self._sinks.discard(sink)
 
     def watch(
         self, sink: Sink, task_ids: Iterable[int], policy: Policy, timeout: float | None, stall: float | None
-    ) -> Interest:
+    ) -> Subscription:
         """Wait for IDs on behalf of `sink`, but those that it waits for already."""
         if self._closed is not None:
             raise self._closed.about(None)
-        interest = Interest(sink, task_ids, policy, self._loop.time(), timeout, stall)
-        self._tell_ended(self._planner.watch(interest, interest.since, random.random()))
+        subscription = Subscription(sink, task_ids, policy, self._loop.time(), timeout, stall)
+        self._tell_ended(self._planner.watch(subscription, subscription.since, random.random()))
         if not self._running:
             self._running = True
-            # An empty context: looks are nobody's in particular, least of all the first caller's.
+            # An empty context: polls are nobody's in particular, least of all the first caller's.
             driver = self._loop.create_task(self._drive(), name="omgmj poller", context=contextvars.Context())
             self._drivers.add(driver)
             driver.add_done_callback(self._driven, context=contextvars.Context())
-        self._gate.dispatch()
-        return interest
+        self._limiter.dispatch()
+        return subscription
 
-    def leave(self, interest: Interest) -> None:
-        """End an interest: no new look starts on its behalf."""
-        if interest.pending:
-            self._planner.leave(interest)
+    def leave(self, subscription: Subscription) -> None:
+        """End a subscription: no new poll starts on its behalf."""
+        if subscription.pending:
+            self._planner.leave(subscription)
             self._check_idle()
 
     def drop(self, task_id: int, sink: Sink) -> bool:
-        """End a sink's interest in one ID; return whether there was one."""
+        """End a sink's subscription to one ID; return whether there was one."""
         dropped = self._planner.drop(task_id, sink)
         self._check_idle()
         return dropped
@@ -162,12 +162,12 @@ class Poller:
         return self._planner.news.is_created(task_id)
 
     def push(self, task_id: int) -> None:
-        """Look at an ID once more, soon."""
+        """Poll an ID once more, soon."""
         if self.is_asking:
             self.later(lambda: self.push(task_id))
             return
-        self._planner.agenda.push(task_id, self._loop.time())
-        self._gate.dispatch()
+        self._planner.due_queue.push(task_id, self._loop.time())
+        self._limiter.dispatch()
 
     def feed(self, task: Task, run_for: float | None) -> None:
         """Take in a record that came from elsewhere."""
@@ -175,19 +175,19 @@ class Poller:
         self._health.answers(now)
         if self._planner.watched == 0:
             return
-        self._tell(task, self._planner.saw(task, now, random.random(), age=run_for, look=False))
+        self._tell(task, self._planner.saw(task, now, random.random(), age=run_for, poll=False))
         self._check_idle()
-        self._gate.dispatch()
+        self._limiter.dispatch()
 
     def feed_listed(self, task: Task, answer: Answer, asked_at: float) -> None:
         """Take in a record that a page of the list showed somebody who asked at that time."""
         if self._planner.is_watched(task.id):
-            self._sweeper.saw(task, answer, self._loop.time(), asked_at, look=False)
+            self._sweeper.saw(task, answer, self._loop.time(), asked_at, poll=False)
             self._check_idle()
-            self._gate.dispatch()
+            self._limiter.dispatch()
 
     async def aclose(self, error: SessionClosed) -> None:
-        """End all waits with a copy of `error`, and all looks that are out."""
+        """End all waits with a copy of `error`, and all polls that are out."""
         self._end(error)
         if self._drivers:
             await asyncio.wait(tuple(self._drivers))
@@ -205,7 +205,7 @@ class Poller:
         """Make a change when the loop had its turn."""
         self._loop.call_soon(self._guarded, change, context=contextvars.Context())
 
-    # What the gate asks for.
+    # What the limiter asks for.
 
     def tick(self, now: float) -> None:
         """End the waits whose time is over."""
@@ -220,15 +220,15 @@ class Poller:
         return self._planner.next_deadline()
 
     def due(self, now: float) -> tuple[float, float]:
-        """When the next first look and the next poll may start: in an outage, one probe at a time."""
+        """When the next first poll and the next other one may start: in an outage, one probe at a time."""
         may = self._health.breaker.next_at
         return max(self._planner.due(now, fresh=True), may), max(self._planner.due(now, fresh=False), may)
 
     def start(self, kind: int, now: float) -> None:
-        """Start a look of a class, in a worker that waits for work or in a new one."""
+        """Start a poll of a class, in a worker that waits for work or in a new one."""
         breaker = self._health.breaker
         probe = breaker.is_open
-        look, due = self._planner.take(now, fresh=kind == FIRST, probe=random.random() if probe else None)
+        poll, due = self._planner.take(now, fresh=kind == FIRST, probe=random.random() if probe else None)
         if probe:
             breaker.probing()
         else:
@@ -237,10 +237,10 @@ class Poller:
         while self._parked:
             parked = self._parked.pop()
             if not parked.done():
-                parked.set_result((look, probe))
+                parked.set_result((poll, probe))
                 return
         # Not here, in a callback of the loop: there anyio may find no task to start from.
-        self._hired.append((look, probe))
+        self._hired.append((poll, probe))
         self._wake.set()
 
     def crash(self, error: BaseException) -> None:
@@ -252,9 +252,9 @@ class Poller:
     async def _drive(self) -> bool:
         """Start workers from the first wait to the last; return True where it ends because nobody waits."""
         async with anyio.create_task_group() as group:
-            self._gate.source = self
-            self._gate.dispatch()
-            while self._hired or self._planner.watched or self._planner.agenda.in_flight:
+            self._limiter.source = self
+            self._limiter.dispatch()
+            while self._hired or self._planner.watched or self._planner.due_queue.in_flight:
                 while self._hired:
                     group.start_soon(self._work, self._hired.popleft())
                 self._wake.clear()
@@ -273,7 +273,7 @@ class Poller:
         if error is not None:
             self.crash(error)
         elif driver.cancelled() or not driver.result():
-            # Looks that were out never come home: there is no going on.
+            # Polls that were out never come home: there is no going on.
             self._end(
                 SessionClosed(
                     "the wait was cut off: the poller of this session was cancelled, as when its event loop shuts down"
@@ -285,26 +285,26 @@ class Poller:
         # Given to workers that never began.
         slots, self._slots = self._slots, 0
         for _ in range(slots):
-            self._gate.leave()
+            self._limiter.leave()
 
     async def _work(self, job: _Job | None) -> None:
         while job is not None:
             parked = self._loop.create_future()
             try:
-                look, probe = job
-                if isinstance(look, Sweep):
-                    await self._sweeper.sweep(look)
+                poll, probe = job
+                if isinstance(poll, Sweep):
+                    await self._sweeper.sweep(poll)
                 else:
-                    await self._look(look, probe=probe)
-                # Parked before the place is given back, so that the next look comes to this worker.
+                    await self._poll(poll, probe=probe)
+                # Parked before the place is given back, so that the next poll comes to this worker.
                 self._parked.append(parked)
             finally:
                 self._slots -= 1
-                self._gate.leave()
+                self._limiter.leave()
             self._check_idle()
             job = await parked
 
-    async def _look(self, task_id: int, *, probe: bool) -> None:
+    async def _poll(self, task_id: int, *, probe: bool) -> None:
         def read(answer: Answer) -> tuple[Answer, Task | None]:
             if answer.body == self._planner.last(task_id) and answer.status == HTTP_OK:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
@@ -328,7 +328,7 @@ class Poller:
             else:
                 self._health.mind_word(task)
                 run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
-                seen = self._planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, look=True)
+                seen = self._planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, poll=True)
                 self._tell(task, seen)
 
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
@@ -347,12 +347,12 @@ class Poller:
 
     def _stop(self) -> None:
         self._running = False
-        self._gate.source = None
+        self._limiter.source = None
         for parked in self._parked:
             if not parked.done():
                 parked.set_result(None)
         self._parked = []
-        self._gate.dispatch()  # Its timer is not needed for looks any more.
+        self._limiter.dispatch()  # Its timer is not needed for polls any more.
 
     def _end(self, closed: SessionClosed) -> None:
         """End all waits for good, and the driver."""
@@ -371,7 +371,7 @@ class Poller:
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if not self._planner.watched and not self._planner.agenda.in_flight:
+        if not self._planner.watched and not self._planner.due_queue.in_flight:
             self._wake.set()
 
     def _change(self) -> None:
@@ -389,17 +389,17 @@ class Poller:
 
     def _tell(self, task: Task, seen: Seen) -> None:
         self._tell_ended(seen.ended)
-        for interest in seen.waiting:
-            _sink(interest).got(interest, task, moved=seen.moved)
+        for subscription in seen.waiting:
+            _sink(subscription).got(subscription, task, moved=seen.moved)
 
     def _tell_ended(self, ended: list[Ended]) -> None:
         for one in ended:
             told = one if one.error else one._replace(error=self._health.outage)
-            _sink(one.interest).lost(one.interest, error_of(told, self._loop.time()))
+            _sink(one.subscription).lost(one.subscription, error_of(told, self._loop.time()))
 
 
 _Job = tuple[int | Sweep, bool]
 
 
-def _sink(interest: Interest) -> Sink:
-    return interest.sink  # type: ignore[return-value]
+def _sink(subscription: Subscription) -> Sink:
+    return subscription.sink  # type: ignore[return-value]

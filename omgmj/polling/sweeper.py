@@ -57,7 +57,7 @@ class Sweeper:
         def read(answer: Answer) -> tuple[Answer, list[Any]]:
             return answer, responses.read_records(answer).records
 
-        sweeps = self._planner.sweeps
+        sweeps = self._planner.sweep_plan
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
         missed = dict.fromkeys(sweep.task_ids, _Gone(absent=False, slid=True))
@@ -84,11 +84,11 @@ class Sweeper:
         for task_id, gone in missed.items():
             self._planner.missed(task_id, self._loop.time(), absent=gone.absent, slid=gone.slid)
 
-    def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, look: bool) -> bool:
+    def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, poll: bool) -> bool:
         """Take in a record that a page showed; return whether it was of use."""
         roll = random.random()
         run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
-        seen = self._planner.saw_listed(task, now, roll, asked_at=asked_at, age=run_for, ended_ago=ended_ago, look=look)
+        seen = self._planner.saw_listed(task, now, roll, asked_at=asked_at, age=run_for, ended_ago=ended_ago, poll=poll)
         if seen is not None:
             self._tell(task, seen)
         return seen is not None
@@ -96,7 +96,7 @@ class Sweeper:
     def _take_in(self, sweep: Sweep, missed: dict[int, _Gone], answer: Answer, records: list[Any], now: float) -> None:
         """Take in what a page showed; of the IDs in `missed`, take out those it showed."""
         by_id = {task_id: record for record in records if (task_id := responses.record_id(record)) is not None}
-        self._planner.sweeps.learn(sweep, list(by_id), now)
+        self._planner.sweep_plan.learn(sweep, list(by_id), now)
         missed.update(dict.fromkeys(missed, _Gone(absent=False, slid=False)))
         if by_id:
             low, high = min(by_id), max(by_id)
@@ -105,11 +105,11 @@ class Sweeper:
                 slid = (task_id > high and sweep.page > 1) or (task_id < low and len(by_id) == SIZE)
                 missed[task_id] = _Gone(absent=low < task_id < high, slid=slid)
         absent_count = sum(gone.absent for gone in missed.values())
-        self._planner.sweeps.went(sweep, len(missed.keys() & by_id.keys()), absent_count, now)
+        self._planner.sweep_plan.went(sweep, len(missed.keys() & by_id.keys()), absent_count, now)
         self.records += len(records)
         for task_id, record in by_id.items():
-            look = task_id in missed
-            if not look and not self._planner.is_watched(task_id):
+            poll = task_id in missed
+            if not poll and not self._planner.is_watched(task_id):
                 continue
             try:
                 task = responses.read_record(record, asked=task_id)
@@ -117,4 +117,4 @@ class Sweeper:
                 continue
             missed.pop(task_id, None)
             self._health.mind_word(task)
-            self.used += self.saw(task, answer, now, sweep.at, look=look)
+            self.used += self.saw(task, answer, now, sweep.at, poll=poll)

@@ -13,11 +13,11 @@ from omgmj.backoff.policies import Policy
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import Task
 from omgmj.polling.poller import Poller
-from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.registry import Subscription
 
 
 class Terms(NamedTuple):
-    """On which terms one waits: when to look, and for how many seconds at most (None: for ever)."""
+    """On which terms one waits: when to poll, and for how many seconds at most (None: for ever)."""
 
     policy: Policy
     timeout: float | None
@@ -46,11 +46,11 @@ class _Ticket:
     def __init__(self, future: asyncio.Future[Task]) -> None:
         self.future = future
 
-    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
+    def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
         if task.is_terminal and not self.future.done():
             self.future.set_result(task)
 
-    def lost(self, interest: Interest, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
+    def lost(self, subscription: Subscription, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
         self.broke(error)
 
     def broke(self, error: OmgmjError) -> None:
@@ -155,7 +155,7 @@ class _Latest:
         self.task = self._poller.last(self._task_id)
         self._hungry = self.task is None
 
-    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
+    def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
         if moved or self._hungry:
             self._hungry = False
             self.task = task
@@ -163,7 +163,7 @@ class _Latest:
                 self._end()
             self.bell.ring()
 
-    def lost(self, interest: Interest, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
+    def lost(self, subscription: Subscription, error: OmgmjError) -> None:  # noqa: ARG002 (a sink)
         self.broke(error)
 
     def broke(self, error: OmgmjError) -> None:

@@ -22,16 +22,16 @@ def error_of(one: Ended, now: float) -> OmgmjError:
         return _without_frames(one.error.about(one.task_id))
     kind, said = _ENDINGS[one.why]
     last = record_of(one.last, one.task_id)
-    elapsed = now - one.interest.since
+    elapsed = now - one.subscription.since
     seen = "never seen" if last is None else f"last seen as {last.status} at {_percent(last)}"
     goes_on = "" if last is None else "; it goes on at the service, and may be waited for again"
-    failed = "" if one.error is None else f"; the last look failed: {one.error}"
+    failed = "" if one.error is None else f"; the last poll failed: {one.error}"
     error = kind(
-        f"task {one.task_id} {said}: {seen}, looks: {one.looks} in {elapsed:.1f} s{failed}{goes_on}",
+        f"task {one.task_id} {said}: {seen}, polls: {one.polls} in {elapsed:.1f} s{failed}{goes_on}",
         task_id=one.task_id,
         last=last,
         elapsed=elapsed,
-        queries=one.looks,
+        queries=one.polls,
     )
     if one.error is not None:
         error.__cause__ = one.error.about(one.task_id)

@@ -13,7 +13,7 @@ from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
 from omgmj.models import Task
 from omgmj.polling.poller import Poller
 from omgmj.polling.wait import Bell, Terms
-from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.registry import Subscription
 from omgmj.validation import check_count, check_task_id
 
 CHUNK = 1000
@@ -171,7 +171,7 @@ class _Inbox:
         self._terms = terms
         self._max_watched = max_watched
         self._watching = 0
-        self._interests: set[Interest] = set()
+        self._subscriptions: set[Subscription] = set()
         self._backlog: deque[int] = deque()
         self._space = Bell(self.loop)
         self._feeder: asyncio.Task[None] | None = None
@@ -205,9 +205,9 @@ class _Inbox:
             return
         if not self.over:
             self._end()
-            for interest in self._interests:
-                self._poller.leave(interest)
-            self._interests.clear()
+            for subscription in self._subscriptions:
+                self._poller.leave(subscription)
+            self._subscriptions.clear()
         self.bell.ring()
 
     def abandon(self) -> None:
@@ -217,12 +217,12 @@ class _Inbox:
 
     # The poller's side.
 
-    def got(self, interest: Interest, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
+    def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
         if task.is_terminal:
-            self._deliver(interest, task)
+            self._deliver(subscription, task)
 
-    def lost(self, interest: Interest, error: OmgmjError) -> None:
-        self._deliver(interest, error)
+    def lost(self, subscription: Subscription, error: OmgmjError) -> None:
+        self._deliver(subscription, error)
 
     def broke(self, error: OmgmjError) -> None:
         self.fatal = error
@@ -238,14 +238,14 @@ class _Inbox:
         for task_id in gone:
             if self._poller.drop(task_id, self):
                 self._watching -= 1
-        self._interests = {interest for interest in self._interests if interest.pending}
+        self._subscriptions = {subscription for subscription in self._subscriptions if subscription.pending}
         self._take_in()
         self.bell.ring()
 
-    def _deliver(self, interest: Interest, result: Task | OmgmjError) -> None:
+    def _deliver(self, subscription: Subscription, result: Task | OmgmjError) -> None:
         self._watching -= 1
-        if not interest.pending:
-            self._interests.discard(interest)
+        if not subscription.pending:
+            self._subscriptions.discard(subscription)
         self.results.append(result)
         self.bell.ring()
 
@@ -267,13 +267,13 @@ class _Inbox:
             return
         chunk = [self._backlog.popleft() for _ in range(size)]
         try:
-            interest = self._poller.watch(self, chunk, *self._terms)
+            subscription = self._poller.watch(self, chunk, *self._terms)
         except SessionClosed as error:
             self.broke(error)
             return
-        self._watching += interest.joined
-        if interest.pending:
-            self._interests.add(interest)
+        self._watching += subscription.joined
+        if subscription.pending:
+            self._subscriptions.add(subscription)
         if self._backlog:
             self._poller.soon(self._take_in)
         elif not self._watching:

@@ -20,13 +20,13 @@ class Meaning(enum.Enum):
     """What an error means to a wait."""
 
     TRANSIENT = "transient"
-    """The service or the way to it is out of order: look again later; counts towards an outage."""
+    """The service or the way to it is out of order: poll again later; counts towards an outage."""
     PACED = "paced"
     """The service lives and wants to be asked more slowly."""
     ACCOUNT = "account"
     """It concerns every task of the account; believed after the token was asked for once more."""
     TASK = "task"
-    """It concerns this ID; a wait believes it after three looks over 10 seconds of nothing else."""
+    """It concerns this ID; a wait believes it after three polls over 10 seconds of nothing else."""
     GARBLED = "garbled"
     """The answer came and cannot be read: asked again twice, then this ID is given up."""
     LOCAL = "local"
@@ -58,7 +58,7 @@ def meaning(error: BaseException) -> Meaning:
 
 
 def is_about_task(status: int, code: int | None) -> bool:
-    """Judge whether a refusal that is not about the account or the pace is about the ID."""
+    """Judge whether a refusal that is not about the account or the rate is about the ID."""
     return code is not None and status < 500 and (code in _TASK_CODES or status == 404)
 
 

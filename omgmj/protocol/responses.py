@@ -175,7 +175,7 @@ def _envelope(answer: Answer) -> dict[str, Any]:
     try:
         value: Any = loads(answer.body)
     except DecodeError:
-        raise _refusal(answer, f"HTTP {answer.status}, {_look(answer.body)}{_base_url_hint(answer)}") from None
+        raise _refusal(answer, f"HTTP {answer.status}, {_excerpt(answer.body)}{_base_url_hint(answer)}") from None
     succeeded = 200 <= answer.status < 300
     if type(value) is dict:
         code = value.get("statusCode")
@@ -240,7 +240,7 @@ def _refusal(answer: Answer, facts: str, *, code: int | None = None, message: st
     return kind(f"{lead} ({facts})", status=answer.status, code=code, message=message, retry_after=hint)
 
 
-def _look(body: bytes) -> str:
+def _excerpt(body: bytes) -> str:
     """Say what a body is that is no JSON."""
     start = body[:_SHOWN].strip()
     if not start:

@@ -14,7 +14,7 @@ _FIRST, _FACTOR, _CAP = 1.0, 2.0, 30.0  # seconds before the first probe, growth
 _JITTER = 0.25  # share of the delay that chance may take off, so that many sessions do not come back in step
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed as long as the service answers; open in an outage, then one probe at a time until one gets through.
 
     Who sends while it is open calls `probing`, and afterwards tells how that one request ended: by `saw_success` or by
@@ -42,11 +42,11 @@ class Breaker:
         return self._next_at
 
     def probing(self) -> None:
-        """Note that a request goes out although the breaker is open: no other until it has ended."""
+        """Note that a request goes out although the circuit breaker is open: no other until it has ended."""
         self._next_at = math.inf
 
     def saw_failure(self, now: float, roll: float, *, probe: bool = False, blames: bool = True) -> bool:
-        """Count a failure; return whether this one opened the breaker.
+        """Count a failure; return whether this one opened the circuit breaker.
 
         `probe` says that the failed request was the probe. While open all others are old news: they were sent before
         it opened, and neither count nor move the next probe. `blames` says that nothing else explains the failure than
@@ -70,7 +70,7 @@ class Breaker:
         return True
 
     def saw_success(self) -> bool:
-        """Close on any success, be it the probe's or not; return whether this one closed the breaker."""
+        """Close on any success, be it the probe's or not; return whether this one closed the circuit breaker."""
         was_open = self._is_open
         self._is_open = False
         self._failures = 0

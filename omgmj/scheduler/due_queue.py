@@ -1,4 +1,4 @@
-"""When each row of the roster is due: two wheels, one for first looks and pushed IDs, one for polls.
+"""When each row of the registry is due: two wheels, one for first polls and pushed IDs, one for the rest.
 
 A row is either in flight or has a due time; the wheels may hold times that are not meant any more, which are thrown
 out when they come up. What a due time is computed from is `planner`'s business.
@@ -6,28 +6,28 @@ out when they come up. What a due time is computed from is `planner`'s business.
 
 from __future__ import annotations
 
-from omgmj.scheduler.registry import FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Roster
-from omgmj.scheduler.timer_wheel import Wheel
+from omgmj.scheduler.registry import FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry
+from omgmj.scheduler.timer_wheel import TimerWheel
 
 PUSH_SPACING = 1.0
-"""Seconds between two looks for pushes at one ID, at least."""
+"""Seconds between two polls of one ID for pushes, at least."""
 
 SPARE = 64
 """Due times that are not meant any more, which the wheels may hold beside as many as there are IDs."""
 
 
-class Agenda:
-    """The due times of a roster's rows. `in_flight` counts the looks that are out."""
+class DueQueue:
+    """The due times of a registry's rows. `in_flight` counts the polls that are out."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, registry: Registry) -> None:
         self.in_flight: int = 0
-        self._roster = roster
-        self._fresh = Wheel()
-        self._polls = Wheel()
+        self._registry = registry
+        self._fresh = TimerWheel()
+        self._polls = TimerWheel()
         self._pushed: dict[int, float] = {}
 
     def due(self, *, fresh: bool) -> float:
-        """When the next look of a class is due, first and pushed ones or polls; infinite where there is none."""
+        """When the next poll of a class is due, first and pushed ones or the rest; infinite where there is none."""
         return self._head(self._fresh, FRESH) if fresh else self._head(self._polls, 0)
 
     def next(self, *, fresh: bool) -> int:
@@ -47,76 +47,76 @@ class Agenda:
         Return it with when it was due and the flags it had.
         """
         task_id = (self._fresh if fresh else self._polls).take()
-        row = self._roster.rows[task_id]
-        due, flags = self._roster.due[row], self._roster.flags[row]
+        row = self._registry.rows[task_id]
+        due, flags = self._registry.due[row], self._registry.flags[row]
         self.take_along(task_id, now)
         return task_id, due, flags
 
     def take_along(self, task_id: int, now: float) -> None:
         """Take an ID whatever is due: it is in flight from now on."""
-        roster = self._roster
-        row = roster.rows[task_id]
-        if roster.flags[row] & PUSHED:
+        registry = self._registry
+        row = registry.rows[task_id]
+        if registry.flags[row] & PUSHED:
             self._pushed[task_id] = now
-        roster.due[row] = NEVER
-        roster.flags[row] = IN_FLIGHT
-        roster.looks[row] += 1
+        registry.due[row] = NEVER
+        registry.flags[row] = IN_FLIGHT
+        registry.polls[row] += 1
         self.in_flight += 1
 
     def hold(self, task_id: int, until: float) -> None:
-        """Hold a look until others of its page are due."""
-        row = self._roster.rows[task_id]
-        self.schedule(task_id, row, until, fresh=bool(self._roster.flags[row] & FRESH))
-        self._roster.flags[row] |= HELD
+        """Hold a poll until others of its page are due."""
+        row = self._registry.rows[task_id]
+        self.schedule(task_id, row, until, fresh=bool(self._registry.flags[row] & FRESH))
+        self._registry.flags[row] |= HELD
 
     def single_out(self, task_id: int, now: float) -> None:
-        """Have an ID asked for singly, at once; who waits for a first look already keeps that turn."""
-        roster = self._roster
-        row = roster.rows[task_id]
-        if not (roster.flags[row] & FRESH and roster.due[row] <= now):
-            self.schedule(task_id, row, min(now, roster.due[row]), fresh=False)
-        roster.flags[row] |= SINGLE
+        """Have an ID asked for singly, at once; who waits for a first poll already keeps that turn."""
+        registry = self._registry
+        row = registry.rows[task_id]
+        if not (registry.flags[row] & FRESH and registry.due[row] <= now):
+            self.schedule(task_id, row, min(now, registry.due[row]), fresh=False)
+        registry.flags[row] |= SINGLE
 
     def home(self, row: int) -> None:
-        """Bring a row's look home."""
-        self._roster.flags[row] &= ~IN_FLIGHT
+        """Bring a row's poll home."""
+        self._registry.flags[row] &= ~IN_FLIGHT
         self.in_flight -= 1
 
     def push(self, task_id: int, now: float) -> None:
-        """Look at the ID once more, for pushes at most once a second; an ID that nobody waits for is ignored."""
-        row = self._roster.rows.get(task_id)
-        if row is None or self._roster.who[row] is None:
+        """Poll the ID once more, for pushes at most once a second; an ID that nobody waits for is ignored."""
+        row = self._registry.rows.get(task_id)
+        if row is None or self._registry.who[row] is None:
             return
-        if self._roster.flags[row] & IN_FLIGHT:
-            self._roster.flags[row] |= PUSHED
-        elif not self._roster.flags[row] & PUSHED:
+        if self._registry.flags[row] & IN_FLIGHT:
+            self._registry.flags[row] |= PUSHED
+        elif not self._registry.flags[row] & PUSHED:
             self._schedule_push(task_id, row, now)
 
     def land(self, task_id: int, row: int, now: float, due: float) -> None:
-        """Give a row its next due time after an answer, unless a look is out again."""
-        flags = self._roster.flags
+        """Give a row its next due time after an answer, unless a poll is out again."""
+        flags = self._registry.flags
         if flags[row] & IN_FLIGHT:
             return
         if not flags[row] & PUSHED:
             self.schedule(task_id, row, due, fresh=False)
-        elif self._roster.due[row] < NEVER:
-            # The answer came from elsewhere, maybe from before the push: the look that the push wants stays.
+        elif self._registry.due[row] < NEVER:
+            # The answer came from elsewhere, maybe from before the push: the poll that the push wants stays.
             self.hasten(task_id, row, due)
         else:
             self.schedule(task_id, row, due, fresh=False)
             self._schedule_push(task_id, row, now)
 
     def hasten(self, task_id: int, row: int, due: float, *, fresh: bool = False) -> None:
-        """Make the next look due sooner, where `due` is sooner; one that is held is due, and not held once more."""
-        if due < self._roster.due[row] and not self._roster.flags[row] & (HELD | SINGLE):
+        """Make the next poll due sooner, where `due` is sooner; one that is held is due, and not held once more."""
+        if due < self._registry.due[row] and not self._registry.flags[row] & (HELD | SINGLE):
             self.schedule(task_id, row, due, fresh=fresh)
 
     def schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
-        """Make the next look due at `due`, in one of the two classes."""
+        """Make the next poll due at `due`, in one of the two classes."""
         self._tidy()
-        pushed = self._roster.flags[row] & PUSHED
-        self._roster.flags[row] = FRESH | pushed if fresh else pushed
-        self._roster.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
+        pushed = self._registry.flags[row] & PUSHED
+        self._registry.flags[row] = FRESH | pushed if fresh else pushed
+        self._registry.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
 
     def forget(self, task_id: int) -> None:
         """Forget an ID that nobody waits for."""
@@ -124,30 +124,32 @@ class Agenda:
         self._tidy()
 
     def _schedule_push(self, task_id: int, row: int, now: float) -> None:
-        """Make a look due for a push; a look that is due sooner anyway will do."""
+        """Make a poll due for a push; a poll that is due sooner anyway will do."""
         at = max(now, self._pushed.get(task_id, -NEVER) + PUSH_SPACING)
-        if at <= self._roster.due[row]:
+        if at <= self._registry.due[row]:
             self.schedule(task_id, row, at, fresh=True)
-        self._roster.flags[row] |= PUSHED
+        self._registry.flags[row] |= PUSHED
 
-    def _head(self, wheel: Wheel, fresh: int) -> float:
+    def _head(self, wheel: TimerWheel, fresh: int) -> float:
         """When the wheel's next key is due, with those thrown out that are not meant any more."""
-        roster = self._roster
+        registry = self._registry
         while (head := wheel.next()) is not None:
             due, task_id = head
-            row = roster.rows.get(task_id)
-            if row is not None and roster.due[row] == due and roster.flags[row] & FRESH == fresh:
+            row = registry.rows.get(task_id)
+            if row is not None and registry.due[row] == due and registry.flags[row] & FRESH == fresh:
                 return due
             wheel.take()
         return NEVER
 
     def _tidy(self) -> None:
         """Throw out due times that are not meant any more, before they are the most of what the wheels hold."""
-        rows = self._roster.rows
+        rows = self._registry.rows
         if self._fresh.size + self._polls.size > 2 * len(rows) + SPARE:
             # Most of what the wheels hold is not meant any more.
             self._fresh.clear()
             self._polls.clear()
             for one, row in rows.items():
-                if self._roster.due[row] < NEVER:
-                    (self._fresh if self._roster.flags[row] & FRESH else self._polls).add(one, self._roster.due[row])
+                if self._registry.due[row] < NEVER:
+                    (self._fresh if self._registry.flags[row] & FRESH else self._polls).add(
+                        one, self._registry.due[row]
+                    )

@@ -38,7 +38,7 @@ class _Anchor(NamedTuple):
     at: float
 
 
-class Places:
+class ListPositions:
     """What is known of the list's order. Times are seconds on the planner's clock."""
 
     def __init__(self) -> None:

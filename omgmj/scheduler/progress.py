@@ -1,7 +1,7 @@
-"""What a good look says of its task: whether it is news, when each policy wants the next look, whose wait it ends.
+"""What a good poll says of its task: whether it is news, when each policy wants the next poll, whose wait it ends.
 
 What is accepted of an ID never goes back: statuses move up the order in `models`, progress only grows within one
-status. Looks that fail, flight and due times are `planner`'s business.
+status. Polls that fail, flight and due times are `planner`'s business.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from omgmj.backoff.durations import Durations
 from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Status, Task
-from omgmj.scheduler.registry import NEVER, Interest, Roster, Trait
+from omgmj.scheduler.registry import NEVER, Registry, Subscription, Trait
 from omgmj.validation import brief
 
 MIN_DELAY = 0.05
-"""Seconds between two looks at one ID at least, whatever the policy says."""
+"""Seconds between two polls of one ID at least, whatever the policy says."""
 
 NO_IMAGE = "DESCRIBE"
 """The kind of task whose final record has neither image nor actions."""
@@ -37,13 +37,13 @@ class Why(Enum):
 
 
 class Ended(NamedTuple):
-    """A wait that ends without an end: whose, which ID, why, the error behind it, and the looks and record so far."""
+    """A wait that ends without an end: whose, which ID, why, the error behind it, and the polls and record so far."""
 
-    interest: Interest
+    subscription: Subscription
     task_id: int
     why: Why
     error: OmgmjError | None
-    looks: int
+    polls: int
     last: bytes | None
 
 
@@ -51,7 +51,7 @@ class Seen(NamedTuple):
     """What a record meant: whether it is news, who waits for its ID (all of them done, where it is final), who ends."""
 
     moved: bool
-    waiting: tuple[Interest, ...]
+    waiting: tuple[Subscription, ...]
     ended: list[Ended]
 
 
@@ -60,90 +60,93 @@ def lacks(task: Task) -> bool:
     return task.succeeded and task.kind != NO_IMAGE and not (task.image_url and task.actions)
 
 
-class News:
+class TaskProgress:
     """What is known of each task, and what comes to that. Times are seconds on the planner's clock.
 
     `outages` counts the seconds so far in which nobody could succeed: they count for no stall. While `asking`, a policy
     is being asked: what that calls must change nothing here.
     """
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, registry: Registry) -> None:
         self.outages: float = 0.0
         self.asking: bool = False
-        self._roster = roster
+        self._registry = registry
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
         self._created: dict[int, float] = {}
 
     def goes_back(self, row: int, task: Task) -> bool:
         """Whether a record says less than what is known, as one that is late does."""
-        before = self._roster.rank[row]
+        before = self._registry.rank[row]
         rank = STATUS_ORDER.get(task.status, before)
-        less = task.progress is not None and task.progress < self._roster.progress[row]
+        less = task.progress is not None and task.progress < self._registry.progress[row]
         return rank < before or (rank == before and less)
 
     def is_news(self, row: int, task: Task) -> bool:
         """Whether a record that does not go back says more than what is known."""
-        more = task.progress is not None and task.progress > self._roster.progress[row]
-        return more or task.status != self._roster.trait[row].status
+        more = task.progress is not None and task.progress > self._registry.progress[row]
+        return more or task.status != self._registry.trait[row].status
 
     def accept(self, row: int, task: Task, now: float) -> bool:
         """Take in a record that is not final, unless it goes back; return whether it is news."""
         if self.goes_back(row, task):
             return False
-        roster = self._roster
-        before = roster.rank[row]
+        registry = self._registry
+        before = registry.rank[row]
         rank = STATUS_ORDER.get(task.status, before)
         progress = -1 if task.progress is None else task.progress
         trait = Trait(task.status, task.pool, task.kind)
         moved = self.is_news(row, task)
-        roster.trait[row] = self._traits.setdefault(trait, trait)
-        roster.progress[row] = max(progress, roster.progress[row]) if rank == before else progress
-        roster.rank[row] = rank
-        roster.last[row] = task.source
+        registry.trait[row] = self._traits.setdefault(trait, trait)
+        registry.progress[row] = max(progress, registry.progress[row]) if rank == before else progress
+        registry.rank[row] = rank
+        registry.last[row] = task.source
         if moved:
-            roster.moved[row] = now
+            registry.moved[row] = now
         return moved
 
     def learn_end(self, row: int, task: Task, now: float, age: float | None) -> None:
         """Tell the durations of a final record; `age` is how old the task is by now."""
         if age is None or task.started_at is None:
             return
-        roster = self._roster
+        registry = self._registry
         ended = None
         if task.finished_at is not None:
             ended = min(age, max(0.0, (task.finished_at - task.started_at).total_seconds()))
-        if not roster.answers[row] and ended is None:
+        if not registry.answers[row] and ended is None:
             return  # Seen for the first time, and nobody says when it ended.
-        since = self._seen_since(row, age, now) if roster.answers[row] else 0.0
-        progress, born = roster.progress[row], roster.born[row]
-        foretold = (roster.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
+        since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
+        progress, born = registry.progress[row], registry.born[row]
+        foretold = (registry.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
         self._durations.saw_end(task.pool, since, age, ended=ended, foretold=foretold)
 
     def answered(
         self, task_id: int, row: int, now: float, roll: float, hint: float | None, *, moved: bool
     ) -> tuple[float, list[Ended]]:
-        """After a good look that was not final: in how many seconds the next one is due, and who ends."""
-        roster = self._roster
+        """After a good poll that was not final: in how many seconds the next one is due, and who ends."""
+        registry = self._registry
         ended: list[Ended] = []
         if moved:
-            roster.quiet[row] = 0.0
-        elif not math.isnan(roster.seen[row]):
-            # Only time between two good looks counts: what lies in an outage says nothing about the task.
-            roster.quiet[row] += now - roster.seen[row]
-        if roster.trait[row].status == Status.IN_PROGRESS and not math.isnan(roster.born[row]):
-            age = now - roster.born[row]
-            self._durations.saw_running(roster.trait[row].pool, self._seen_since(row, age, now), age)
-        roster.seen[row] = now
-        roster.answers[row] += 1
+            registry.quiet[row] = 0.0
+        elif not math.isnan(registry.seen[row]):
+            # Only time between two good polls counts: what lies in an outage says nothing about the task.
+            registry.quiet[row] += now - registry.seen[row]
+        if registry.trait[row].status == Status.IN_PROGRESS and not math.isnan(registry.born[row]):
+            age = now - registry.born[row]
+            self._durations.saw_running(registry.trait[row].pool, self._seen_since(row, age, now), age)
+        registry.seen[row] = now
+        registry.answers[row] += 1
         asked: dict[int, float] = {}
-        for interest in roster.waiting(row):
-            if interest.once:
-                ended.append(self.end(task_id, row, interest, Why.TIMEOUT))
-            elif min(roster.quiet[row], now - interest.since - self.outages + interest.outages) >= interest.stall:
-                ended.append(self.end(task_id, row, interest, Why.STALLED))
-            elif (key := id(interest.policy)) not in asked:
-                delay = self.ask(task_id, row, interest, now, hint, roll, ended)
+        for subscription in registry.waiting(row):
+            if subscription.once:
+                ended.append(self.end(task_id, row, subscription, Why.TIMEOUT))
+            elif (
+                min(registry.quiet[row], now - subscription.since - self.outages + subscription.outages)
+                >= subscription.stall
+            ):
+                ended.append(self.end(task_id, row, subscription, Why.STALLED))
+            elif (key := id(subscription.policy)) not in asked:
+                delay = self.ask(task_id, row, subscription, now, hint, roll, ended)
                 if delay < NEVER:
                     asked[key] = delay
         return min(asked.values(), default=NEVER), ended
@@ -158,69 +161,71 @@ class News:
         """Whether a task was made here, as far as is remembered."""
         return task_id in self._created
 
-    def first_look(
-        self, task_id: int, row: int, interest: Interest, now: float, roll: float, ended: list[Ended]
+    def first_poll(
+        self, task_id: int, row: int, subscription: Subscription, now: float, roll: float, ended: list[Ended]
     ) -> float:
-        """Return when to look at an ID for the first time: at once, but for what was made here as the policy says."""
+        """Return when to poll an ID for the first time: at once, but for what was made here as the policy says."""
         made_at = self._created.get(task_id)
-        if made_at is None or interest.once:
+        if made_at is None or subscription.once:
             return now
-        self._roster.first[row] = self._roster.moved[row] = made_at
-        self._roster.trait[row] = JUST_MADE
-        return max(now, made_at + self.ask(task_id, row, interest, now, None, roll, ended))
+        self._registry.first[row] = self._registry.moved[row] = made_at
+        self._registry.trait[row] = JUST_MADE
+        return max(now, made_at + self.ask(task_id, row, subscription, now, None, roll, ended))
 
     def ask(
         self,
         task_id: int,
         row: int,
-        interest: Interest,
+        subscription: Subscription,
         now: float,
         hint: float | None,
         roll: float,
         ended: list[Ended],
     ) -> float:
-        """Ask a policy when to look again; infinite, and the wait ended, where it says stop or makes no sense."""
-        roster = self._roster
-        born = roster.born[row]
-        trait = roster.trait[row]
-        progress = roster.progress[row]
+        """Ask a policy when to poll again; infinite, and the wait ended, where it says stop or makes no sense."""
+        registry = self._registry
+        born = registry.born[row]
+        trait = registry.trait[row]
+        progress = registry.progress[row]
         facts = Facts(
             task_id=task_id,
-            attempt=roster.answers[row],
-            age=max(0.0, now - (roster.first[row] if math.isnan(born) else born)),
+            attempt=registry.answers[row],
+            age=max(0.0, now - (registry.first[row] if math.isnan(born) else born)),
             pool=trait.pool,
             kind=trait.kind,
             status=trait.status,
             progress=None if progress < 0 else progress,
-            changed=now - roster.moved[row],
+            changed=now - registry.moved[row],
             hint=hint,
             durations=self._durations,
         )
         why, error = Why.GAVE_UP, None
         self.asking = True
         try:
-            delay = check_delay(interest.policy(facts, roll))
+            delay = check_delay(subscription.policy(facts, roll))
         except BaseException as cause:
             if isinstance(cause, KeyboardInterrupt | SystemExit):
                 raise
             # A policy is the user's code: what it raises, a CancelledError too, ends its own wait only.
             why, delay = Why.FAILED, None
-            error = UsageError(f"the backoff policy {brief(interest.policy)} cannot be used: {brief(cause)}")
+            error = UsageError(f"the backoff policy {brief(subscription.policy)} cannot be used: {brief(cause)}")
             error.__cause__ = cause
         finally:
             self.asking = False
         if delay is None:
-            ended.append(self.end(task_id, row, interest, why, error))
+            ended.append(self.end(task_id, row, subscription, why, error))
             return NEVER
         return max(delay, MIN_DELAY)
 
-    def end(self, task_id: int, row: int, interest: Interest, why: Why, error: OmgmjError | None = None) -> Ended:
+    def end(
+        self, task_id: int, row: int, subscription: Subscription, why: Why, error: OmgmjError | None = None
+    ) -> Ended:
         """End one wait for one ID."""
-        roster = self._roster
-        roster.part(row, interest)
-        return Ended(interest, task_id, why, error, roster.looks[row], roster.last[row])
+        registry = self._registry
+        registry.part(row, subscription)
+        return Ended(subscription, task_id, why, error, registry.polls[row], registry.last[row])
 
     def _seen_since(self, row: int, age: float, now: float) -> float:
-        """At which age a task that runs was seen last; its present one where this look is the first."""
-        seen = self._roster.seen[row]
+        """At which age a task that runs was seen last; its present one where this poll is the first."""
+        seen = self._registry.seen[row]
         return age if math.isnan(seen) else min(age, max(0.0, age - (now - seen)))

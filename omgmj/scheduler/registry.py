@@ -1,7 +1,7 @@
 """Who waits for which ID: a row an ID in columns of plain numbers, and the deadlines of those who wait.
 
 No object, task or timer an ID: at a hundred thousand IDs the columns cost some hundred bytes a row, and the garbage
-collector finds nothing to walk. What the numbers mean, and when to look, is `planner`'s business.
+collector finds nothing to walk. What the numbers mean, and when to poll, is `planner`'s business.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NEVER = math.inf
 IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE = 1, 2, 4, 8, 16
-"""A row's flags: a look is out; its class; a push wants a look; it waits for its page; it is to be asked for singly."""
+"""A row's flags: a poll is out; its class; a push wants a poll; it waits for its page; it is to be asked for singly."""
 
 
 UNLISTED, LISTED, MISSED, SLID = 0, 1, 2, 3
@@ -31,11 +31,11 @@ BLOCK = 256
 """Rows that are added at once."""
 
 
-class Interest:
+class Subscription:
     """What one wait, watch or follow wants of the IDs that it took in together, at one moment.
 
     `sink` is whoever is to be told; here sinks are only told apart. `timeout` and `stall` are seconds, None for ever;
-    a `timeout` of 0 ends with the first look.
+    a `timeout` of 0 ends with the first poll.
     """
 
     __slots__ = ("deadline", "ids", "joined", "once", "outages", "pending", "policy", "since", "sink", "stall")
@@ -66,27 +66,27 @@ class Trait(NamedTuple):
 UNSEEN = Trait("", None, None)
 
 
-class Roster:
-    """All rows. A row lives as long as somebody waits for its ID or a look at it is out.
+class Registry:
+    """All rows. A row lives as long as somebody waits for its ID or a poll of it is out.
 
     The columns, by row: `due` (infinite while in flight), `first`, `born` (when the task started to run, not a number
-    where that is not known), `seen` (the last good look, not a number before the first), `moved` and `quiet` are
-    seconds; `looks` counts those that went out, `answers` those that came back good; `rank` and `progress` are -1
+    where that is not known), `seen` (the last good poll, not a number before the first), `moved` and `quiet` are
+    seconds; `polls` counts those that went out, `answers` those that came back good; `rank` and `progress` are -1
     while unknown; `last` is the last record accepted, as it came, `listed` what the list says of it.
     """
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
         self.watched: int = 0
-        self.once: set[Interest] = set()
-        self.who: list[Interest | dict[object, Interest] | None] = []
+        self.once: set[Subscription] = set()
+        self.who: list[Subscription | dict[object, Subscription] | None] = []
         self.last: list[bytes | None] = []
         self.trait: list[Trait] = []
         self.flags: bytearray = bytearray()
         self.listed: bytearray = bytearray()
         self.rank: array[int] = array("b")
         self.progress: array[int] = array("b")
-        self.looks: array[int] = array("I")
+        self.polls: array[int] = array("I")
         self.answers: array[int] = array("I")
         self.due: array[float] = array("d")
         self.first: array[float] = array("d")
@@ -95,7 +95,7 @@ class Roster:
         self.moved: array[float] = array("d")
         self.quiet: array[float] = array("d")
         self._free: list[int] = []
-        self._deadlines: list[tuple[float, int, Interest]] = []
+        self._deadlines: list[tuple[float, int, Subscription]] = []
         self._dead = 0
         self._serial = 0
 
@@ -108,7 +108,7 @@ class Roster:
             row = self.rows[task_id] = self._free.pop()
         if self.who[row] is None:
             self.rank[row] = self.progress[row] = -1
-            self.looks[row] = 1 if self.flags[row] & IN_FLIGHT else 0
+            self.polls[row] = 1 if self.flags[row] & IN_FLIGHT else 0
             self.answers[row] = 0
             self.listed[row] = 0
             self.trait[row] = UNSEEN
@@ -119,7 +119,7 @@ class Roster:
         return row
 
     def settle(self, task_id: int, row: int) -> bool:
-        """Let go of a row that nobody waits for and no look is out for; return whether nobody waits for it."""
+        """Let go of a row that nobody waits for and no poll is out for; return whether nobody waits for it."""
         if self.who[row] is not None:
             return False
         self.last[row] = None
@@ -130,79 +130,79 @@ class Roster:
             self._free.append(row)
         return True
 
-    def waiting(self, row: int) -> tuple[Interest, ...]:
+    def waiting(self, row: int) -> tuple[Subscription, ...]:
         """Return those who wait for the row's ID, in the order they came."""
         who = self.who[row]
         if isinstance(who, dict):
             return tuple(who.values())
         return () if who is None else (who,)
 
-    def find(self, row: int, sink: object) -> Interest | None:
-        """Return the interest by which a sink waits for the row's ID."""
+    def find(self, row: int, sink: object) -> Subscription | None:
+        """Return the subscription by which a sink waits for the row's ID."""
         who = self.who[row]
         if isinstance(who, dict):
             return who.get(sink)
         return who if who is not None and who.sink is sink else None
 
-    def join(self, row: int, interest: Interest) -> bool:
+    def join(self, row: int, subscription: Subscription) -> bool:
         """Add one who waits; return False, and do nothing, where its sink waits for the ID already."""
         who = self.who[row]
         if who is None:
-            self.who[row] = interest
+            self.who[row] = subscription
             self.watched += 1
         elif isinstance(who, dict):
-            if interest.sink in who:
+            if subscription.sink in who:
                 return False
-            who[interest.sink] = interest
-        elif who.sink is interest.sink:
+            who[subscription.sink] = subscription
+        elif who.sink is subscription.sink:
             return False
         else:
-            self.who[row] = {who.sink: who, interest.sink: interest}
-        interest.pending += 1
-        interest.joined += 1
+            self.who[row] = {who.sink: who, subscription.sink: subscription}
+        subscription.pending += 1
+        subscription.joined += 1
         return True
 
-    def part(self, row: int, interest: Interest) -> bool:
+    def part(self, row: int, subscription: Subscription) -> bool:
         """Remove one who waits; return whether it did."""
         who = self.who[row]
         if isinstance(who, dict):
-            if who.get(interest.sink) is not interest:
+            if who.get(subscription.sink) is not subscription:
                 return False
-            del who[interest.sink]
+            del who[subscription.sink]
             if not who:
                 self.who[row] = None
-        elif who is interest:
+        elif who is subscription:
             self.who[row] = None
         else:
             return False
         if self.who[row] is None:
             self.watched -= 1
-        interest.pending -= 1
-        if not interest.pending:
-            self.once.discard(interest)
-            if interest.deadline < NEVER:
+        subscription.pending -= 1
+        if not subscription.pending:
+            self.once.discard(subscription)
+            if subscription.deadline < NEVER:
                 self._drop_deadline()
         return True
 
-    def start_clock(self, interest: Interest) -> None:
-        """Note when the interest ends by itself, once all its IDs are in."""
-        if interest.pending and interest.deadline < NEVER:
+    def start_clock(self, subscription: Subscription) -> None:
+        """Note when the subscription ends by itself, once all its IDs are in."""
+        if subscription.pending and subscription.deadline < NEVER:
             self._serial += 1
-            heapq.heappush(self._deadlines, (interest.deadline, self._serial, interest))
-        if interest.pending and interest.once:
-            self.once.add(interest)
+            heapq.heappush(self._deadlines, (subscription.deadline, self._serial, subscription))
+        if subscription.pending and subscription.once:
+            self.once.add(subscription)
 
     def next_deadline(self) -> float:
-        """When the next interest ends by itself; infinite where none does."""
+        """When the next subscription ends by itself; infinite where none does."""
         return self._deadlines[0][0] if self._deadlines else NEVER
 
-    def expired(self, now: float) -> Interest | None:
-        """Return an interest whose time is over, each once; None where there is none left."""
+    def expired(self, now: float) -> Subscription | None:
+        """Return a subscription whose time is over, each once; None where there is none left."""
         while self._deadlines and self._deadlines[0][0] <= now:
-            interest = heapq.heappop(self._deadlines)[2]
-            if interest.pending:
-                interest.deadline = NEVER
-                return interest
+            subscription = heapq.heappop(self._deadlines)[2]
+            if subscription.pending:
+                subscription.deadline = NEVER
+                return subscription
             self._dead -= 1
         return None
 
@@ -218,7 +218,7 @@ class Roster:
         """Add a block of rows, which costs little more than a row would."""
         first = len(self.who)
         columns = (self.due, self.first, self.born, self.seen, self.moved, self.quiet)
-        for column in (*columns, self.rank, self.progress, self.looks, self.answers):
+        for column in (*columns, self.rank, self.progress, self.polls, self.answers):
             column.frombytes(bytes(BLOCK * column.itemsize))
         self.due[first:] = array("d", [NEVER]) * BLOCK
         self.flags.extend(bytes(BLOCK))

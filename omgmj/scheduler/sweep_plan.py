@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from omgmj.scheduler.list_positions import Places
-from omgmj.scheduler.registry import IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, Roster
+from omgmj.scheduler.list_positions import ListPositions
+from omgmj.scheduler.registry import IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, Registry
 
 SIZE = 20
 """Records on a page, the most the service gives."""
@@ -20,7 +20,7 @@ PAYS = 2
 SHARE = 2
 """Of the watched IDs on a page one in so many should be due, or an ID that is due waits `HOLD` for the others."""
 HOLD = 1.5
-"""Seconds that a due ID may wait for others of its page, or be looked at early with them."""
+"""Seconds that a due ID may wait for others of its page, or be polled early with them."""
 NEW_PAYS = 15
 """New IDs on a page for which the others are not waited for."""
 YOUNG = 5.0
@@ -28,7 +28,7 @@ YOUNG = 5.0
 BEYOND = 10 * SIZE
 """Places before the first that an ID may seem to lie until it was seen: one that is newer by more may not exist."""
 FEW = 4
-"""Watched IDs below which the list is not looked at."""
+"""Watched IDs below which the list is not read."""
 LAG = 2.0
 """Seconds by which the list may lag behind: more than the clocks of one service differ."""
 DEEPER, DEEP_WEIGHT = 1.5, 0.1
@@ -68,12 +68,12 @@ class _Spot(NamedTuple):
     offset: float
 
 
-class Sweeps:
+class SweepPlan:
     """What is known of the list. Times are seconds on the planner's clock."""
 
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
-        self._places = Places()
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._positions = ListPositions()
         self._head = 0  # the newest ID when the first page was read last
         self._head_at = -NEVER
         self._out: set[int] = set()
@@ -98,7 +98,7 @@ class Sweeps:
 
     def awaited_until(self, task_id: int, now: float) -> float:
         """Until when all due IDs may wait, as pages that are read deeper may show them; in the past where none is."""
-        if self._roster.watched < FEW or now < max(self._back_at, self._deeper_from) or not self._is_deeper(task_id):
+        if self._registry.watched < FEW or now < max(self._back_at, self._deeper_from) or not self._is_deeper(task_id):
             return -NEVER
         out = self._deeper_out
         return next(iter(out.values())) + DEEPER_HOLD if len(out) >= self._deeper_most() else -NEVER
@@ -112,13 +112,13 @@ class Sweeps:
         return len(due) * SHARE < watched and watched >= PAYS * SHARE
 
     def holds_new(self, task_id: int, now: float) -> bool:
-        """Whether an ID's first look should wait a little: it was made just now, and more come that one page shows."""
+        """Whether an ID's first poll should wait a little: it was made just now, and more come that one page shows."""
         spot = self._spot(task_id, now)
         if spot is None or spot.page in self._out:
             return spot is not None
         if task_id <= self._head or now - self._head_at > YOUNG:
             return False
-        if self._is_too_new(self._roster.rows[task_id], now):
+        if self._is_too_new(self._registry.rows[task_id], now):
             return True
         _, due = self._on_page(task_id, spot, now)
         return len(due) < NEW_PAYS
@@ -142,7 +142,7 @@ class Sweeps:
         """Return whether an ID is to tell if pages speak the truth: once in a while it is the turn of one they show."""
         if self._unchecked < CHECK_PAGES or now - self._checked_at < CHECK_SECONDS:
             return False
-        if self._roster.listed[self._roster.rows[task_id]] != LISTED:
+        if self._registry.listed[self._registry.rows[task_id]] != LISTED:
             return False
         self._checked_at, self._unchecked = now, 0
         return True
@@ -153,20 +153,20 @@ class Sweeps:
 
     def _is_deeper(self, task_id: int) -> bool:
         """Whether an ID may only be on a page that was not read yet."""
-        return not self._places or task_id < self._places.oldest
+        return not self._positions or task_id < self._positions.oldest
 
     def _deeper_most(self) -> int:
         """How many pages may be read deeper at once: each one that paid lets one more be out."""
         return min(DEEPER_AT_ONCE, self._deeper_paid + 1)
 
     def _plan_deeper(self, task_id: int, now: float) -> Sweep | None:
-        if self._roster.watched < FEW or now < max(self._back_at, self._deeper_from):
+        if self._registry.watched < FEW or now < max(self._back_at, self._deeper_from):
             return None
         if len(self._deeper_out) >= self._deeper_most():
             return None
         page = 1
-        if self._places:
-            page = int(self._place_of(self._places.oldest, now) // SIZE) + 2
+        if self._positions:
+            page = int(self._place_of(self._positions.oldest, now) // SIZE) + 2
         while page in self._deeper_out:
             page += 1
         if page in self._out:
@@ -191,19 +191,19 @@ class Sweeps:
         self._failing -= FAILED_WEIGHT * self._failing
         self._unchecked += 1
         took = now - sweep.at
-        looked_at = sweep.at + took / 2  # Somewhere in between.
+        polled = sweep.at + took / 2  # Somewhere in between.
         self._latency += LATENCY_WEIGHT * (took - self._latency)
         self.slowest = max(took, self.slowest - SLOW_WEIGHT * self.slowest)
         if sweep.page == 1 and shown:
             self._head, self._head_at = max(shown), now
-            if sum(self._is_old(one, sweep.at) for one in self._places.newer(self._head, SIZE)) >= PAYS:
+            if sum(self._is_old(one, sweep.at) for one in self._positions.newer(self._head, SIZE)) >= PAYS:
                 self.strike(now, times=STRIKES)
                 return
-            heard_at = next((self._heard_at(one) for one in self._places.newer(self._head, 1)), looked_at)
-            self._behind += BEHIND_WEIGHT * (max(0.0, looked_at - heard_at) - self._behind)
-        new = self._places.learn((sweep.page - 1) * SIZE, shown, looked_at - self._behind)
+            heard_at = next((self._heard_at(one) for one in self._positions.newer(self._head, 1)), polled)
+            self._behind += BEHIND_WEIGHT * (max(0.0, polled - heard_at) - self._behind)
+        new = self._positions.learn((sweep.page - 1) * SIZE, shown, polled - self._behind)
         if sweep.deeper:
-            self._learn_deeper(sum(task_id in self._roster.rows for task_id in new), now, is_new=bool(new))
+            self._learn_deeper(sum(task_id in self._registry.rows for task_id in new), now, is_new=bool(new))
 
     def _learn_deeper(self, watched: int, now: float, *, is_new: bool) -> None:
         """Take in how many watched IDs a page showed that was read deeper; where that does not pay, pause."""
@@ -220,13 +220,13 @@ class Sweeps:
 
     def _heard_at(self, task_id: int) -> float:
         """When it was first heard of an ID that is watched; of others that is not known."""
-        row = self._roster.rows.get(task_id)
-        return NEVER if row is None else self._roster.first[row]
+        row = self._registry.rows.get(task_id)
+        return NEVER if row is None else self._registry.first[row]
 
     def _is_old(self, task_id: int, now: float) -> bool:
         """Whether an ID is there, and has been for so long that the list should show it."""
-        row = self._roster.rows.get(task_id)
-        return row is not None and self._roster.answers[row] > 0 and now - self._roster.first[row] > LAG
+        row = self._registry.rows.get(task_id)
+        return row is not None and self._registry.answers[row] > 0 and now - self._registry.first[row] > LAG
 
     def went(self, sweep: Sweep, shown: int, absent: int, now: float) -> None:
         """Take in how many of its IDs a sweep's page showed, and how many it should have shown, but did not."""
@@ -270,11 +270,11 @@ class Sweeps:
     def strike(self, now: float, *, times: int = 1) -> None:
         """Take in a sign that the list is not what it should be, that counts as so many."""
         if now < self._back_at:
-            return  # It is left alone already: a page or a look was under way.
+            return  # It is left alone already: a page or a poll was under way.
         self._strikes += times
         if self._strikes >= STRIKES:
             self._leave_alone(now)
-            self._places.clear()
+            self._positions.clear()
 
     def _leave_alone(self, now: float) -> None:
         self._strikes, self._failing, self._worth = 0, 0.0, PAYS
@@ -285,38 +285,42 @@ class Sweeps:
 
     def _place_of(self, task_id: int, now: float) -> float:
         """Return the place that an ID is going to have on a page asked for now, as all moves on till then."""
-        ahead = self._places.speed(now) * (self._latency / 2 - self._behind)
-        return max(0.0, self._places.place(task_id, now) + ahead)
+        ahead = self._positions.speed(now) * (self._latency / 2 - self._behind)
+        return max(0.0, self._positions.place(task_id, now) + ahead)
 
     def _spot(self, task_id: int, now: float) -> _Spot | None:
         """Return where an ID is going to be; None where that is not known, or the list is left alone or lacks it."""
-        roster = self._roster
-        if now < self._back_at or roster.watched < FEW or self._is_deeper(task_id):
+        registry = self._registry
+        if now < self._back_at or registry.watched < FEW or self._is_deeper(task_id):
             return None
-        row = roster.rows[task_id]
-        if roster.listed[row] == MISSED:
+        row = registry.rows[task_id]
+        if registry.listed[row] == MISSED:
             return None
-        if not self._places.knows(task_id) and not roster.answers[row] and self._places.beyond(task_id, now) > BEYOND:
+        if (
+            not self._positions.knows(task_id)
+            and not registry.answers[row]
+            and self._positions.beyond(task_id, now) > BEYOND
+        ):
             return None
-        self._places.expect(task_id, now)
+        self._positions.expect(task_id, now)
         place = self._place_of(task_id, now)
         page = int(place // SIZE)
         return _Spot(page + 1, place - page * SIZE)
 
     def _is_too_new(self, row: int, now: float) -> bool:
         """Whether the list, as far as it is behind, does not show an ID yet that was heard of just now."""
-        return not self._roster.answers[row] and self._roster.first[row] > now + self._latency / 2 - self._behind
+        return not self._registry.answers[row] and self._registry.first[row] > now + self._latency / 2 - self._behind
 
     def _on_page(self, task_id: int, spot: _Spot, now: float) -> tuple[int, list[int]]:
         """Count the watched IDs on the page of an ID; return those due by now or soon."""
-        roster = self._roster
+        registry = self._registry
         watched = 0
         due = []
-        for one in self._places.around(task_id, spot.offset, SIZE - 1 - spot.offset, now):
-            row = roster.rows.get(one)
-            if row is None or roster.who[row] is None or roster.listed[row] == MISSED or self._is_too_new(row, now):
+        for one in self._positions.around(task_id, spot.offset, SIZE - 1 - spot.offset, now):
+            row = registry.rows.get(one)
+            if row is None or registry.who[row] is None or registry.listed[row] == MISSED or self._is_too_new(row, now):
                 continue
             watched += 1
-            if roster.due[row] <= now + HOLD and not roster.flags[row] & (IN_FLIGHT | PUSHED | SINGLE):
+            if registry.due[row] <= now + HOLD and not registry.flags[row] & (IN_FLIGHT | PUSHED | SINGLE):
                 due.append(one)
         return watched, due

@@ -17,7 +17,7 @@ FAR = 2.0**40
 """Seconds beyond which all times are one: no number of ticks could tell the largest."""
 
 
-class Wheel:
+class TimerWheel:
     """Keys in buckets of one tick each, and a heap of the ticks that have a bucket."""
 
     __slots__ = ("_buckets", "_ticks", "size")

@@ -1,6 +1,6 @@
-"""When failed looks in a row at one ID mean that the ID is to be given up.
+"""When failed polls in a row at one ID mean that the ID is to be given up.
 
-What each error means stands in `protocol`; when the next look is due is `planner`'s business.
+What each error means stands in `protocol`; when the next poll is due is `planner`'s business.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class Patience(NamedTuple):
-    """How many failed looks in a row it takes, over how many seconds."""
+    """How many failed polls in a row it takes, over how many seconds."""
 
-    looks: int
+    polls: int
     seconds: float
 
     @property
     def spacing(self) -> float:
-        """How many seconds apart the looks are to be, so that the last one decides."""
-        return self.seconds / (self.looks - 1)
+        """How many seconds apart the polls are to be, so that the last one decides."""
+        return self.seconds / (self.polls - 1)
 
 
 UNKNOWN = Patience(3, 10.0)
@@ -32,8 +32,8 @@ WHATEVER = Patience(8, 600.0)
 """The ID fails in one way or another, while others succeed."""
 
 
-class Trouble:
-    """Failed looks in a row at one ID: in all, and of the kind that came last."""
+class Failures:
+    """Failed polls in a row at one ID: in all, and of the kind that came last."""
 
     __slots__ = ("began", "count", "error", "meaning", "same", "same_since", "since")
 
@@ -52,7 +52,7 @@ class Trouble:
         self.meaning = None
 
     def add(self, error: OmgmjError, meaning: Meaning, now: float) -> None:
-        """Take in one more failed look."""
+        """Take in one more failed poll."""
         if meaning is not self.meaning:
             self.meaning, self.same, self.same_since = meaning, 0, now
         if not self.count:
@@ -69,9 +69,9 @@ class Trouble:
     def is_hopeless(self, now: float, last_success: float, patience: Patience | None) -> bool:
         """Whether the ID is to be given up.
 
-        `last_success` is when a look at any ID succeeded last, `patience` what the kind of failure that came last
+        `last_success` is when a poll of any ID succeeded last, `patience` what the kind of failure that came last
         takes, where it speaks about the ID by itself.
         """
-        if patience is not None and self.same >= patience.looks and now - self.same_since >= patience.seconds:
+        if patience is not None and self.same >= patience.polls and now - self.same_since >= patience.seconds:
             return True
-        return self.count >= WHATEVER.looks and now - self.since >= WHATEVER.seconds and last_success > self.since
+        return self.count >= WHATEVER.polls and now - self.since >= WHATEVER.seconds and last_success > self.since

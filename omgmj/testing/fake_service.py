@@ -27,7 +27,7 @@ from typing import Any, Self
 import omgmj  # The session stands below, but who serves on loopback needs none: annotations find it lazily.
 from omgmj.errors import TransportError, UsageError
 from omgmj.models import Secret
-from omgmj.testing.http_server import Loopback
+from omgmj.testing.http_server import HttpServer
 from omgmj.testing.memory_transport import InMemoryTransport, act_in_memory
 from omgmj.testing.service.account import BANNED, Created
 from omgmj.testing.service.faults import FAULTS, Fault, FaultShares
@@ -118,7 +118,7 @@ class FakeService:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = 0.0
         self._is_open = False
-        self._loopback: Loopback | None = None
+        self._loopback: HttpServer | None = None
         self._url: str | None = None
         self._in_flight = 0
         self.in_flight_peak: int = 0
@@ -239,7 +239,7 @@ class FakeService:
         self._simulator.plan(life, unknown_for=unknown_for)
 
     def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
-        """Let a fault befall the next `times` requests, or looks at `task_id` only; `times=None`: until `heal`.
+        """Let a fault befall the next `times` requests, or queries of `task_id` only; `times=None`: until `heal`.
 
         Faults that are asked for one after the other happen one after the other. One that cannot happen yet, such as
         `backwards` for a task in its first state, waits until it can. Those that are kept to one kind of call, such as
@@ -298,7 +298,7 @@ class FakeService:
         if self._loopback:
             raise UsageError(f"the service is being served already, at {self._url}")
         check_number("port", port, most=65535, whole=True)
-        loopback = Loopback(self._exchange, self._image)
+        loopback = HttpServer(self._exchange, self._image)
         self._url = await loopback.start(host, port, ssl)
         self._loopback = loopback
         self._simulator.show_images_at(self._url)

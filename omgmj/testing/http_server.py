@@ -24,7 +24,7 @@ Act = Callable[[Reply], Awaitable[None]]
 Exchange = Callable[[str, str, Mapping[str, str], bytes, Act], Awaitable[Reply]]
 
 
-class Loopback:
+class HttpServer:
     """A server. `exchange` answers a call, `image` gives the bytes that lie at a path, or None."""
 
     def __init__(self, exchange: Exchange, image: Callable[[str], bytes | None]) -> None:

@@ -78,7 +78,7 @@ def test_tasks_that_still_run_count() -> None:
 
 
 def test_interval_is_short_where_tasks_end() -> None:
-    """Looks are close where the ends lie, far apart before and after, and never jump over the place of the ends."""
+    """Polls are close where the ends lie, far apart before and after, and never jump over the place of the ends."""
     durations = learn(lognormal(40.0))
     assert interval(durations, 40.0) < 2.2
     assert interval(durations, 400.0) > 5.0
@@ -144,8 +144,8 @@ def test_pools_are_apart_and_bounded() -> None:
     assert sum(sys.getsizeof(known.ends) + sys.getsizeof(known.seconds) for known in kept.values()) < 20_000
 
 
-def test_end_between_two_looks() -> None:
-    """Where the record does not tell its end, the middle between the two looks is taken."""
+def test_end_between_two_polls() -> None:
+    """Where the record does not tell its end, the middle between the two polls is taken."""
     rough, exact = Durations(), Durations()
     for foretold in (None, 48.0, 100.0) * 20:
         rough.saw_end("FAST", 30.0, 50.0, foretold=foretold)

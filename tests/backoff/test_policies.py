@@ -1,4 +1,4 @@
-"""When to look again: the three policies, the retry policy, and what is refused."""
+"""When to poll again: the three policies, the retry policy, and what is refused."""
 
 from __future__ import annotations
 
@@ -121,13 +121,13 @@ def test_fixed_is_fixed() -> None:
 
 
 def test_exponential_grows_to_its_cap() -> None:
-    """The first look after the first comes after `initial`, then each is longer by the factor, up to the cap."""
+    """The first poll after the first comes after `initial`, then each is longer by the factor, up to the cap."""
     policy = Exponential(initial=1.0, factor=2.0, cap=10.0)
     assert [policy(facts(attempt=attempt), 0.0) for attempt in range(7)] == [1, 1, 2, 4, 8, 10, 10]
 
 
 def test_jitter_comes_after_the_cap() -> None:
-    """Clamp, then jitter downwards: at the cap looks do not fall in step, and none is above it."""
+    """Clamp, then jitter downwards: at the cap polls do not fall in step, and none is above it."""
     policy = Exponential(initial=1.0, factor=2.0, cap=10.0, jitter=0.5)
     delays = {policy(facts(attempt=50), roll / 10) for roll in range(10)}
     assert len(delays) == 10
@@ -166,7 +166,7 @@ def test_retry_takes_the_longer_of_hint_and_own_delay() -> None:
 
 @pytest.mark.parametrize("policy", [Fixed(0.2), Exponential(initial=0.2), Adaptive(first=0.2, least=0.2, cap=0.2)])
 def test_policies_heed_a_hint_within_bounds(policy: Policy) -> None:
-    """The service's hint on a good answer counts at each look, from 1 second to 60, never less."""
+    """The service's hint on a good answer counts at each poll, from 1 second to 60, never less."""
     hints = [0.0, 5.0, 1e9, math.inf, math.nan, 5.0]
     assert [policy(facts(hint=hint), 0.9) for hint in hints] == [1.0, 5.0, 60.0, 60.0, 1.0, 5.0]
     delay = policy(facts(), 0.0)
@@ -183,7 +183,7 @@ def test_a_hint_does_not_shorten_a_delay() -> None:
 
 
 def test_first_look_after_the_first_comes_when_a_task_can_be_done() -> None:
-    """A task just started is looked at again after about eight seconds; one that is older gets no such delay."""
+    """A task just started is polled again after about eight seconds; one that is older gets no such delay."""
     assert Adaptive()(facts(), 0.0) == 8.0
     assert Adaptive()(facts(progress=0), 0.0) == 8.0
     assert Adaptive()(facts(progress=0, age=1.0), 0.0) == 7.0
@@ -191,7 +191,7 @@ def test_first_look_after_the_first_comes_when_a_task_can_be_done() -> None:
 
 
 def test_queue_is_sparse() -> None:
-    """While a task queues looks are far apart, further the longer it lasts, under the cap."""
+    """While a task queues polls are far apart, further the longer it lasts, under the cap."""
     policy = Adaptive()
     ages = (0.0, 60.0, 100.0, 150.0, 1e6)
     for status in (Status.NOT_START, Status.SUBMITTED):
@@ -199,7 +199,7 @@ def test_queue_is_sparse() -> None:
 
 
 def test_cap_is_short_while_progress_foretells_nothing() -> None:
-    """While progress stays 0 or unknown, looks are at most five seconds apart, however old the task."""
+    """While progress stays 0 or unknown, polls are at most five seconds apart, however old the task."""
     policy = Adaptive()
     for progress, age in itertools.product((0, None), (4.0, 19.0, 40.0, 100.0, 300.0, 1e6)):
         assert 1.4 <= policy(facts(progress=progress, age=age, changed=age), 0.0) <= 5.0
@@ -207,7 +207,7 @@ def test_cap_is_short_while_progress_foretells_nothing() -> None:
 
 
 def test_aims_at_the_foretold_end_and_never_past_it() -> None:
-    """Looks come closer together towards the end that progress foretells, and none lies beyond it."""
+    """Polls come closer together towards the end that progress foretells, and none lies beyond it."""
     policy = Adaptive(cap=1000)
     for progress, elapsed in itertools.product((5, 20, 50, 80, 93), (10.0, 40.0, 300.0)):
         end = elapsed * 100 / progress
@@ -234,7 +234,7 @@ def test_capped_whatever_is_foretold() -> None:
 
 
 def test_overdue_end_is_looked_for_with_patience() -> None:
-    """Past the foretold end looks are close at first and drift apart up to the cap when the task goes on and on."""
+    """Past the foretold end polls are close at first and drift apart up to the cap when the task goes on and on."""
     policy = Adaptive()
     late = [policy(facts(progress=93, age=93.0 + over, changed=over), 0.0) for over in (7.0, 20.0, 100.0, 1e5)]
     assert late == pytest.approx([1.4, 1.4, 4.65, 20.0])
@@ -242,7 +242,7 @@ def test_overdue_end_is_looked_for_with_patience() -> None:
 
 @pytest.mark.parametrize("status", ["PAUSED", Status.MODAL])
 def test_unknown_word_is_slow(status: str) -> None:
-    """An unknown status word goes on at a slow pace, and so does one that waits for its user."""
+    """An unknown status word goes on at a slow rate, and so does one that waits for its user."""
     assert Adaptive()(facts(status=status, progress=99, age=3.0), 0.0) == 20.0
 
 
@@ -253,7 +253,7 @@ def test_adaptive_stays_in_bounds(known: Facts, roll: float) -> None:
 
 
 def test_adaptive_jitter_is_small_and_downwards() -> None:
-    """At the cap too, looks at many tasks do not fall in step."""
+    """At the cap too, polls of many tasks do not fall in step."""
     delays = [Adaptive()(facts(status="PAUSED"), roll / 10) for roll in range(10)]
     assert len(set(delays)) == 10
     assert max(delays) == 20.0
@@ -265,8 +265,8 @@ def test_adaptive_jitter_is_small_and_downwards() -> None:
 Life = tuple[float, list[tuple[float, int | None]]]
 
 
-def look(policy: Policy, life: Life, rng: random.Random, durations: Durations | None = None) -> tuple[int, float]:
-    """Look at one life until its end is seen; return the number of looks and the delay of the last.
+def poll(policy: Policy, life: Life, rng: random.Random, durations: Durations | None = None) -> tuple[int, float]:
+    """Poll one life until its end is seen; return the number of polls and the delay of the last.
 
     What is seen goes into `durations`, where there are any.
     """
@@ -295,9 +295,9 @@ def score(policy: Policy, lives: Sequence[Life], *, learn: bool = False) -> tupl
     """Return queries a task, mean delay and 95th percentile of the delay."""
     rng = random.Random(7)
     durations = Durations() if learn else None
-    looks = [look(policy, life, rng, durations) for life in lives]
-    delays = sorted(delay for _, delay in looks)
-    return sum(queries for queries, _ in looks) / len(looks), sum(delays) / len(looks), delays[len(looks) * 95 // 100]
+    polls = [poll(policy, life, rng, durations) for life in lives]
+    delays = sorted(delay for _, delay in polls)
+    return sum(queries for queries, _ in polls) / len(polls), sum(delays) / len(polls), delays[len(polls) * 95 // 100]
 
 
 def draw(median: float, tail: float, *, reports: bool = True, count: int = 1000) -> list[Life]:
@@ -348,10 +348,10 @@ def test_adaptive_without_progress_is_no_worse(median: float, tail: float) -> No
     ],
 )
 def test_wrong_progress_costs_at_most_a_cap(steps: list[tuple[float, int | None]]) -> None:
-    """However wrong the foretold end, the end is seen within the cap and without a storm of looks."""
+    """However wrong the foretold end, the end is seen within the cap and without a storm of polls."""
     lives: list[Life] = [(60.0 + shift / 10, steps) for shift in range(100)]
     for life in lives:
-        queries, delay = look(Adaptive(), life, random.Random(3))
+        queries, delay = poll(Adaptive(), life, random.Random(3))
         assert delay <= 20.0
         assert queries <= 50
 
@@ -375,8 +375,8 @@ def test_nothing_learned_changes_nothing() -> None:
         assert Adaptive()(known._replace(durations=few), 0.5) == Adaptive()(known, 0.5)
 
 
-def test_learned_looks_are_close_where_tasks_end() -> None:
-    """Without progress a task is looked at closely at the age at which others ended, and seldom before and after."""
+def test_learned_polls_are_close_where_tasks_end() -> None:
+    """Without progress a task is polled closely at the age at which others ended, and seldom before and after."""
     durations = learned(*[36.0, 38.0, 40.0, 42.0, 44.0] * 20)
     policy = Adaptive()
     for progress in (None, 0):
@@ -401,7 +401,7 @@ def test_progress_that_foretells_nothing_is_not_believed() -> None:
 
 
 def test_progress_that_has_stopped_is_not_waited_for() -> None:
-    """Long past the foretold end the looks are those of a task without progress, not the closest there are."""
+    """Long past the foretold end the polls are those of a task without progress, not the closest there are."""
     known = facts(progress=50, age=300.0, changed=280.0, durations=learned(*[40.0] * 100))
     assert Adaptive()(known, 0.0) == Adaptive()(known._replace(progress=None), 0.0)
 
@@ -477,10 +477,10 @@ def test_learning_follows_a_shift(before: float, after: float, reports: bool) ->
     """When tasks suddenly run three times as long, or all fail at once, the policy soon does as well as ever."""
     lives = [*draw(before, 0.0, reports=reports, count=300), *draw(after, 0.0, reports=reports)]
     durations, rng = Durations(), random.Random(7)
-    looks = [look(Adaptive(), life, rng, durations) for life in lives][600:]
+    polls = [poll(Adaptive(), life, rng, durations) for life in lives][600:]
     fixed, _, _ = score(Fixed(2.0), lives[600:])
-    assert sum(queries for queries, _ in looks) / len(looks) < 0.85 * fixed
-    assert sum(delay for _, delay in looks) / len(looks) <= 1.2
+    assert sum(queries for queries, _ in polls) / len(polls) < 0.85 * fixed
+    assert sum(delay for _, delay in polls) / len(polls) <= 1.2
 
 
 @pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
@@ -491,7 +491,7 @@ def test_learning_follows_when_all_tasks_fail(median: float, tail: float) -> Non
     for number, (end, steps) in enumerate(lives[500:], start=500):
         lives[number] = rng.uniform(1.0, 6.0) if rng.random() < 0.5 else end * rng.uniform(0.3, 1.0), steps
     durations, policy = Durations(), Adaptive()
-    delays = [look(policy, life, rng, durations)[1] for life in lives][500:]
+    delays = [poll(policy, life, rng, durations)[1] for life in lives][500:]
     _, _, fixed_late = score(Fixed(2.0), lives[500:])
     assert sum(delays) / len(delays) <= 1.15
     assert sum(delays[:50]) / 50 <= 3.0

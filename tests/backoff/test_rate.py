@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.backoff.rate import Pace
+from omgmj.backoff.rate import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +24,12 @@ def burst(rate: float) -> int:
     return max(1, math.ceil(rate * 0.02))
 
 
-def send_all(pace: Pace, start: float, end: float) -> list[float]:
-    """Send whenever the pace allows it, and return the times."""
+def send_all(budget: Rate, start: float, end: float) -> list[float]:
+    """Send whenever the rate allows it, and return the times."""
     times: list[float] = []
     now = start
-    while (now := pace.ready_at(now)) < end:
-        pace.take(now)
+    while (now := budget.ready_at(now)) < end:
+        budget.take(now)
         times.append(now)
     return times
 
@@ -45,26 +45,26 @@ def crowd(times: list[float], rate: float) -> float:
 
 
 def test_starts_with_a_burst_and_then_one_at_a_time() -> None:
-    """A new pace gives its burst at once, then a slot each 1/rate seconds."""
-    pace = Pace(100.0, 50.0)
-    assert send_all(pace, 50.0, 50.025) == pytest.approx([50.0, 50.0, 50.01, 50.02])
-    assert (pace.rate, pace.limit, pace.held_until) == (100.0, 100.0, -math.inf)
+    """A new rate gives its burst at once, then a slot each 1/rate seconds."""
+    budget = Rate(100.0, 50.0)
+    assert send_all(budget, 50.0, 50.025) == pytest.approx([50.0, 50.0, 50.01, 50.02])
+    assert (budget.rate, budget.limit, budget.held_until) == (100.0, 100.0, -math.inf)
 
 
 def test_low_rate_gives_single_slots() -> None:
     """A rate below one a second still has a burst of one, and then waits its turn."""
-    pace = Pace(0.1, 0.0)
-    assert send_all(pace, 0.0, 35.0) == pytest.approx([0.0, 10.0, 20.0, 30.0])
+    budget = Rate(0.1, 0.0)
+    assert send_all(budget, 0.0, 35.0) == pytest.approx([0.0, 10.0, 20.0, 30.0])
 
 
 def test_a_timer_that_fires_a_hair_early_is_ready() -> None:
     """A clock that rounds to a microsecond never finds itself too early for ever, and the lent time is paid back."""
-    pace = Pace(7.0, 0.0)
+    budget = Rate(7.0, 0.0)
     now = 0.0
     for _ in range(1000):
-        now = math.floor(pace.ready_at(now) * 1e6) / 1e6
-        assert pace.ready_at(now) == now
-        pace.take(now)
+        now = math.floor(budget.ready_at(now) * 1e6) / 1e6
+        assert budget.ready_at(now) == now
+        budget.take(now)
     assert now == pytest.approx(999 / 7, abs=2e-6)
 
 
@@ -81,165 +81,167 @@ def test_a_timer_that_fires_a_hair_early_is_ready() -> None:
 )
 def test_no_window_holds_more_than_rate_and_burst(rate: float, moves: list[tuple[float, str, float]]) -> None:
     """Whatever answers come, no window of T seconds sees more than rate * T + burst requests start."""
-    pace = Pace(rate, 0.0)
+    budget = Rate(rate, 0.0)
     times: list[float] = []
     now = 0.0
     for step, what, seconds in moves:
         now += step
         if what == "send":
-            while pace.ready_at(now) <= now and len(times) < 3000:
-                pace.take(now)
+            while budget.ready_at(now) <= now and len(times) < 3000:
+                budget.take(now)
                 times.append(now)
         elif what == "ok":
-            pace.saw_success(now)
+            budget.saw_success(now)
         else:
-            pace.saw_429(now if what != "late 429" else now - seconds, now, seconds if what == "held" else None)
-        assert min(rate, 0.5) <= pace.limit <= rate
-        assert pace.ready_at(now) >= now
+            budget.saw_429(now if what != "late 429" else now - seconds, now, seconds if what == "held" else None)
+        assert min(rate, 0.5) <= budget.limit <= rate
+        assert budget.ready_at(now) >= now
     assert crowd(times, rate) <= rate * EARLY + 1e-6
 
 
 @given(rate=st.floats(1.0, 500.0), cuts=st.integers(0, 8), idle=st.floats(0.0, 10.0))
 def test_no_window_holds_more_than_the_limit_of_the_moment(rate: float, cuts: int, idle: float) -> None:
     """After a cut the lowered limit and its own burst hold in every window that follows, at once."""
-    pace = Pace(rate, 0.0)
+    budget = Rate(rate, 0.0)
     now = 0.0
     for _ in range(cuts):
         now += idle
-        pace.saw_429(now, now, None)
+        budget.saw_429(now, now, None)
         now += 0.001
-    times = send_all(pace, now, now + 3.0)
-    assert crowd(times, pace.limit) <= pace.limit * EARLY + 1e-6
+    times = send_all(budget, now, now + 3.0)
+    assert crowd(times, budget.limit) <= budget.limit * EARLY + 1e-6
 
 
 @pytest.mark.parametrize("rate", [64.0, 512.0])
-def test_a_lowered_pace_holds_at_once(rate: float) -> None:
+def test_a_lowered_rate_holds_at_once(rate: float) -> None:
     """Slots are given late: after a cut to 4 a second at most 4 and the burst start in the next second."""
-    pace = Pace(rate, 0.0)
-    assert len(send_all(pace, 0.0, 1.0)) >= rate
+    budget = Rate(rate, 0.0)
+    assert len(send_all(budget, 0.0, 1.0)) >= rate
     now = 10.0  # long idle: the burst is full again
-    while pace.limit > 4.0:
-        pace.saw_429(now, now, None)
+    while budget.limit > 4.0:
+        budget.saw_429(now, now, None)
         now += 0.0001
-    assert pace.limit == pytest.approx(4.0)
-    assert len(send_all(pace, now, now + 1.0)) <= 4 + burst(4.0)
+    assert budget.limit == pytest.approx(4.0)
+    assert len(send_all(budget, now, now + 1.0)) <= 4 + burst(4.0)
 
 
 def test_one_cut_per_epoch() -> None:
     """Only answers to requests sent after the last cut count, so one burst of 429s cuts once."""
-    pace = Pace(64.0, 0.0)
+    budget = Rate(64.0, 0.0)
     for _ in range(20):
-        pace.saw_429(1.0, 1.1, None)
-    assert pace.limit == 32.0
-    pace.saw_429(1.1, 1.2, None)  # sent in the very moment of the cut: not after it
-    assert pace.limit == 32.0
-    pace.saw_429(1.15, 1.2, None)
-    assert pace.limit == 16.0
+        budget.saw_429(1.0, 1.1, None)
+    assert budget.limit == 32.0
+    budget.saw_429(1.1, 1.2, None)  # sent in the very moment of the cut: not after it
+    assert budget.limit == 32.0
+    budget.saw_429(1.15, 1.2, None)
+    assert budget.limit == 16.0
 
 
 def test_cut_goes_to_what_got_through() -> None:
     """A cut leaves 92 % of what the service let through in the last two seconds, and never raises the limit."""
-    pace = Pace(100.0, 0.0)
+    budget = Rate(100.0, 0.0)
     for index in range(400):
-        pace.saw_success(index * 0.0125)  # 80 a second
-    pace.saw_429(4.99, 5.0, None)
-    assert pace.limit == pytest.approx(73.6, rel=0.02)
-    pace.saw_429(5.05, 5.1, None)  # the window still holds 80 a second, more than the limit: that is no reason to stay
-    assert pace.limit == pytest.approx(73.6 * 0.92, rel=0.02)
+        budget.saw_success(index * 0.0125)  # 80 a second
+    budget.saw_429(4.99, 5.0, None)
+    assert budget.limit == pytest.approx(73.6, rel=0.02)
+    budget.saw_429(
+        5.05, 5.1, None
+    )  # the window still holds 80 a second, more than the limit: that is no reason to stay
+    assert budget.limit == pytest.approx(73.6 * 0.92, rel=0.02)
 
 
 def test_cut_is_half_where_the_window_says_nothing() -> None:
     """After an idle time the count of successes says nothing, so the limit is halved, not cut to next to nothing."""
-    pace = Pace(100.0, 0.0)
+    budget = Rate(100.0, 0.0)
     for index in range(100):
-        pace.saw_success(index * 0.01)
-    pace.saw_success(60.0)
-    pace.saw_429(60.0, 60.1, None)
-    assert pace.limit == 50.0
+        budget.saw_success(index * 0.01)
+    budget.saw_success(60.0)
+    budget.saw_429(60.0, 60.1, None)
+    assert budget.limit == 50.0
 
 
 def test_cuts_end_at_a_floor() -> None:
     """However many 429s come, half a request a second is left, or the rate where that is lower."""
     for rate, floor in ((20.0, 0.5), (0.2, 0.2)):
-        pace = Pace(rate, 0.0)
+        budget = Rate(rate, 0.0)
         for second in range(1, 50):
-            pace.saw_429(second, second + 0.1, None)
-        assert pace.limit == floor
+            budget.saw_429(second, second + 0.1, None)
+        assert budget.limit == floor
 
 
 @pytest.mark.parametrize(("told", "held"), [(0.0, 0.5), (3.0, 3.0), (1e9, 60.0), (math.inf, 60.0), (None, -math.inf)])
 def test_retry_after_holds_everything(told: float | None, held: float) -> None:
     """A Retry-After is read each time, not believed below half a second or above a minute."""
-    pace = Pace(100.0, 0.0)
-    pace.saw_429(9.0, 10.0, told)
-    assert pace.held_until == (10.0 + held if told is not None else held)
-    assert pace.ready_at(10.0) == max(10.0, pace.held_until)
+    budget = Rate(100.0, 0.0)
+    budget.saw_429(9.0, 10.0, told)
+    assert budget.held_until == (10.0 + held if told is not None else held)
+    assert budget.ready_at(10.0) == max(10.0, budget.held_until)
 
 
 def test_retry_after_counts_on_a_429_that_does_not_cut() -> None:
     """A 429 of an old epoch still holds everything as long as it says, and a shorter one does not shorten that."""
-    pace = Pace(100.0, 0.0)
-    pace.saw_429(1.0, 2.0, None)
-    pace.saw_429(1.5, 2.1, 7.0)
-    pace.saw_429(1.6, 2.2, 1.0)
-    assert pace.limit == 50.0
-    assert pace.held_until == pytest.approx(9.1)
-    assert len(send_all(pace, 2.2, 9.1)) == 0
-    assert len(send_all(pace, 9.1, 9.1001)) == burst(50.0)
+    budget = Rate(100.0, 0.0)
+    budget.saw_429(1.0, 2.0, None)
+    budget.saw_429(1.5, 2.1, 7.0)
+    budget.saw_429(1.6, 2.2, 1.0)
+    assert budget.limit == 50.0
+    assert budget.held_until == pytest.approx(9.1)
+    assert len(send_all(budget, 2.2, 9.1)) == 0
+    assert len(send_all(budget, 9.1, 9.1001)) == burst(50.0)
 
 
 def test_recovery_is_slow_below_the_level_and_quicker_above() -> None:
     """About 1 % of the level of the cut comes back each second, about 10 % once it is well past that level."""
-    pace = Pace(500.0, 0.0)
+    budget = Rate(500.0, 0.0)
     for index in range(2000):
-        pace.saw_success(index * 0.002)
-    pace.saw_429(3.99, 4.0, None)
-    cut = pace.limit
+        budget.saw_success(index * 0.002)
+    budget.saw_429(3.99, 4.0, None)
+    cut = budget.limit
     level = cut / 0.92
     for index in range(1, 11):
-        pace.saw_success(4.0 + index / 10)
-    assert pace.limit - cut == pytest.approx(0.01 * level)
+        budget.saw_success(4.0 + index / 10)
+    assert budget.limit - cut == pytest.approx(0.01 * level)
 
 
 def test_recovery_is_quicker_well_past_the_level() -> None:
     """About 10 % of the level comes back each second where nothing was refused well past it, in proportion."""
-    pace = Pace(1000.0, 0.0)
+    budget = Rate(1000.0, 0.0)
     for index in range(1, 101):
-        pace.saw_success(index / 50)  # 50 a second
+        budget.saw_success(index / 50)  # 50 a second
     for step in range(5):
-        pace.saw_429(2.0 + step / 1000, 2.0005 + step / 1000, None)
-    cut = pace.limit
+        budget.saw_429(2.0 + step / 1000, 2.0005 + step / 1000, None)
+    cut = budget.limit
     assert cut == pytest.approx(46.0)
     now, mark = 2.1, 0.0
-    while pace.limit < 55.0:
+    while budget.limit < 55.0:
         now += 0.1
-        mark = pace.limit
-        pace.saw_success(now)
-        assert pace.limit - mark < 0.1
+        mark = budget.limit
+        budget.saw_success(now)
+        assert budget.limit - mark < 0.1
     assert now == pytest.approx(20.0, abs=0.5)
     for _ in range(3):
-        mark = pace.limit
+        mark = budget.limit
         for _ in range(10):
             now += 0.1
-            pace.saw_success(now)
-        assert pace.limit / mark == pytest.approx(1.1, abs=0.02)
+            budget.saw_success(now)
+        assert budget.limit / mark == pytest.approx(1.1, abs=0.02)
 
 
 def test_recovery_ends_at_the_rate() -> None:
     """The limit climbs back to the configured rate and no further."""
-    pace = Pace(10.0, 0.0)
-    pace.saw_429(1.0, 1.1, None)
+    budget = Rate(10.0, 0.0)
+    budget.saw_429(1.0, 1.1, None)
     for index in range(1000):
-        pace.saw_success(1.1 + index * 0.1)
-    assert pace.limit == 10.0
+        budget.saw_success(1.1 + index * 0.1)
+    assert budget.limit == 10.0
 
 
-def test_an_idle_session_gains_no_pace() -> None:
+def test_an_idle_session_gains_no_rate() -> None:
     """One success after an hour brings back one second's worth, not an hour's."""
-    pace = Pace(100.0, 0.0)
-    pace.saw_429(1.0, 1.1, None)
-    pace.saw_success(3600.0)
-    assert 50.0 < pace.limit < 55.0
+    budget = Rate(100.0, 0.0)
+    budget.saw_429(1.0, 1.1, None)
+    budget.saw_success(3600.0)
+    assert 50.0 < budget.limit < 55.0
 
 
 class Seen(NamedTuple):
@@ -254,7 +256,7 @@ class Loop:
     """A session that always has something to send, against a token bucket, answers 10 to 100 ms later."""
 
     def __init__(self, rate: float, capacity: Callable[[float], float], depth: float, seed: int) -> None:
-        self.pace = Pace(rate, 0.0)
+        self.budget = Rate(rate, 0.0)
         self.capacity = capacity
         self.depth = depth
         self.tokens = depth
@@ -268,19 +270,19 @@ class Loop:
         sent = refused = 0
         available = 0.0
         while True:
-            ready = self.pace.ready_at(self.now)
+            ready = self.budget.ready_at(self.now)
             if self.answers and self.answers[0][0] <= ready:
                 self.now, sent_at, good = heapq.heappop(self.answers)
                 if good:
-                    self.pace.saw_success(self.now)
+                    self.budget.saw_success(self.now)
                 else:
-                    self.pace.saw_429(sent_at, self.now, None)
+                    self.budget.saw_429(sent_at, self.now, None)
                 continue
             if ready >= until:
                 self.now = until
                 return Seen(sent, refused, (sent - refused) / available)
             self.now = ready
-            self.pace.take(ready)
+            self.budget.take(ready)
             passed = ready - self.filled_at
             available += passed * self.capacity(ready)
             self.tokens = min(self.depth, self.tokens + passed * self.capacity(ready))
@@ -323,10 +325,10 @@ def test_finds_out_when_the_service_allows_more() -> None:
 
 
 def test_follows_when_the_service_allows_less() -> None:
-    """When the service's limit falls to a tenth, the pace is down within seconds and not far below it for long."""
+    """When the service's limit falls to a tenth, the rate is down within seconds and not far below it for long."""
     loop = Loop(500.0, lambda now: 200.0 if now < 60.0 else 20.0, 20.0, 5)
     loop.run(65.0)
-    assert loop.pace.limit < 25.0
+    assert loop.budget.limit < 25.0
     loop.run(80.0)
     seen = loop.run(140.0)
     assert seen.refused < 0.02 * seen.sent

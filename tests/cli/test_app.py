@@ -114,7 +114,7 @@ def test_watch_unresolved(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.count("\n") == 1
 
 
-def test_query_looks_once(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+def test_query_asks_once(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     """`query` shows the records in the order asked for, running tasks too, and asks once for each."""
     assert app.main(["query", "4", "2", "1"]) == 0
     assert [record["taskId"] for record in records(capsys.readouterr().out)] == [4, 2, 1]

@@ -154,7 +154,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def query() -> tuple[int, int, str]:
-    """Look at task 1 in a process of its own, as aiohttp reads SSL_CERT_FILE when it is imported.
+    """Query task 1 in a process of its own, as aiohttp reads SSL_CERT_FILE when it is imported.
 
     Return the exit code, how many lines were printed, and what was written to stderr.
     """
@@ -174,7 +174,7 @@ def test_proxy_and_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     service.add_task(Life.steps([(0, "SUCCESS", "100%")]), task_id=1)
     service.tokens.add("sk-token")
 
-    async def look_twice() -> None:
+    async def query_twice() -> None:
         async with service, proxy.running():
             monkeypatch.setenv("OMGMJ_TOKEN", "sk-token")
             monkeypatch.setenv("OMGMJ_BASE_URL", await service.serve(ssl=context))
@@ -186,7 +186,7 @@ def test_proxy_and_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             assert await asyncio.to_thread(query) == (0, 1, "")
             assert len(proxy.heads) == 1
 
-    asyncio.run(look_twice())
+    asyncio.run(query_twice())
     assert proxy.heads[0].startswith(b"CONNECT 127.0.0.1:")
     assert b"Proxy-Authorization: Basic bWU6cGFzcw==" in proxy.heads[0]
     assert b"sk-token" not in proxy.heads[0]

@@ -91,7 +91,7 @@ def test_narrow(width: int, prompt: str) -> None:
 
 @pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "━━━━━━━━━━──────────"), ("latin-1", "##########----------")])
 @pytest.mark.parametrize("colours", [None, "standard", "truecolor"])
-def test_bar_s_looks(colours: str | None, encoding: str, bar: str) -> None:
+def test_bar_s_polls(colours: str | None, encoding: str, bar: str) -> None:
     """A bar has the same width with colours and without, in characters that the terminal has; it is never red."""
     on = console(colours=colours, encoding=encoding)
     Bar(on, figures(0, 1, 2)).draw()

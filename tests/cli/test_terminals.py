@@ -1,4 +1,4 @@
-"""What stays on a terminal: the program is run on real ones, whose screens and histories are kept and looked at."""
+"""What stays on a terminal: the program is run on real ones, whose screens and histories are kept and polled at."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ import pytest
 from aiohttp import web
 
 from omgmj.backoff import Fixed, Retry
-from omgmj.backoff.rate import Pace
+from omgmj.backoff.rate import Rate
 from omgmj.client.credentials import GRACE, GRACE_STEP, SPREE, SPREE_SECONDS, Credentials
 from omgmj.client.exchange import Exchange
-from omgmj.client.limiter import Gate
+from omgmj.client.limiter import Limiter
 from omgmj.client.transport import HttpTransport
 from omgmj.errors import (
     AuthError,
@@ -114,12 +114,12 @@ def make(
     places: int = 64,
 ) -> Exchange:
     loop = asyncio.get_running_loop()
-    gate = Gate(Pace(rate, loop.time()), places, loop)
+    limiter = Limiter(Rate(rate, loop.time()), places, loop)
     return Exchange(
         transport,
         base_url,
         Credentials(token),
-        gate,
+        limiter,
         request_timeout=timeout,
         retry=retry or Retry(initial=1.0, jitter=0.0, attempts=4),
         loop=loop,
@@ -291,18 +291,18 @@ async def test_retry_after_is_waited_for() -> None:
     assert exchange.rate_limited == 1
 
 
-async def test_a_429_slows_the_pace_and_other_answers_win_it_back() -> None:
-    """The pace learns from every answer: it is cut by a 429, and recovers with what the service let through."""
+async def test_a_429_slows_the_rate_and_other_answers_win_it_back() -> None:
+    """The rate learns from every answer: it is cut by a 429, and recovers with what the service let through."""
     transport = Scripted(in_turn(envelope(429, status=429), GOOD))
     exchange = make(transport, rate=20.0)
-    gate = exchange._gate
+    limiter = exchange._limiter
     assert (await exchange.call(REQUEST, read)).succeeded
-    cut = gate.pace.limit
+    cut = limiter.rate.limit
     assert cut < 20.0
     for _ in range(60):
         await asyncio.sleep(1.0)
         await exchange.call(REQUEST, read)
-    assert gate.pace.limit > cut
+    assert limiter.rate.limit > cut
 
 
 async def test_a_retry_holds_no_place_while_it_pauses() -> None:
@@ -350,7 +350,7 @@ async def test_after_a_401_the_callable_is_asked_once_for_all_in_flight() -> Non
         assert len(fake.refused) == 64
 
 
-async def test_a_look_that_was_refused_is_to_be_sent_again() -> None:
+async def test_a_poll_that_was_refused_is_to_be_sent_again() -> None:
     """A single exchange says None where there is a new token, and whoever holds the slot sends it again."""
     tokens = iter(["first", "second"])
     transport = Scripted(lambda token: GOOD if token == "second" else REFUSED)
@@ -503,7 +503,7 @@ async def test_a_callable_that_hangs_when_asked_again() -> None:
     )
     assert [type(result) for result in results] == [ExchangeTimeout] * 6
     assert now() == pytest.approx(GRACE + 3.0, abs=0.01)
-    assert exchange._gate.in_flight == 0
+    assert exchange._limiter.in_flight == 0
 
 
 async def test_a_callable_that_raises() -> None:
@@ -655,7 +655,7 @@ async def test_silence_is_an_exchange_timeout_each_time() -> None:
 
 
 async def test_queueing_does_not_count_against_request_timeout() -> None:
-    """The clock of an exchange starts with its slot: calls that queue for minutes at the gate do not time out."""
+    """The clock of an exchange starts with its slot: calls that queue for minutes at the limiter do not time out."""
     async with FakeService(tasks=1, token=TOKEN, latency=4.0) as fake:
         exchange = make(fake.transport(), timeout=5.0, places=1)
         await asyncio.gather(*(exchange.call(REQUEST, read) for _ in range(50)))
@@ -786,22 +786,22 @@ async def test_cancellation_passes_through_untouched() -> None:
     """A call is cancelled while it queues, while it is out, while it pauses, and while it renews its token."""
     hanging = make(Scripted(never), places=1)
     await cancelled_at(hanging, 1.0)
-    assert hanging._gate.in_flight == 0
+    assert hanging._limiter.in_flight == 0
     blocking = asyncio.create_task(hanging.call(REQUEST, read))
     await asyncio.sleep(1.0)
     await cancelled_at(hanging, 1.0)
-    assert hanging._gate.in_flight == 1
+    assert hanging._limiter.in_flight == 1
     blocking.cancel()
     await asyncio.gather(blocking, return_exceptions=True)
-    assert hanging._gate.in_flight == 0
+    assert hanging._limiter.in_flight == 0
 
     pausing = make(Scripted(in_turn(TransportError("gone"))), retry=Retry(initial=10.0, cap=10.0))
     await cancelled_at(pausing, 3.0)
-    assert pausing._gate.in_flight == 0
+    assert pausing._limiter.in_flight == 0
 
     renewing = make(Scripted(in_turn(REFUSED)), lambda: "old")
     await cancelled_at(renewing, 3.0)
-    assert renewing._gate.in_flight == 0
+    assert renewing._limiter.in_flight == 0
     await cancelled_at(renewing, 3.0)  # The lock is free again.
     assert not hanging._out
     assert not pausing._out
@@ -901,7 +901,7 @@ async def test_our_timeout_as_the_answer_comes() -> None:
         with contextlib.suppress(ExchangeTimeout):
             assert (await exchange.call(REQUEST, read)).succeeded
         check_uncancelled()
-        assert exchange._gate.in_flight == 0
+        assert exchange._limiter.in_flight == 0
 
 
 async def test_a_transport_that_swallows_our_cancellation() -> None:
@@ -930,7 +930,7 @@ async def test_closing_ends_all_calls() -> None:
     calls.append(asyncio.create_task(renewing.once(REQUEST, read)))  # type: ignore[arg-type]
     await asyncio.sleep(2.0)
     for exchange in (out, pausing, renewing, idle):
-        exchange._gate.close()
+        exchange._limiter.close()
         exchange.close(SessionClosed("closed"))
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for result in results] == [SessionClosed] * 6
@@ -965,7 +965,7 @@ async def test_what_a_reader_raises_that_is_no_error_of_ours_passes() -> None:
     exchange = make(Scripted(in_turn(GOOD)))
     with pytest.raises(ZeroDivisionError):
         await exchange.call(REQUEST, broken)
-    assert exchange._gate.in_flight == 0
+    assert exchange._limiter.in_flight == 0
     assert not exchange._out
 
 
@@ -991,7 +991,7 @@ async def test_a_storm_of_faults_and_cancellations_leaves_nothing() -> None:
         kinds = {type(result) for result in results}
         assert kinds <= {Task, asyncio.CancelledError, TransportError, ExchangeTimeout, ServiceError, RateLimited}
         assert sum(isinstance(result, Task) for result in results) > 100
-        assert (exchange._gate.in_flight, len(exchange._out)) == (0, 0)
+        assert (exchange._limiter.in_flight, len(exchange._out)) == (0, 0)
         assert fake.in_flight_peak <= 10 + fake.injected["silence"] + fake.injected["slow"] + 60
         for result in results:
             if isinstance(result, OmgmjError):

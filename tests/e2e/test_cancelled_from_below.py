@@ -198,7 +198,7 @@ async def test_a_transfer_that_was_cancelled_before_it_goes_on() -> None:
 
 
 class SlowResolver(AbstractResolver):
-    """Look-ups that take longer than anybody waits."""
+    """Poll-ups that take longer than anybody waits."""
 
     async def resolve(self, *_: Any, **__: Any) -> Any:
         await asyncio.sleep(3600)
@@ -209,7 +209,7 @@ class SlowResolver(AbstractResolver):
 
 @pytest.mark.real_time
 async def test_a_borrowed_session_that_is_closed_during_a_lookup(tmp_path: Path) -> None:
-    """Its owner closes the HTTP session while it looks a host up: all who wait hear of it, and none is cancelled."""
+    """Its owner closes the HTTP session while it polls a host up: all who wait hear of it, and none is cancelled."""
     http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=SlowResolver()))
     task = omgmj.Task(id=1, status="SUCCESS", image_url="https://images.example/a.png")
     retry = omgmj.Retry(initial=0.01, cap=0.01)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import omgmj
-from omgmj.backoff.rate import Pace
+from omgmj.backoff.rate import Rate
 from omgmj.client.exchange import Exchange
-from omgmj.client.limiter import Gate
+from omgmj.client.limiter import Limiter
 from omgmj.polling.health import Health
 from omgmj.polling.poller import Poller
 from omgmj.polling.sweeper import Sweeper
@@ -65,9 +65,9 @@ async def settle() -> None:
 
 
 PLACES = [
-    (Gate, "_choose"),
-    (Pace, "ready_at"),
-    (Pace, "take"),
+    (Limiter, "_choose"),
+    (Rate, "ready_at"),
+    (Rate, "take"),
     (Planner, "due"),
     (Planner, "take"),
     (Planner, "next_deadline"),
@@ -141,7 +141,7 @@ async def test_a_page_that_cannot_be_taken_in_ends_the_waits(monkeypatch: pytest
 
 async def test_direct_calls_hear_of_a_limiter_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that queue for a slot end with the cause where the limiter itself raises; the next ones go on."""
-    arm = break_later(monkeypatch, Pace, "ready_at")
+    arm = break_later(monkeypatch, Rate, "ready_at")
     async with FakeService() as fake, fake.session(rate=1.0) as session:
         task_id = fake.add_task(Life.succeed(after=1e6))
         calls = [asyncio.ensure_future(session.query(task_id)) for _ in range(8)]

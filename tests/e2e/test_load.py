@@ -63,7 +63,7 @@ def querying(session: omgmj.Session, task_id: int, callers: int) -> Iterator[Non
 
 
 class Lateness:
-    """By how many seconds looks came after the policy wanted them; it is both the policy and the transport's ear."""
+    """By how many seconds polls came after the policy wanted them; it is both the policy and the transport's ear."""
 
     def __init__(self, policy: omgmj.Policy) -> None:
         self.seconds: list[float] = []
@@ -122,7 +122,7 @@ async def test_a_query_passes_ten_thousand_overdue_ids(moment: float) -> None:
 
 
 async def test_every_class_gets_its_share() -> None:
-    """While queries, first looks and polls all wait, none of them starves, and the whole pace is used."""
+    """While queries, first polls and other polls all wait, none of them starves, and the whole pace is used."""
     async with FakeService() as fake, fake.session(rate=10.0, backoff=omgmj.Fixed(1)) as session:
         fake.inject("list_forbidden", times=None)
         other = fake.add_task(ENDLESS)
@@ -150,7 +150,7 @@ async def test_every_class_gets_its_share() -> None:
 
 
 @pytest.mark.parametrize(("burst", "latency"), [(1, 0.0), (20, 0.3), (50, 0.0)], ids=["tight", "far", "loose"])
-async def test_a_pace_ten_times_too_high_is_found_out(burst: int, latency: float) -> None:
+async def test_a_rate_ten_times_too_high_is_found_out(burst: int, latency: float) -> None:
     """Of a service that takes 50 requests a second over 90 % are used, and under 1 % of the answers are 429."""
     rate, half = 50, 30.0
     async with (
@@ -173,7 +173,7 @@ async def test_a_pace_ten_times_too_high_is_found_out(burst: int, latency: float
 
 
 @pytest.mark.parametrize("policy", [omgmj.Fixed(2), omgmj.Adaptive()], ids=["fixed", "adaptive"])
-async def test_a_pace_too_low_makes_all_late_alike(policy: omgmj.Policy) -> None:
+async def test_a_rate_too_low_makes_all_late_alike(policy: omgmj.Policy) -> None:
     """At a pace too low for 1,000 IDs the p95 of the delay from due to asked is under twice its median."""
     lateness = Lateness(policy)
     async with (
@@ -187,7 +187,7 @@ async def test_a_pace_too_low_makes_all_late_alike(policy: omgmj.Policy) -> None
                 if now() > 200:
                     break
                 if now() < 100:
-                    lateness.seconds.clear()  # The first looks come first, one by one.
+                    lateness.seconds.clear()  # The first polls come first, one by one.
                 watch.add(fake.add_tasks(1))
     assert len(lateness.seconds) > 1000
     assert statistics.median(lateness.seconds) > 5
@@ -195,7 +195,7 @@ async def test_a_pace_too_low_makes_all_late_alike(policy: omgmj.Policy) -> None
     assert max(lateness.seconds) < 3 * statistics.median(lateness.seconds)
 
 
-async def test_with_pace_enough_ends_are_seen_evenly_late() -> None:
+async def test_with_rate_enough_ends_are_seen_evenly_late() -> None:
     """With pace enough, 1,000 ends are seen within the policy's 2 seconds, the p95 under twice the median."""
     lateness = Lateness(omgmj.Fixed(2))
     async with (
@@ -210,8 +210,8 @@ async def test_with_pace_enough_ends_are_seen_evenly_late() -> None:
     assert p95(delays) < 2 * statistics.median(delays)
 
 
-async def test_the_delay_of_the_pace_is_told() -> None:
-    """`late` in the stats is by how much looks come after they were due; it goes when the load goes."""
+async def test_the_delay_of_the_rate_is_told() -> None:
+    """`late` in the stats is by how much polls come after they were due; it goes when the load goes."""
     lateness = Lateness(omgmj.Fixed(2))
     async with (
         FakeService() as fake,

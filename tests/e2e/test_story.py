@@ -38,8 +38,8 @@ async def test_from_a_prompt_to_a_file(tmp_path: Path) -> None:
         assert service.refused == []
 
 
-async def test_a_task_of_ones_own_is_not_looked_at_before_there_is_something_to_see() -> None:
-    """The first look at a task that was just made comes when the policy says; at one made elsewhere, at once."""
+async def test_a_task_of_ones_own_is_not_polled_before_there_is_something_to_see() -> None:
+    """The first poll of a task that was just made comes when the policy says; of one made elsewhere, at once."""
     async with FakeService() as service, service.session() as session:
         await session.wait(await session.imagine("a cat"))
         submitted, first, *_ = service.times

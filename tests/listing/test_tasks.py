@@ -63,7 +63,7 @@ async def test_a_list_that_is_forbidden() -> None:
 
 
 async def test_what_a_page_saw_feeds_the_poller() -> None:
-    """What a page showed counts for those who wait: a final record on it ends their wait without another look."""
+    """What a page showed counts for those who wait: a final record on it ends their wait without another poll."""
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(500)) as session:
         task_id = fake.add_task(Life.succeed(10))
         fake.add_foreign(5)

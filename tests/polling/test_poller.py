@@ -43,14 +43,14 @@ def noting(fake: FakeService, note: Callable[[Request], None]) -> InMemoryTransp
 
 @pytest.mark.parametrize("others", [0, 2, 30])
 async def test_pushes_are_a_second_apart_although_the_session_lags(others: int) -> None:
-    """Pushes of one ID lead to no two looks within a second, however late the first of them could start."""
-    looks: list[float] = []
+    """Pushes of one ID lead to no two polls within a second, however late the first of them could start."""
+    polls: list[float] = []
     async with FakeService(latency=0.3) as fake:
         pushed, *rest = [fake.add_task(Life.succeed(1e5)) for _ in range(1 + others)]
 
         def note(request: Request) -> None:
             if str(pushed).encode() in request.body:
-                looks.append(now())
+                polls.append(now())
 
         settings = {"rate": 4.0, "backoff": omgmj.Fixed(500), "transport": noting(fake, note)}
         async with fake.session(**settings) as session, session.watch([pushed, *rest]):
@@ -59,14 +59,14 @@ async def test_pushes_are_a_second_apart_although_the_session_lags(others: int) 
                 session.notify({"taskId": pushed})
                 for task_id in rest if count % 8 == 0 else ():
                     session.notify({"taskId": task_id})
-    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(polls)]
     assert len(gaps) >= 3
-    assert min(gaps[1:]) >= 1.0 - 1e-6  # The first look was for no push.
+    assert min(gaps[1:]) >= 1.0 - 1e-6  # The first poll was for no push.
     assert others or max(gaps) < 1.5
 
 
 async def test_no_timer_is_left_when_the_last_wait_left() -> None:
-    """With the last wait goes the gate's timer, however far ahead it was: an idle session holds nothing in the loop."""
+    """With the last wait goes the limiter's timer, however far ahead it was: an idle session holds nothing."""
     async with FakeService() as fake, fake.session() as session:
         waiting = asyncio.ensure_future(
             session.wait(fake.add_task(Life.succeed(1e6)), timeout=5e6, backoff=omgmj.Fixed(86400))
@@ -77,7 +77,7 @@ async def test_no_timer_is_left_when_the_last_wait_left() -> None:
         await asyncio.gather(waiting, return_exceptions=True)
         for _ in range(5):
             await asyncio.sleep(0)
-        assert session._open().gate._timer.when == math.inf
+        assert session._open().limiter._timer.when == math.inf
         assert max(timers(), default=0.0) <= 30  # What is left bounds the requests that were out.
 
 

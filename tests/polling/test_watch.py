@@ -202,7 +202,7 @@ class Among:
         self.first = first
         self.late: list[float] = []
         self.errors: list[tuple[int | None, float, type[omgmj.OmgmjError]]] = []
-        self.gap = 0.0  # the longest between two looks at a good ID
+        self.gap = 0.0  # the longest between two polls of a good ID
 
     async def run(self, **settings: Any) -> None:
         seen: dict[int, float] = {}
@@ -243,10 +243,10 @@ async def test_many_bad_ids_hold_up_no_good_one(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize(("good", "bad"), [(3, 12), (8, 8), (1, 1)])
-async def test_good_ids_are_looked_at_in_time_among_as_many_bad_ones(
+async def test_good_ids_are_polled_in_time_among_as_many_bad_ones(
     good: int, bad: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where bad IDs are as many or more, the good ones are looked at about as often as their policy wants."""
+    """Where bad IDs are as many or more, the good ones are polled about as often as their policy wants."""
     among = Among(good=good, bad=bad, first=400.0)
     await among.run()
     assert among.gap < 2 * omgmj.Adaptive().cap
@@ -354,7 +354,7 @@ async def leave_by_garbage(session: omgmj.Session, ids: list[int]) -> None:
     [leave_by_break, leave_by_exception, leave_by_cancellation, leave_by_aclose, leave_by_context, leave_by_garbage],
 )
 async def test_leaving_leaves_nothing_behind(leave: Callable[[omgmj.Session, list[int]], Any]) -> None:
-    """Whichever way it is left, no new look starts, and when those out are home no task is left."""
+    """Whichever way it is left, no new poll starts, and when those out are home no task is left."""
     async with FakeService(latency=1.0) as fake, fake.session(rate=500.0, backoff=omgmj.Fixed(2)) as session:
         ids = [fake.add_task(Life.succeed(after)) for after in (3, *[1000] * 99)]
         await leave(session, ids)

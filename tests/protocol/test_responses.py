@@ -66,7 +66,7 @@ def service_error(got: Answer) -> ServiceError:
 
 
 def test_query_request() -> None:
-    """A look is a POST of a form in bytes, and may be sent again."""
+    """A query is a POST of a form in bytes, and may be sent again."""
     request = query_request(3432)
     assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True)
     assert dict(parse_qsl(request.body.decode())) == {"model": "midjourney", "taskId": "3432"}
@@ -160,7 +160,7 @@ def test_the_table_of_answers(
 ) -> None:
     """Each answer that is no success is one error of ours, and each error one meaning (the table of the design).
 
-    A task that is not known is this ID's own matter, for a wait to believe after three looks only.
+    A task that is not known is this ID's own matter, for a wait to believe after three polls only.
     """
     error = service_error(answer(body, status, retry_after="7"))
     assert type(error) is kind
@@ -345,8 +345,8 @@ def test_any_damage_to_the_sample(at: int, lost: int, put: bytes) -> None:
     check(Answer(200, {"date": DATE}, SAMPLE[:at] + put + SAMPLE[at + lost :]))
 
 
-def test_a_look_decodes_nothing_it_throws_away() -> None:
-    """A look reads its body once; the raw record is decoded only when someone asks for it."""
+def test_a_query_decodes_nothing_it_throws_away() -> None:
+    """A query reads its body once; the raw record is decoded only when someone asks for it."""
     with patch.object(codec, "_quick_loads", wraps=orjson.loads) as reader, patch("json.loads") as plain:
         task = read_query(answer(), 20)
         assert (reader.call_count, plain.call_count) == (1, 0)
@@ -426,7 +426,7 @@ def test_a_page_is_read_in_two_steps() -> None:
 
 @pytest.mark.parametrize("record", [None, [], "x", {}, *({"taskId": bad} for bad in (None, "5", True, 5.0, 0, 2**63))])
 def test_a_record_that_names_no_id(record: object) -> None:
-    """A look at a record's ID raises nothing, whatever the record is."""
+    """Reading a record's ID raises nothing, whatever the record is."""
     assert record_id(record) is None
 
 
@@ -508,10 +508,10 @@ def test_a_record_of_another_shape(record: object, place: str, task_id: int | No
 
 
 @pytest.mark.parametrize(("body", "status", "kind", "code", "means"), JUDGED)
-def test_a_page_is_judged_like_a_look(
+def test_a_page_is_judged_like_a_query(
     body: object, status: int, kind: type[ServiceError], code: int | None, means: Meaning
 ) -> None:
-    """What is no success is the same error for a page as for a look, but that no task can be unknown to a list."""
+    """What is no success is the same error for a page as for a query, but that no task can be unknown to a list."""
     got = answer(body, status, retry_after="7")
     if kind is TaskNotFound:
         kind = ServiceError

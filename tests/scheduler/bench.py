@@ -11,8 +11,8 @@ from omgmj.errors import ExchangeTimeout, OmgmjError, TaskNotFound
 from omgmj.models import STATUS_ORDER, Action, Status, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.planner import Ended, Planner, Seen, Why
-from omgmj.scheduler.registry import IN_FLIGHT, PUSHED, SINGLE, Interest, Roster
-from omgmj.scheduler.sweep_plan import HOLD, Sweep, Sweeps
+from omgmj.scheduler.registry import IN_FLIGHT, PUSHED, SINGLE, Registry, Subscription
+from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
 from omgmj.scheduler.timer_wheel import TICKS
 
 NEVER = math.inf
@@ -54,12 +54,12 @@ class Sink:
     """Somebody who waits."""
 
 
-class Willing(Sweeps):
+class Willing(SweepPlan):
     """A list that is as its driver says: it pays for all that is due soon, or for nothing."""
 
-    def __init__(self, roster: Roster) -> None:
-        super().__init__(roster)
-        self.roster = roster
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(registry)
+        self.registry = registry
         self.pays = self.is_holding = False
         self.strikes = 0
 
@@ -70,13 +70,13 @@ class Willing(Sweeps):
         return self.is_holding
 
     def plan(self, task_id: int, now: float) -> Sweep | None:
-        roster = self.roster
+        registry = self.registry
         if not self.pays:
             return None
         others = (
             one
-            for one, row in roster.rows.items()
-            if roster.due[row] <= now + HOLD and not roster.flags[row] & (IN_FLIGHT | PUSHED | SINGLE)
+            for one, row in registry.rows.items()
+            if registry.due[row] <= now + HOLD and not registry.flags[row] & (IN_FLIGHT | PUSHED | SINGLE)
         )
         return Sweep(1, (task_id, *others), deeper=False, at=0.0)
 
@@ -86,8 +86,8 @@ class Willing(Sweeps):
 
 def waits(planner: Planner, task_id: int, sink: object) -> bool:
     """Whether a sink waits for the ID."""
-    row = planner._roster.rows.get(task_id)
-    return row is not None and planner._roster.find(row, sink) is not None
+    row = planner._registry.rows.get(task_id)
+    return row is not None and planner._registry.find(row, sink) is not None
 
 
 class Bench:
@@ -95,7 +95,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.planner = Planner(RETRY)
-        self.willing = self.planner.sweeps = Willing(self.planner._roster)
+        self.willing = self.planner.sweep_plan = Willing(self.planner._registry)
         self.now = 0.0
 
     def watch(
@@ -105,7 +105,7 @@ class Bench:
         timeout: float | None = None,
         stall: float | None = None,
         sink: Sink | None = None,
-    ) -> Interest:
+    ) -> Subscription:
         """Wait for IDs; nothing ends at once."""
         one, ended = self.join(*ids, policy=policy, timeout=timeout, stall=stall, sink=sink)
         assert ended == []
@@ -118,49 +118,49 @@ class Bench:
         timeout: float | None = None,
         stall: float | None = None,
         sink: Sink | None = None,
-    ) -> tuple[Interest, list[Ended]]:
+    ) -> tuple[Subscription, list[Ended]]:
         """Wait for IDs; return what ended at once too."""
-        one = Interest(sink or Sink(), ids, policy or Fixed(2.0), self.now, timeout, stall)
+        one = Subscription(sink or Sink(), ids, policy or Fixed(2.0), self.now, timeout, stall)
         return one, self.planner.watch(one, self.now, 0.0)
 
     @property
     def due(self) -> float:
-        """When the next look is due."""
-        return min(self.planner.agenda.due(fresh=True), self.planner.agenda.due(fresh=False))
+        """When the next poll is due."""
+        return min(self.planner.due_queue.due(fresh=True), self.planner.due_queue.due(fresh=False))
 
-    def look(self) -> int:
-        """Go to when the next look is due, and take it: by itself, without the list."""
+    def poll(self) -> int:
+        """Go to when the next poll is due, and take it: by itself, without the list."""
         due = self.due
         self.now = max(self.now, due)
-        return self.planner.agenda.take(self.now, fresh=self.planner.agenda.due(fresh=True) == due)[0]
+        return self.planner.due_queue.take(self.now, fresh=self.planner.due_queue.due(fresh=True) == due)[0]
 
     def saw(
         self,
         task: Task,
         *,
-        look: bool = True,
+        poll: bool = True,
         age: float | None = None,
         ended_ago: float | None = None,
         hint: float | None = None,
     ) -> Seen:
         """Take in a record now."""
-        return self.planner.saw(task, self.now, 0.0, look=look, age=age, ended_ago=ended_ago, hint=hint)
+        return self.planner.saw(task, self.now, 0.0, poll=poll, age=age, ended_ago=ended_ago, hint=hint)
 
     def found(self, status: str, progress: int | None = None, *, finished: bool = False) -> Seen:
-        """Make the next look, which finds this."""
-        return self.saw(record(self.look(), status, progress, finished=finished))
+        """Make the next poll, which finds this."""
+        return self.saw(record(self.poll(), status, progress, finished=finished))
 
     def found_at_home(self, status: str, progress: int | None = None) -> Seen:
-        """Bring the look at ID 1 home that is out."""
+        """Bring the poll of ID 1 home that is out."""
         return self.saw(record(1, status, progress))
 
-    def listed(self, task: Task, *, look: bool, ended_ago: float | None = None) -> Seen | None:
+    def listed(self, task: Task, *, poll: bool, ended_ago: float | None = None) -> Seen | None:
         """Take in a record that a page shows now."""
-        return self.planner.saw_listed(task, self.now, 0.0, asked_at=self.now, age=None, ended_ago=ended_ago, look=look)
+        return self.planner.saw_listed(task, self.now, 0.0, asked_at=self.now, age=None, ended_ago=ended_ago, poll=poll)
 
     def fail(self, error: OmgmjError, meaning: Meaning, *, outage: bool = False) -> list[Ended]:
-        """Make the next look, which fails."""
-        task_id = self.look()
+        """Make the next poll, which fails."""
+        task_id = self.poll()
         return self.planner.failed(task_id, error, meaning, self.now, 0.0, outage=outage)
 
 

@@ -1,4 +1,4 @@
-"""The breaker: when it opens, how it probes, what closes it."""
+"""The circuit breaker: when it opens, how it probes, what closes it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.scheduler.circuit_breaker import Breaker
+from omgmj.scheduler.circuit_breaker import CircuitBreaker
 
 
-def opened(now: float = 0.0, roll: float = 0.0) -> Breaker:
-    """Return a breaker that has just opened at `now`."""
-    breaker = Breaker()
+def opened(now: float = 0.0, roll: float = 0.0) -> CircuitBreaker:
+    """Return a circuit breaker that has just opened at `now`."""
+    breaker = CircuitBreaker()
     assert [breaker.saw_failure(now, roll) for _ in range(8)] == [False] * 7 + [True]
     return breaker
 
 
 def test_opens_at_the_eighth_failure_in_a_row() -> None:
-    """One breaker for the session opens when nobody succeeds: eight failures without a success between."""
-    breaker = Breaker()
+    """One circuit breaker for the session opens when nobody succeeds: eight failures without a success between."""
+    breaker = CircuitBreaker()
     for _ in range(3):
         for _ in range(7):
             assert not breaker.saw_failure(1.0, 0.5)
@@ -35,7 +35,7 @@ def test_opens_at_the_eighth_failure_in_a_row() -> None:
 
 def test_opens_at_the_third_failure_over_a_while() -> None:
     """Where little is asked, three failures over ten seconds are enough; what a success lies between counts anew."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     assert [breaker.saw_failure(now, 0.5) for now in (1.0, 4.0, 10.9)] == [False] * 3
     assert not breaker.saw_success()
     assert [breaker.saw_failure(now, 0.5) for now in (20.0, 40.0)] == [False] * 2
@@ -123,7 +123,7 @@ def test_each_outage_begins_with_short_delays() -> None:
 
 def test_what_is_the_tasks_own_fault_does_not_count() -> None:
     """Failures that do not speak against the service open nothing, however many, and reset nothing either."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(7):
         assert not breaker.saw_failure(1.0, 0.0)
         assert not any(breaker.saw_failure(1.0, 0.0, blames=False) for _ in range(20))

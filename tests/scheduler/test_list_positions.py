@@ -6,18 +6,18 @@ import random
 
 import pytest
 
-from omgmj.scheduler.list_positions import Places
+from omgmj.scheduler.list_positions import ListPositions
 
 SIZE = 20
 
 
-def read(places: Places, latest: list[int], page: int, now: float) -> None:
+def read(places: ListPositions, latest: list[int], page: int, now: float) -> None:
     """Read a page of a list, the newest first."""
     first = (page - 1) * SIZE
     places.learn(first, latest[first : first + SIZE], now)
 
 
-def errors(places: Places, latest: list[int], now: float) -> list[float]:
+def errors(places: ListPositions, latest: list[int], now: float) -> list[float]:
     """Return by how much each ID's place is foretold wrongly."""
     return [abs(places.place(task_id, now) - place) for place, task_id in enumerate(latest)]
 
@@ -25,7 +25,7 @@ def errors(places: Places, latest: list[int], now: float) -> list[float]:
 def test_one_page_tells_the_places_of_all_where_no_number_is_left_out() -> None:
     """Above, on and below the one page read, places follow from the numbers of the IDs."""
     latest = list(range(1100, 1000, -1))
-    places = Places()
+    places = ListPositions()
     assert not places
     read(places, latest, 3, 0.0)
     assert places
@@ -36,7 +36,7 @@ def test_one_page_tells_the_places_of_all_where_no_number_is_left_out() -> None:
 def test_a_new_id_tells_how_far_the_list_moved() -> None:
     """An ID that is heard of once moves all others; one that is not the newest moves nothing."""
     latest = list(range(1100, 1000, -1))
-    places = Places()
+    places = ListPositions()
     read(places, latest, 1, 0.0)
     for newest in (1130, 1115, 1130, 1131):
         places.expect(newest, 1.0)
@@ -46,7 +46,7 @@ def test_a_new_id_tells_how_far_the_list_moved() -> None:
 def test_what_moves_unheard_of_is_learned_from_pages() -> None:
     """Where no new ID is heard of, pages read again tell how fast the list moves, also when it stops."""
     latest = list(range(1100, 1000, -1))
-    places = Places()
+    places = ListPositions()
     for second in range(61):
         read(places, latest, 1 + second % 5, float(second))
         latest[:0] = range(latest[0] + 5, latest[0], -1)
@@ -68,7 +68,7 @@ def test_numbers_may_be_left_out(heard_of: float) -> None:
 
     for _ in range(200):
         make()
-    places = Places()
+    places = ListPositions()
     found = []
     for step in range(300):
         now = step * 0.2
@@ -85,7 +85,7 @@ def test_numbers_may_be_left_out(heard_of: float) -> None:
 def test_the_ids_on_a_page_are_those_around_one_of_them() -> None:
     """Of the known IDs those that lie so many places before and after one are told, by the numbers between them too."""
     latest = list(range(1100, 1000, -1))
-    places = Places()
+    places = ListPositions()
     read(places, latest, 2, 0.0)
     for one in (1090, 1095, 1105):
         places.expect(one, 0.0)
@@ -97,7 +97,7 @@ def test_the_ids_on_a_page_are_those_around_one_of_them() -> None:
 def test_the_page_that_tells_most_is_the_nearer_or_the_newer() -> None:
     """Between two pages one that is far away counts less, and so does one from before the list moved."""
     latest = list(range(1200, 1000, -1))
-    places = Places()
+    places = ListPositions()
     read(places, latest, 1, 0.0)
     read(places, latest, 5, 0.0)
     assert places._nearest(1175, 0.0).high == 1200
@@ -111,7 +111,7 @@ def test_the_page_that_tells_most_is_the_nearer_or_the_newer() -> None:
 
 def test_an_empty_page_and_one_of_a_single_task_tell_nothing_of_numbers() -> None:
     """Neither breaks what is known."""
-    places = Places()
+    places = ListPositions()
     assert places.learn(0, [], 0.0) == []
     assert not places
     assert places.learn(0, [5], 0.0) == [5]
@@ -121,7 +121,7 @@ def test_an_empty_page_and_one_of_a_single_task_tell_nothing_of_numbers() -> Non
 
 def test_what_was_forgotten_is_not_known() -> None:
     """A list that is left alone is begun anew."""
-    places = Places()
+    places = ListPositions()
     read(places, list(range(40, 0, -1)), 1, 0.0)
     assert places.knows(40)
     places.clear()

@@ -19,7 +19,7 @@ from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.due_queue import PUSH_SPACING
 from omgmj.scheduler.planner import Ended, Planner, Seen, Why
 from omgmj.scheduler.progress import NO_IMAGE
-from omgmj.scheduler.registry import IN_FLIGHT, SLID, Interest
+from omgmj.scheduler.registry import IN_FLIGHT, SLID, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep
 from tests.scheduler.bench import NEVER, RETRY, TICK, Bench, Sink, Willing, record, waits
 
@@ -47,7 +47,7 @@ class View(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """A look that is out: the last record that its driver knew when it left."""
+    """A poll that is out: the last record that its driver knew when it left."""
 
     last: bytes | None
 
@@ -56,12 +56,12 @@ class Wanted:
     """What the model knows of a watched ID beside its waiters."""
 
     def __init__(self, *, fresh: bool) -> None:
-        self.fresh = fresh  # a first look is to come, or the one of a wait that wants one look only
+        self.fresh = fresh  # a first poll is to come, or the one of a wait that wants one poll only
         self.single = False  # a page did not show it, or not all of it
         self.seen = View()
-        self.pushed_at: float | None = None  # a push that no look has followed yet
-        self.last_push_look = -NEVER
-        self.due_from = NEVER  # since when its look could have gone, had it not been held
+        self.pushed_at: float | None = None  # a push that no poll has followed yet
+        self.last_push_poll = -NEVER
+        self.due_from = NEVER  # since when its poll could have gone, had it not been held
         self.slid = False  # a page did not show it, and another may
 
 
@@ -88,13 +88,13 @@ class PlannerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.planner = Planner(RETRY)
-        self.list = self.planner.sweeps = Willing(self.planner._roster)
+        self.list = self.planner.sweep_plan = Willing(self.planner._registry)
         self.now = 0.0
         self.down_since: float | None = None
-        self.waiters: dict[int, dict[Interest, View]] = {}
+        self.waiters: dict[int, dict[Subscription, View]] = {}
         self.wanted: dict[int, Wanted] = {}
         self.out: dict[int, Flight] = {}
-        self.interests: list[Interest] = []
+        self.subscriptions: list[Subscription] = []
         self.senseless: list[Facts] = []
         self.nonce = 0
         self.policies: list[Policy] = [
@@ -136,7 +136,7 @@ class PlannerMachine(RuleBasedStateMachine):
     def watch(
         self, sink: Sink, ids: list[int], which: int, timeout: float | None, stall: float | None, roll: float
     ) -> None:
-        one = Interest(sink, ids, self.policies[which], self.now, timeout, stall)
+        one = Subscription(sink, ids, self.policies[which], self.now, timeout, stall)
         joined = [i for i in dict.fromkeys(ids) if all(w.sink is not sink for w in self.waiters.get(i, ()))]
         for task_id in joined:
             last = self.planner.last(task_id)
@@ -146,14 +146,14 @@ class PlannerMachine(RuleBasedStateMachine):
             if one.once and task_id not in self.out:
                 wanted.fresh, wanted.single = True, False
         if joined:
-            self.interests.append(one)
+            self.subscriptions.append(one)
         self.end(self.planner.watch(one, self.now, roll))
         assert all(waits(self.planner, task_id, sink) for task_id in joined if one in self.waiters.get(task_id, ()))
 
-    @precondition(lambda self: self.interests)
+    @precondition(lambda self: self.subscriptions)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        one = data.draw(st.sampled_from(self.interests))
+        one = data.draw(st.sampled_from(self.subscriptions))
         self.planner.leave(one)
         for task_id in list(self.waiters):
             if one in self.waiters[task_id]:
@@ -169,7 +169,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @rule(task_id=IDS)
     def push(self, task_id: int) -> None:
-        self.planner.agenda.push(task_id, self.now)
+        self.planner.due_queue.push(task_id, self.now)
         if task_id in self.wanted:
             self.wanted[task_id].pushed_at = self.now
 
@@ -186,7 +186,7 @@ class PlannerMachine(RuleBasedStateMachine):
             self.take_one(fresh=fresh <= self.now, roll=roll)
 
     def due_next(self, *, fresh: bool) -> float:
-        """Ask when the next look of a class is due: it may be held for its page, once, and then goes whatever comes."""
+        """Ask when the next poll of a class is due: it may be held for its page, once, and then goes whatever comes."""
         before = {task_id: due for task_id, due in self.dues().items() if due <= self.now}
         head = self.planner.due(self.now, fresh=fresh)
         after = self.dues()
@@ -199,31 +199,31 @@ class PlannerMachine(RuleBasedStateMachine):
         return head
 
     def take_one(self, *, fresh: bool, roll: float) -> tuple[int, ...]:
-        """Take what is due; return the IDs that are looked at in one."""
+        """Take what is due; return the IDs that are polled in one."""
         head = self.due_next(fresh=fresh)
         probe = None if self.down_since is None else roll
         good = self.planner._last_good
-        look, due = self.planner.take(self.now, fresh=fresh, probe=probe)
-        is_good = probe is not None and look == good and self.planner._last_good is None
-        task_ids = look.task_ids if isinstance(look, Sweep) else (look,)
+        poll, due = self.planner.take(self.now, fresh=fresh, probe=probe)
+        is_good = probe is not None and poll == good and self.planner._last_good is None
+        task_ids = poll.task_ids if isinstance(poll, Sweep) else (poll,)
         # In an outage the first probe goes to who answered last, whenever it is due.
         assert due == (self.now if is_good else head)
         assert len(set(task_ids)) == len(task_ids)
         for task_id in task_ids:
             assert task_id not in self.out  # invariant 2
-            assert task_id in self.waiters  # no look starts for an ID that nobody waits for
+            assert task_id in self.waiters  # no poll starts for an ID that nobody waits for
             wanted = self.wanted[task_id]
-            if isinstance(look, Sweep):
+            if isinstance(poll, Sweep):
                 # A page may lag behind: who was pushed, or was not shown by one, is asked for singly.
                 assert probe is None
                 assert not wanted.single
                 assert wanted.pushed_at is None
             elif fresh and not wanted.fresh and not is_good:
-                # Invariant 3: a look for a push has a push, and such looks are a second apart.
+                # Invariant 3: a poll for a push has a push, and such polls are a second apart.
                 assert wanted.pushed_at is not None
-                assert min(due, self.now) >= wanted.last_push_look + PUSH_SPACING
+                assert min(due, self.now) >= wanted.last_push_poll + PUSH_SPACING
             if wanted.pushed_at is not None:
-                wanted.last_push_look = self.now
+                wanted.last_push_poll = self.now
             wanted.fresh = wanted.single = wanted.slid = False
             wanted.pushed_at, wanted.due_from = None, NEVER
             self.out[task_id] = Flight(self.planner.last(task_id))
@@ -245,14 +245,14 @@ class PlannerMachine(RuleBasedStateMachine):
         self.answering()
         self.nonce += 1
         task = record(task_id, status, progress, finished=finished, started=age is not None, nonce=self.nonce)
-        self.see(task, self.planner.saw(task, self.now, roll, age=age, hint=hint, look=True))
+        self.see(task, self.planner.saw(task, self.now, roll, age=age, hint=hint, poll=True))
 
     @rule(task_id=IDS, status=STATUSES, progress=PROGRESS, roll=ROLLS, age=AGES)
     def feed(self, task_id: int, status: str, progress: int | None, roll: float, age: float | None) -> None:
         self.answering()
         self.nonce += 1
         task = record(task_id, status, progress, started=age is not None, nonce=self.nonce)
-        self.see(task, self.planner.saw(task, self.now, roll, age=age, look=False))
+        self.see(task, self.planner.saw(task, self.now, roll, age=age, poll=False))
 
     @rule(
         task_id=IDS,
@@ -275,24 +275,24 @@ class PlannerMachine(RuleBasedStateMachine):
         age: float | None,
         ended_ago: float | None,
     ) -> None:
-        """Show an ID on a page of the list: for the look that is out, or where that is none by the way."""
+        """Show an ID on a page of the list: for the poll that is out, or where that is none by the way."""
         self.answering()
         self.nonce += 1
-        look = self.out.pop(task_id, None) is not None
+        poll = self.out.pop(task_id, None) is not None
         task = record(task_id, status, progress, started=age is not None, whole=whole, kind=kind, nonce=self.nonce)
         dues = dict(self.dues())
-        seen = self.planner.saw_listed(task, self.now, roll, asked_at=self.now, age=age, ended_ago=ended_ago, look=look)
+        seen = self.planner.saw_listed(task, self.now, roll, asked_at=self.now, age=age, ended_ago=ended_ago, poll=poll)
         if seen is not None:
             assert task_id in self.waiters
             assert not task.succeeded or whole or kind == NO_IMAGE
             self.see(task, seen)
         elif task_id in self.waiters and task.is_terminal:
-            # It wants to be confirmed, at once, and by nothing but a look of its own.
+            # It wants to be confirmed, at once, and by nothing but a poll of its own.
             assert task.succeeded
             assert not whole
             assert self.dues()[task_id] <= min(self.now, dues.get(task_id, NEVER)) + TICK
             self.wanted[task_id].single = self.wanted[task_id].single or not self.wanted[task_id].fresh
-        elif look:
+        elif poll:
             assert task_id not in self.waiters
         else:
             assert self.dues() == dues
@@ -301,8 +301,8 @@ class PlannerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), where=st.sampled_from(["absent", "slid", "unknown"]))
     def missed(self, data: st.DataObject, where: str) -> None:
         task_id = self.land(data)
-        roster = self.planner._roster
-        slid_before = roster.listed[roster.rows[task_id]] == SLID
+        registry = self.planner._registry
+        slid_before = registry.listed[registry.rows[task_id]] == SLID
         self.planner.missed(task_id, self.now, absent=where == "absent", slid=where == "slid")
         self.landed(task_id)
         if task_id in self.wanted:
@@ -313,8 +313,8 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def dues(self) -> dict[int, float]:
         """Return when each ID is due that is not in flight."""
-        roster = self.planner._roster
-        return {i: roster.due[row] for i, row in roster.rows.items() if not roster.flags[row] & IN_FLIGHT}
+        registry = self.planner._registry
+        return {i: registry.due[row] for i, row in registry.rows.items() if not registry.flags[row] & IN_FLIGHT}
 
     @precondition(lambda self: any(flight.last is not None for flight in self.out.values()))
     @rule(data=st.data(), roll=ROLLS, hint=HINTS)
@@ -350,11 +350,11 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        over = [one for one in self.interests if one.deadline <= self.now]
+        over = [one for one in self.subscriptions if one.deadline <= self.now]
         while self.planner.next_deadline() <= self.now:
             ended = self.planner.expire(self.now)
-            assert all(one.interest in over and one.why is Why.TIMEOUT for one in ended)
-            assert len({one.interest for one in ended}) <= 1
+            assert all(one.subscription in over and one.why is Why.TIMEOUT for one in ended)
+            assert len({one.subscription for one in ended}) <= 1
             self.end(ended, expired=True)
         assert not any(one in ones for one in over for ones in self.waiters.values())
         assert self.planner.next_deadline() > self.now
@@ -365,13 +365,13 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @rule()
     def skip_to_what_is_due(self) -> None:
-        due = min(self.planner.agenda.due(fresh=True), self.planner.agenda.due(fresh=False))
+        due = min(self.planner.due_queue.due(fresh=True), self.planner.due_queue.due(fresh=False))
         if due < 1e9:
             self.now = max(self.now, due)
 
     @rule(status=STATUSES, progress=PROGRESS, roll=ROLLS, age=AGES)
-    def look(self, status: str, progress: int | None, roll: float, age: float | None) -> None:
-        """Make the look that is due next, at its time: what a wait is made of for the most part."""
+    def poll(self, status: str, progress: int | None, roll: float, age: float | None) -> None:
+        """Make the poll that is due next, at its time: what a wait is made of for the most part."""
         self.skip_to_what_is_due()
         fresh = self.due_next(fresh=True)
         if min(fresh, self.due_next(fresh=False)) > self.now:
@@ -382,7 +382,7 @@ class PlannerMachine(RuleBasedStateMachine):
             del self.out[task_id]
             self.nonce += 1
             task = record(task_id, status, progress, started=age is not None, nonce=self.nonce)
-            self.see(task, self.planner.saw(task, self.now, roll, age=age, look=True))
+            self.see(task, self.planner.saw(task, self.now, roll, age=age, poll=True))
 
     @rule(sure=st.integers(0, 5))
     def clear(self, sure: int) -> None:
@@ -391,7 +391,7 @@ class PlannerMachine(RuleBasedStateMachine):
         self.planner.clear()
         self.waiters.clear()
         self.wanted.clear()
-        self.interests.clear()
+        self.subscriptions.clear()
 
     # What the model makes of it.
 
@@ -407,28 +407,28 @@ class PlannerMachine(RuleBasedStateMachine):
         self.down_since = None
 
     def landed(self, task_id: int) -> None:
-        """After an answer the policy decides: what looks come in the fresh class are for pushes."""
+        """After an answer the policy decides: what polls come in the fresh class are for pushes."""
         if task_id in self.wanted:
             wanted = self.wanted[task_id]
             wanted.fresh = wanted.single = wanted.slid = False
             wanted.due_from = NEVER
 
-    def part(self, task_id: int, one: Interest) -> None:
+    def part(self, task_id: int, one: Subscription) -> None:
         del self.waiters[task_id][one]
         if not self.waiters[task_id]:
             del self.waiters[task_id], self.wanted[task_id]
         if not any(one in ones for ones in self.waiters.values()):
-            self.interests.remove(one)
+            self.subscriptions.remove(one)
 
     def end(self, ended: list[Ended], *, expired: bool = False) -> None:
         """Each wait that ends does so once, for a reason that its terms give (invariant 5)."""
         for one in ended:
-            assert one.interest in self.waiters[one.task_id]
-            self.part(one.task_id, one.interest)
+            assert one.subscription in self.waiters[one.task_id]
+            self.part(one.task_id, one.subscription)
             if one.why is Why.STALLED:
-                assert self.now - one.interest.since >= one.interest.stall
+                assert self.now - one.subscription.since >= one.subscription.stall
             elif one.why is Why.TIMEOUT:
-                assert one.interest.once or expired
+                assert one.subscription.once or expired
             else:
                 assert (one.why is Why.GAVE_UP) is (one.error is None)
 
@@ -460,7 +460,7 @@ class PlannerMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_is_forgotten(self) -> None:
         """Every watched ID is in flight or comes out of the wheels once, and a pushed one soon (invariants 1 to 3)."""
-        twin = copy.deepcopy(self.planner.agenda)
+        twin = copy.deepcopy(self.planner.due_queue)
         reached: dict[int, float] = {}
         while (due := min(twin.due(fresh=True), twin.due(fresh=False))) < NEVER:
             task_id, when, _ = twin.take(self.now, fresh=twin.due(fresh=True) == due)
@@ -475,30 +475,30 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
-        """No row, no deadline and no interest outlives those who wait and what is out."""
-        planner, roster = self.planner, self.planner._roster
-        assert planner.agenda.in_flight == len(self.out)
+        """No row, no deadline and no subscription outlives those who wait and what is out."""
+        planner, registry = self.planner, self.planner._registry
+        assert planner.due_queue.in_flight == len(self.out)
         assert planner.watched == len(self.waiters)
-        assert set(roster.rows) == set(self.waiters) | set(self.out)
-        assert len(roster.who) == len(roster.rows) + len(roster._free)
-        assert set(planner._trouble) | set(planner.agenda._pushed) <= set(self.waiters)
-        assert roster.once == {one for one in self.interests if one.once}
-        for one in self.interests:
+        assert set(registry.rows) == set(self.waiters) | set(self.out)
+        assert len(registry.who) == len(registry.rows) + len(registry._free)
+        assert set(planner._failures) | set(planner.due_queue._pushed) <= set(self.waiters)
+        assert registry.once == {one for one in self.subscriptions if one.once}
+        for one in self.subscriptions:
             assert one.pending == sum(one in ones for ones in self.waiters.values())
-        assert planner.next_deadline() <= min((one.deadline for one in self.interests), default=NEVER)
+        assert planner.next_deadline() <= min((one.deadline for one in self.subscriptions), default=NEVER)
         assert self.senseless == []
 
     def teardown(self) -> None:
-        """When all have left and all looks are home, nothing is left."""
-        for one in list(self.interests):
+        """When all have left and all polls are home, nothing is left."""
+        for one in list(self.subscriptions):
             self.planner.leave(one)
         for task_id in self.out:
             self.planner.again(task_id, self.now)
-        assert self.planner.watched == self.planner.agenda.in_flight == 0
-        assert self.planner.agenda.due(fresh=True) == self.planner.agenda.due(fresh=False) == NEVER
-        assert not self.planner._roster.rows
-        assert not self.planner.agenda._polls._buckets
-        assert not self.planner.agenda._fresh._buckets
+        assert self.planner.watched == self.planner.due_queue.in_flight == 0
+        assert self.planner.due_queue.due(fresh=True) == self.planner.due_queue.due(fresh=False) == NEVER
+        assert not self.planner._registry.rows
+        assert not self.planner.due_queue._polls._buckets
+        assert not self.planner.due_queue._fresh._buckets
 
 
 PlannerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
@@ -535,7 +535,7 @@ def test_an_interrupt_goes_through_a_policy(error: type[BaseException]) -> None:
 
 
 def test_an_id_can_be_left_alone_of_many() -> None:
-    """One ID of an interest can be dropped by its sink; no look starts for it, and dropping it again does nothing."""
+    """One ID of a subscription can be dropped by its sink; no poll starts for it, and a second drop does nothing."""
     bench = Bench()
     sink = Sink()
     one = bench.watch(1, 2, sink=sink)
@@ -546,7 +546,7 @@ def test_an_id_can_be_left_alone_of_many() -> None:
     assert not waits(bench.planner, 3, sink)
     assert [bench.planner.is_watched(i) for i in (1, 2, 3)] == [False, True, False]
     assert not bench.planner.drop(2, Sink())
-    assert bench.look() == 2
+    assert bench.poll() == 2
     assert bench.due == NEVER
     bench.planner.leave(one)
     bench.planner.leave(one)
@@ -554,23 +554,23 @@ def test_an_id_can_be_left_alone_of_many() -> None:
 
 
 def test_clear_ends_all_waits() -> None:
-    """After `clear` nobody waits, nothing is due, and looks that are out come home to nobody."""
+    """After `clear` nobody waits, nothing is due, and polls that are out come home to nobody."""
     bench = Bench()
     bench.watch(1, 2, 3, timeout=5.0)
-    bench.look()
+    bench.poll()
     bench.planner.clear()
     assert (bench.planner.watched, bench.due) == (0, NEVER)
     assert bench.planner.expire(5.0) == []
     bench.planner.again(1, 0.0)
-    assert bench.planner.agenda.in_flight == 0
+    assert bench.planner.due_queue.in_flight == 0
 
 
 def test_thousands_of_waiters_of_one_id_come_and_go_in_linear_work() -> None:
     """To come, to be found, to end in time and to leave costs each of 8,000 waiters of one ID as much as the first."""
     reads = 0
 
-    class Counted(Interest):
-        """An interest that counts how often somebody asks whose it is."""
+    class Counted(Subscription):
+        """A subscription that counts how often somebody asks whose it is."""
 
         __slots__ = ("whose",)
 
@@ -602,12 +602,12 @@ def test_thousands_of_waiters_of_one_id_come_and_go_in_linear_work() -> None:
         assert planner.drop(1, one.whose)
         check(2)
     for one in waiters[5999:3999:-1]:
-        assert [ended.interest for ended in planner.expire(one.deadline)] == [one]
+        assert [ended.subscription for ended in planner.expire(one.deadline)] == [one]
         check(1)
     for one in waiters[3999:1999:-1]:
         planner.leave(one)
         check(1)
-    planner.agenda.take(9.0, fresh=True)
-    assert planner.saw(record(1, "SUCCESS"), 9.0, 0.0, look=True).waiting == tuple(waiters[:2000])
+    planner.due_queue.take(9.0, fresh=True)
+    assert planner.saw(record(1, "SUCCESS"), 9.0, 0.0, poll=True).waiting == tuple(waiters[:2000])
     check(2000)
     assert planner.watched == 0

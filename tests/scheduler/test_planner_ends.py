@@ -8,7 +8,7 @@ from omgmj.backoff import Facts, Fixed
 from omgmj.errors import RateLimited
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.planner import Ended, Why
-from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.registry import Subscription
 from tests.scheduler.bench import BLIP, MISSING, NEVER, Bench, record, whys
 
 
@@ -56,7 +56,7 @@ def test_every_terminal_word_ends_the_wait(status: str) -> None:
 
 
 def test_a_timeout_bounds_the_wait_and_tells_what_was_seen() -> None:
-    """`timeout` bounds the whole wait, and its end carries the ID, the last record and the number of looks."""
+    """`timeout` bounds the whole wait, and its end carries the ID, the last record and the number of polls."""
     bench = Bench()
     one = bench.watch(7, timeout=9.0)
     while bench.due < bench.planner.next_deadline():
@@ -67,28 +67,28 @@ def test_a_timeout_bounds_the_wait_and_tells_what_was_seen() -> None:
     assert bench.planner.next_deadline() == bench.due == NEVER
 
 
-def test_a_timeout_during_a_look_lets_it_come_home() -> None:
-    """When time is over while a look is out, the wait ends at once and the look comes home to nobody (invariant 3)."""
+def test_a_timeout_during_a_poll_lets_it_come_home() -> None:
+    """When time is over while a poll is out, the wait ends at once and the poll comes home to nobody (invariant 3)."""
     bench = Bench()
     bench.watch(7, timeout=1.0)
-    bench.look()
+    bench.poll()
     assert whys(bench.planner.expire(1.0)) == [Why.TIMEOUT]
-    assert bench.planner.agenda.in_flight == 1
+    assert bench.planner.due_queue.in_flight == 1
     assert bench.saw(record(7)) == (False, (), [])
-    assert bench.planner.agenda.in_flight == 0
+    assert bench.planner.due_queue.in_flight == 0
 
 
-def test_a_timeout_tells_of_the_failed_look_before_it() -> None:
-    """A wait whose looks failed says so when its time is over."""
+def test_a_timeout_tells_of_the_failed_poll_before_it() -> None:
+    """A wait whose polls failed says so when its time is over."""
     bench = Bench()
     bench.watch(7, timeout=9.0)
     bench.fail(BLIP, Meaning.TRANSIENT)
     (ended,) = bench.planner.expire(9.0)
-    assert (ended.why, ended.error, ended.looks, ended.last) == (Why.TIMEOUT, BLIP, 1, None)
+    assert (ended.why, ended.error, ended.polls, ended.last) == (Why.TIMEOUT, BLIP, 1, None)
 
 
-def test_a_timeout_of_zero_is_one_look() -> None:
-    """A timeout of 0 is one look: whatever it finds, the wait is over after it."""
+def test_a_timeout_of_zero_is_one_poll() -> None:
+    """A timeout of 0 is one poll: whatever it finds, the wait is over after it."""
     bench = Bench()
     for status in ("IN_PROGRESS", "SUCCESS"):
         one = bench.watch(1, timeout=0)
@@ -102,27 +102,27 @@ def test_a_timeout_of_zero_is_one_look() -> None:
     assert (ended.why, ended.error) == (Why.TIMEOUT, MISSING)
 
 
-def test_a_429_is_a_look_too_for_a_wait_of_one_look() -> None:
-    """A wait of one look does not outlast a pace that is too high: a look that is put off ends it, others go on."""
+def test_a_429_is_a_poll_too_for_a_wait_of_one_poll() -> None:
+    """A wait of one poll does not outlast a rate that is too high: a poll that is put off ends it, others go on."""
     bench = Bench()
     steady, quick = bench.watch(1), bench.watch(1, timeout=0)
     error = RateLimited("slowly")
     (ended,) = bench.fail(error, Meaning.PACED)
-    assert (ended.interest, ended.why, ended.error) == (quick, Why.TIMEOUT, error)
+    assert (ended.subscription, ended.why, ended.error) == (quick, Why.TIMEOUT, error)
     assert bench.due == bench.now
     assert bench.found("IN_PROGRESS").waiting == (steady,)
 
 
-def test_a_wait_of_one_look_does_not_wait_for_the_schedule_of_another() -> None:
-    """Who wants one look at an ID that another waits for gets it now; the other goes on."""
+def test_a_wait_of_one_poll_does_not_wait_for_the_schedule_of_another() -> None:
+    """Who wants one poll of an ID that another waits for gets it now; the other goes on."""
     bench = Bench()
     slow = bench.watch(1, policy=Fixed(500.0))
     bench.found("IN_PROGRESS", 15)
     bench.now = 3.0
     quick = bench.watch(1, timeout=0)
-    assert bench.planner.agenda.due(fresh=True) == 3.0
+    assert bench.planner.due_queue.due(fresh=True) == 3.0
     seen = bench.found("IN_PROGRESS", 31)
-    assert [ended.interest for ended in seen.ended] == [quick]
+    assert [ended.subscription for ended in seen.ended] == [quick]
     assert seen.waiting == (slow,)
     assert bench.due == 503.0
 
@@ -149,15 +149,15 @@ def test_an_outage_is_no_stall() -> None:
     bench.fail(BLIP, Meaning.TRANSIENT, outage=True)
     bench.now += 10
     bench.planner.outage_over(bench.now - down_since)
-    ends: dict[Interest, float] = {}
+    ends: dict[Subscription, float] = {}
     while bench.planner.watched:
-        ends.update({ended.interest: bench.now for ended in bench.found("IN_PROGRESS", 15).ended})
+        ends.update({ended.subscription: bench.now for ended in bench.found("IN_PROGRESS", 15).ended})
     assert set(ends) == {probed, other}
     assert all(3670 <= at < 3690 for at in ends.values())
 
 
-def test_a_failed_look_now_and_then_keeps_no_stall_from_coming() -> None:
-    """What fails while others succeed interrupts no stall: every second look may fail, and it ends as soon."""
+def test_a_failed_poll_now_and_then_keeps_no_stall_from_coming() -> None:
+    """What fails while others succeed interrupts no stall: every second poll may fail, and it ends as soon."""
     bench = Bench()
     bench.watch(1, policy=Fixed(9.0), stall=60.0)
     bench.found("IN_PROGRESS", 15)
@@ -177,11 +177,11 @@ def test_who_comes_late_to_a_quiet_task_gets_the_whole_stall() -> None:
     late = bench.watch(1, policy=Fixed(10.0), stall=60.0)
     ends = {}
     while bench.planner.watched:
-        ends.update({ended.interest: bench.now for ended in bench.found("MODAL").ended})
+        ends.update({ended.subscription: bench.now for ended in bench.found("MODAL").ended})
     assert ends == {early: 60.0, late: 110.0}
 
 
-def test_the_same_answer_again_counts_as_a_look_that_found_no_change() -> None:
+def test_the_same_answer_again_counts_as_a_poll_that_found_no_change() -> None:
     """An answer that is the last one to the letter moves nothing, counts for the policy and for `stall`."""
     bench = Bench()
     seen: list[Facts] = []
@@ -194,14 +194,14 @@ def test_the_same_answer_again_counts_as_a_look_that_found_no_change() -> None:
     bench.found("IN_PROGRESS", 15)
     ended: list[Ended] = []
     while not ended:
-        ended = bench.planner.unchanged(bench.look(), bench.now, 0.0, hint=1.0)
+        ended = bench.planner.unchanged(bench.poll(), bench.now, 0.0, hint=1.0)
     assert whys(ended) == [Why.STALLED]
     assert [(facts.attempt, facts.changed, facts.hint) for facts in seen] == [(1, 0, None), (2, 10, 1), (3, 20, 1)]
     assert bench.planner.unchanged(7, 0.0, 0.0) == []
 
 
-def test_time_ends_only_what_is_left_of_an_interest() -> None:
-    """When time is over for an interest in many IDs, those that had come to their end are not ended again."""
+def test_time_ends_only_what_is_left_of_a_subscription() -> None:
+    """When time is over for a subscription to many IDs, those that had come to their end are not ended again."""
     bench = Bench()
     bench.watch(1, 2, timeout=5.0)
     bench.watch(1, 3)
@@ -212,13 +212,13 @@ def test_time_ends_only_what_is_left_of_an_interest() -> None:
 
 
 def test_all_whose_time_is_over_end_one_by_one() -> None:
-    """Each call ends one interest whose time is over, the earliest first, and none whose time is not."""
+    """Each call ends one subscription whose time is over, the earliest first, and none whose time is not."""
     bench = Bench()
     gone = [bench.watch(i, i + 10, timeout=5.0) for i in (1, 2)]
     bench.watch(3, timeout=6.0)
     for one in gone:
         assert bench.planner.next_deadline() == 5.0
-        assert [ended.interest for ended in bench.planner.expire(5.5)] == [one, one]
+        assert [ended.subscription for ended in bench.planner.expire(5.5)] == [one, one]
     assert bench.planner.expire(5.5) == []
     assert (bench.planner.watched, bench.planner.next_deadline()) == (1, 6.0)
 
@@ -238,30 +238,30 @@ def test_an_outage_in_between_is_something_else() -> None:
     assert whys(bench.fail(MISSING, Meaning.TASK)) == [Why.FAILED]
 
 
-@pytest.mark.parametrize("looks", [0, 1])
+@pytest.mark.parametrize("polls", [0, 1])
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("age", [None, 0.0, 40.0])
 def test_a_final_record_ends_the_wait_whatever_times_it_tells(
-    looks: int, *, finished: bool, started: bool, age: float | None
+    polls: int, *, finished: bool, started: bool, age: float | None
 ) -> None:
-    """A final record may lack any of its times, at the first look or later: the wait ends all the same."""
+    """A final record may lack any of its times, at the first poll or later: the wait ends all the same."""
     bench = Bench()
     one = bench.watch(1)
-    for _ in range(looks):
-        task_id = bench.look()
+    for _ in range(polls):
+        task_id = bench.poll()
         bench.saw(record(task_id, "IN_PROGRESS", 50, started=started), age=age)
-    task = record(bench.look(), "FAILURE", finished=finished, started=started)
+    task = record(bench.poll(), "FAILURE", finished=finished, started=started)
     assert bench.saw(task, age=age) == (True, (one,), [])
 
 
 def test_what_was_quiet_before_somebody_came_anew_does_not_count() -> None:
-    """All left while a look was out and one came again: that it found nothing new is the first that this one hears."""
+    """All left while a poll was out and one came again: that it found nothing new is the first that this one hears."""
     bench = Bench()
     first = bench.watch(1)
     bench.found("IN_PROGRESS")
     bench.now = 50.0
-    bench.look()
+    bench.poll()
     bench.planner.leave(first)
     bench.watch(1, policy=Fixed(10.0), stall=60.0)
     assert bench.planner.unchanged(1, bench.now, 0.0) == []

@@ -1,4 +1,4 @@
-"""What failed looks mean to those who wait: IDs given up, outages, probes, retries."""
+"""What failed polls mean to those who wait: IDs given up, outages, probes, retries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from omgmj.backoff import Fixed
 from omgmj.errors import DecodeError, RateLimited, ServiceError
 from omgmj.protocol.failures import Meaning
-from omgmj.scheduler.circuit_breaker import Breaker
+from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Ended, Why
 from tests.scheduler.bench import BLIP, MISSING, NEVER, RETRY, Bench, record, whys
 
@@ -19,7 +19,7 @@ def test_one_bad_id_fails_alone() -> None:
     bench.watch(1, 2, 3)
     ended: list[Ended] = []
     while not ended:
-        task_id = bench.look()
+        task_id = bench.poll()
         if task_id == 2:
             ended = bench.planner.failed(2, MISSING, Meaning.TASK, bench.now, 0.0)
         else:
@@ -31,7 +31,7 @@ def test_one_bad_id_fails_alone() -> None:
 def fail_alone(bench: Bench, *, until: Callable[[], bool]) -> list[Ended]:
     """Let ID 1 fail and all others succeed until ID 1 is given up, or it is enough."""
     while not until():
-        task_id = bench.look()
+        task_id = bench.poll()
         if task_id != 1:
             bench.saw(record(task_id))
         elif ended := bench.planner.failed(1, BLIP, Meaning.TRANSIENT, bench.now, 0.0):
@@ -40,24 +40,24 @@ def fail_alone(bench: Bench, *, until: Callable[[], bool]) -> list[Ended]:
 
 
 def test_an_id_is_given_up_only_when_it_alone_fails_on_and_on() -> None:
-    """An ID is given up after 8 failed looks in a row and 10 minutes while others succeed, no sooner."""
+    """An ID is given up after 8 failed polls in a row and 10 minutes while others succeed, no sooner."""
     bench = Bench()
     one = bench.watch(1)
     bench.watch(2, policy=Fixed(5.0))
     (ended,) = fail_alone(bench, until=lambda: bench.now > 1000)
-    assert (ended.interest, ended.task_id, ended.why, ended.error) == (one, 1, Why.FAILED, BLIP)
-    assert ended.looks >= 8
+    assert (ended.subscription, ended.task_id, ended.why, ended.error) == (one, 1, Why.FAILED, BLIP)
+    assert ended.polls >= 8
     assert 600 <= bench.now < 625
     assert bench.planner.watched == 1
 
 
 def test_one_success_forgives_what_failed_before() -> None:
-    """A failed look is due again later, and one good look makes the count begin anew."""
+    """A failed poll is due again later, and one good poll makes the count begin anew."""
     bench = Bench()
     bench.watch(1)
     bench.watch(2, policy=Fixed(5.0))
     assert fail_alone(bench, until=lambda: bench.now > 590) == []
-    while (task_id := bench.look()) != 1:
+    while (task_id := bench.poll()) != 1:
         bench.saw(record(task_id))
     bench.saw(record(1))
     assert fail_alone(bench, until=lambda: bench.now > 1180) == []
@@ -70,7 +70,7 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
     for _ in range(8):
         assert bench.fail(BLIP, Meaning.TRANSIENT) == []
     down_since = bench.now
-    counts = {task_id: trouble.count for task_id, trouble in bench.planner._trouble.items()}
+    counts = {task_id: failures.count for task_id, failures in bench.planner._failures.items()}
     for _ in range(200):
         before = bench.now
         assert bench.fail(BLIP, Meaning.TRANSIENT, outage=True) == []
@@ -79,7 +79,7 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
     assert bench.now > 6000
     assert bench.planner.watched == 5
     bench.planner.outage_over(bench.now - down_since)
-    assert {task_id: trouble.count for task_id, trouble in bench.planner._trouble.items()} == counts
+    assert {task_id: failures.count for task_id, failures in bench.planner._failures.items()} == counts
     assert bench.found("SUCCESS").moved
     for _ in range(4):
         # The service is back, and these fail once more: their failures in the outage do not add up with it.
@@ -99,10 +99,10 @@ def test_a_wait_in_an_outage_tells_of_the_outage() -> None:
     assert (ended.why, ended.error) == (Why.TIMEOUT, BLIP)
 
 
-def drive(bench: Bench, breaker: Breaker, good: set[int], until: float) -> None:
+def drive(bench: Bench, breaker: CircuitBreaker, good: set[int], until: float) -> None:
     """Make the looks up to a time: the good ones succeed, the others fail, and each takes a moment."""
     while bench.due < until and not breaker.is_open:
-        task_id = bench.look()
+        task_id = bench.poll()
         bench.now += 0.01
         if task_id in good:
             breaker.saw_success()
@@ -112,34 +112,34 @@ def drive(bench: Bench, breaker: Breaker, good: set[int], until: float) -> None:
             assert bench.planner.failed(task_id, BLIP, Meaning.TRANSIENT, bench.now, 0.0) == []
 
 
-def test_bad_ids_do_not_open_the_breaker_while_others_succeed() -> None:
-    """Seven IDs that always fail, many times between two looks of the good one, are no outage; all together are one."""
-    bench, breaker = Bench(), Breaker()
+def test_bad_ids_do_not_open_the_circuit_breaker_while_others_succeed() -> None:
+    """Seven IDs that always fail, many times between two polls of the good one, are no outage; all together are one."""
+    bench, breaker = Bench(), CircuitBreaker()
     bench.watch(*range(1, 8))
     bench.watch(100, policy=Fixed(60.0))
     drive(bench, breaker, {100}, until=300.0)
     assert not breaker.is_open
-    assert all(trouble.count > 8 for trouble in bench.planner._trouble.values())
+    assert all(failures.count > 8 for failures in bench.planner._failures.values())
     drive(bench, breaker, set(), until=600.0)
     assert breaker.is_open
 
 
-def test_a_failed_look_speaks_against_the_service_until_somebody_succeeds() -> None:
+def test_a_failed_poll_speaks_against_the_service_until_somebody_succeeds() -> None:
     """The first failure of an ID may be the service's; once another ID has succeeded since, it is its own."""
     bench = Bench()
     bench.watch(1, 2)
     assert bench.planner.blames(1)
-    assert bench.look() == 1
+    assert bench.poll() == 1
     assert bench.planner.failed(1, RateLimited("slowly"), Meaning.PACED, 0.0, 0.0) == []
     assert bench.planner.blames(1)
-    bench.look()
+    bench.poll()
     bench.saw(record(2))
     assert bench.planner.blames(1)
     bench.now = 1.0
     bench.fail(BLIP, Meaning.TRANSIENT)
     assert bench.planner.blames(1)
     bench.now = 1.5
-    bench.saw(record(2), look=False)
+    bench.saw(record(2), poll=False)
     assert not bench.planner.blames(1)
 
 
@@ -161,8 +161,8 @@ def test_chance_chooses_the_probe() -> None:
             task_id, due = twin.take(bench.now, fresh=fresh, probe=step / 10)
             chosen.append(task_id)
             others = set()
-            while (twin.agenda.due(fresh=True) if fresh else twin.agenda.due(fresh=False)) < NEVER:
-                others.add(twin.agenda.take(bench.now, fresh=fresh)[0])
+            while (twin.due_queue.due(fresh=True) if fresh else twin.due_queue.due(fresh=False)) < NEVER:
+                others.add(twin.due_queue.take(bench.now, fresh=fresh)[0])
             assert due == bench.due
             assert others == ids - {task_id}
         assert set(chosen) == ids
@@ -173,7 +173,7 @@ def test_the_first_probe_goes_to_who_answered_last() -> None:
     bench = Bench()
     bench.watch(*range(1, 11))
     for _ in range(10):
-        good = bench.look()
+        good = bench.poll()
         bench.saw(record(good))
     twin = copy.deepcopy(bench.planner)
     assert twin.take(bench.now, fresh=False, probe=0.0) == (good, bench.now)
@@ -181,32 +181,32 @@ def test_the_first_probe_goes_to_who_answered_last() -> None:
     assert twin._last_good is None
 
 
-def test_an_outage_ends_waits_of_one_look() -> None:
-    """In an outage the probe stands for all that wanted one look only; the others go on."""
+def test_an_outage_ends_waits_of_one_poll() -> None:
+    """In an outage the probe stands for all that wanted one poll only; the others go on."""
     bench = Bench()
     bench.watch(1)
     quick = bench.watch(2, 3, timeout=0)
-    bench.look()
+    bench.poll()
     ended = bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0, outage=True)
-    assert [(one.interest, one.task_id, one.why, one.error) for one in ended] == [
+    assert [(one.subscription, one.task_id, one.why, one.error) for one in ended] == [
         (quick, 2, Why.TIMEOUT, BLIP),
         (quick, 3, Why.TIMEOUT, BLIP),
     ]
     assert bench.planner.watched == 1
 
 
-def test_a_probe_for_nobody_still_ends_waits_of_one_look() -> None:
+def test_a_probe_for_nobody_still_ends_waits_of_one_poll() -> None:
     """A probe whose own waiter has left says as much about the service as any other."""
     bench = Bench()
     one = bench.watch(1)
-    bench.look()
+    bench.poll()
     bench.planner.leave(one)
     bench.watch(2, timeout=0)
     assert whys(bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0, outage=True)) == [Why.TIMEOUT]
 
 
-def test_failed_looks_are_due_again_later_each_time() -> None:
-    """The retry policy spaces failed looks, and a single blip costs its first delay."""
+def test_failed_polls_are_due_again_later_each_time() -> None:
+    """The retry policy spaces failed polls, and a single blip costs its first delay."""
     bench = Bench()
     bench.watch(1)
     times = []
@@ -217,7 +217,7 @@ def test_failed_looks_are_due_again_later_each_time() -> None:
 
 
 def test_an_error_that_asks_for_time_gets_it() -> None:
-    """The Retry-After of a failed look is respected, floored and capped."""
+    """The Retry-After of a failed poll is respected, floored and capped."""
     bench = Bench()
     bench.watch(1)
     for hint, delay in ((7.0, 7.0), (0.0, 2.0), (1e9, 60.0)):
@@ -225,8 +225,8 @@ def test_an_error_that_asks_for_time_gets_it() -> None:
         assert bench.due - bench.now == delay
 
 
-def test_not_found_is_believed_after_three_looks_over_ten_seconds() -> None:
-    """`TaskNotFound` is believed after three looks over 10 s of nothing else, and each waiter gets it."""
+def test_not_found_is_believed_after_three_polls_over_ten_seconds() -> None:
+    """`TaskNotFound` is believed after three polls over 10 s of nothing else, and each waiter gets it."""
     bench = Bench()
     first, second = bench.watch(1), bench.watch(1)
     assert bench.fail(MISSING, Meaning.TASK) == []
@@ -234,7 +234,7 @@ def test_not_found_is_believed_after_three_looks_over_ten_seconds() -> None:
     assert bench.now == 5.0
     ended = bench.fail(MISSING, Meaning.TASK)
     assert bench.now == 10.0
-    assert [(one.interest, one.why, one.error, one.looks) for one in ended] == [
+    assert [(one.subscription, one.why, one.error, one.polls) for one in ended] == [
         (first, Why.FAILED, MISSING, 3),
         (second, Why.FAILED, MISSING, 3),
     ]
@@ -260,12 +260,12 @@ def test_what_cannot_be_read_is_asked_again_twice() -> None:
     assert [whys(bench.fail(error, Meaning.GARBLED)) for _ in range(3)] == [[], [], [Why.FAILED]]
 
 
-def test_a_look_that_came_to_nothing_is_due_at_once() -> None:
-    """A look that failed through no fault of the service or the ID is made again at once, and counts as no failure."""
+def test_a_poll_that_came_to_nothing_is_due_at_once() -> None:
+    """A poll that failed through no fault of the service or the ID is made again at once, and counts as no failure."""
     bench = Bench()
     bench.watch(1)
     for _ in range(20):
-        bench.look()
+        bench.poll()
         bench.planner.again(1, bench.now)
     assert (bench.due, bench.now) == (0.0, 0.0)
     assert bench.planner.watched == 1

@@ -1,4 +1,4 @@
-"""The list: which IDs are looked at with one page, and what a page proves."""
+"""The list: which IDs are polled with one page, and what a page proves."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.planner import Ended, Planner, Why
 from omgmj.scheduler.progress import NO_IMAGE
-from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.registry import Subscription
 from omgmj.scheduler.sweep_plan import HOLD, LAG, SIZE, STRIKES, Sweep
 from omgmj.scheduler.timer_wheel import TICKS
 from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, whys
 
 
-def test_what_is_due_on_one_page_is_looked_at_with_one_request() -> None:
+def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
     """IDs of one page of the list that are due together go out together, and the page's records come home to each."""
     planner = Planner(RETRY)
     ids = tuple(range(1, SIZE + 1))
-    waiter = Interest(Sink(), ids, Fixed(2.0), 0.0, None, None)
+    waiter = Subscription(Sink(), ids, Fixed(2.0), 0.0, None, None)
     planner.watch(waiter, 0.0, 0.0)
     for task_id in ids:
-        assert planner.agenda.take(0.0, fresh=True)[0] == task_id
-        planner.saw(record(task_id), 0.0, 0.0, look=True)
-    planner.sweeps.learn(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
+        assert planner.due_queue.take(0.0, fresh=True)[0] == task_id
+        planner.saw(record(task_id), 0.0, 0.0, poll=True)
+    planner.sweep_plan.learn(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
     assert planner.due(2.0, fresh=False) == 2.0
     sweep, due = planner.take(2.0, fresh=False)
     assert isinstance(sweep, Sweep)
     assert (sweep.page, sorted(sweep.task_ids), due) == (1, list(ids), 2.0)
-    assert planner.agenda.in_flight == len(ids)
+    assert planner.due_queue.in_flight == len(ids)
     assert planner.due(2.0, fresh=False) == NEVER
     for task_id in ids:
         seen = planner.saw_listed(
-            record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, asked_at=2.5, age=None, ended_ago=None, look=True
+            record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, asked_at=2.5, age=None, ended_ago=None, poll=True
         )
         assert seen == (True, (waiter,), [])
-    assert planner.agenda.in_flight == 0
+    assert planner.due_queue.in_flight == 0
     assert planner.due(2.5, fresh=False) == 4.5
 
 
@@ -50,12 +50,12 @@ def test_whom_a_page_does_not_show_is_asked_for_singly_at_once(absent: bool) -> 
     bench = Bench()
     bench.watch(1, 2)
     bench.willing.pays = True
-    look, _ = bench.planner.take(0.0, fresh=True)
-    assert isinstance(look, Sweep)
-    assert set(look.task_ids) == {1, 2}
+    poll, _ = bench.planner.take(0.0, fresh=True)
+    assert isinstance(poll, Sweep)
+    assert set(poll.task_ids) == {1, 2}
     bench.now = 0.5
     bench.planner.missed(1, 0.5, absent=absent)
-    bench.listed(record(2), look=True)
+    bench.listed(record(2), poll=True)
     assert bench.planner.due(0.5, fresh=False) == 0.5
     assert bench.planner.take(0.5, fresh=False) == (1, 0.5)
     assert bench.saw(record(1)).moved
@@ -69,36 +69,36 @@ def test_who_slid_to_another_page_is_looked_for_there_once() -> None:
     bench.watch(1, 2)
     bench.willing.pays = True
     bench.planner.take(0.0, fresh=True)
-    bench.listed(record(2), look=True)
+    bench.listed(record(2), poll=True)
     bench.planner.missed(1, 0.0, absent=False, slid=True)
     bench.willing.is_holding = True
     assert bench.planner.due(0.0, fresh=False) == 0.0  # it has waited long enough
-    look, _ = bench.planner.take(0.0, fresh=False)
-    assert isinstance(look, Sweep)
+    poll, _ = bench.planner.take(0.0, fresh=False)
+    assert isinstance(poll, Sweep)
     bench.planner.missed(1, 0.0, absent=False, slid=True)
     assert bench.planner.take(0.0, fresh=False) == (1, 0.0)
     bench.saw(record(1))
-    bench.look()
+    bench.poll()
     bench.planner.missed(1, bench.now, absent=False, slid=True)
     assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)  # by then that is forgotten
 
 
-def test_a_first_look_waits_a_little_for_others_that_are_as_new() -> None:
-    """First looks are held once where the list says so, but not for who wants one look only, and no pushed ones."""
+def test_a_first_poll_waits_a_little_for_others_that_are_as_new() -> None:
+    """First polls are held once where the list says so, but not for who wants one poll only, and no pushed ones."""
     bench = Bench()
     bench.willing.is_holding = True
     bench.watch(1)
     assert bench.planner.due(0.0, fresh=True) == HOLD
     bench.join(2, timeout=0)
     assert bench.planner.due(0.0, fresh=True) == 0.0
-    assert bench.look() == 2
-    bench.planner.agenda.push(1, 0.0)
+    assert bench.poll() == 2
+    bench.planner.due_queue.push(1, 0.0)
     assert bench.planner.due(0.0, fresh=True) == 0.0
-    assert bench.look() == 1
+    assert bench.poll() == 1
 
 
-def test_newcomers_do_not_have_a_first_look_held_again_and_again() -> None:
-    """A first look that is held for its page goes when its time is over, however many come to wait meanwhile."""
+def test_newcomers_do_not_have_a_first_poll_held_again_and_again() -> None:
+    """A first poll that is held for its page goes when its time is over, however many come to wait meanwhile."""
     bench = Bench()
     bench.willing.is_holding = True
     while bench.now < HOLD:
@@ -106,7 +106,7 @@ def test_newcomers_do_not_have_a_first_look_held_again_and_again() -> None:
         assert bench.planner.due(bench.now, fresh=True) == HOLD
         bench.now += 0.5
     assert bench.planner.due(bench.now, fresh=True) == HOLD
-    assert bench.look() == 1
+    assert bench.poll() == 1
 
 
 def test_an_id_that_only_pages_show_is_given_up() -> None:
@@ -120,28 +120,28 @@ def test_an_id_that_only_pages_show_is_given_up() -> None:
         ended = bench.fail(MISSING, Meaning.TASK)
         bench.now += 1.0
         if not ended:
-            assert bench.listed(record(1, "IN_PROGRESS", progress), look=False) is not None
+            assert bench.listed(record(1, "IN_PROGRESS", progress), poll=False) is not None
             bench.now += 10.0
     assert whys(ended) == [Why.FAILED]
     assert ended[0].error is MISSING
 
 
 def test_a_page_forgives_what_says_nothing_about_the_id() -> None:
-    """A look that the pace or an outage failed is forgotten when a page shows the ID."""
+    """A poll that the rate or an outage failed is forgotten when a page shows the ID."""
     bench = Bench()
     bench.watch(1, timeout=60.0)
     bench.fail(RateLimited("slowly", status=429), Meaning.PACED)
-    assert bench.listed(record(1), look=False) is not None
+    assert bench.listed(record(1), poll=False) is not None
     assert [one.error for one in bench.planner.expire(60.0)] == [None]
 
 
-def test_who_waits_for_a_first_look_is_confirmed_in_that_class() -> None:
+def test_who_waits_for_a_first_poll_is_confirmed_in_that_class() -> None:
     """A page that shows a waiting new ID as done, by the way, does not move it behind the polls."""
     bench = Bench()
     bench.watch(1, 2)
     bench.willing.pays = True
-    assert bench.listed(record(2, "SUCCESS"), look=False) is None
-    assert (bench.planner.agenda.due(fresh=True), bench.planner.agenda.due(fresh=False)) == (0.0, NEVER)
+    assert bench.listed(record(2, "SUCCESS"), poll=False) is None
+    assert (bench.planner.due_queue.due(fresh=True), bench.planner.due_queue.due(fresh=False)) == (0.0, NEVER)
     assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False, at=0.0)
     assert bench.planner.take(0.0, fresh=True) == (2, 0.0)
 
@@ -154,12 +154,12 @@ def test_who_left_is_missed_by_nobody() -> None:
     bench.planner.take(0.0, fresh=True)
     bench.planner.leave(one)
     bench.planner.missed(1, 0.0, absent=True)
-    assert bench.listed(record(2), look=True) is None
-    assert bench.listed(record(3), look=False) is None
-    assert (bench.planner.agenda.in_flight, bench.due) == (0, NEVER)
+    assert bench.listed(record(2), poll=True) is None
+    assert bench.listed(record(3), poll=False) is None
+    assert (bench.planner.due_queue.in_flight, bench.due) == (0, NEVER)
 
 
-def test_a_pushed_id_is_looked_at_alone() -> None:
+def test_a_pushed_id_is_polled_alone() -> None:
     """A page may lag behind the push: who was pushed goes alone and does not come along with others."""
     bench = Bench()
     bench.watch(1, 2, 3, policy=Fixed(60.0))
@@ -167,10 +167,10 @@ def test_a_pushed_id_is_looked_at_alone() -> None:
         bench.found("IN_PROGRESS")
     bench.willing.pays = True
     bench.now = 60.0
-    bench.planner.agenda.push(2, 60.0)
-    look, _ = bench.planner.take(60.0, fresh=False)
-    assert isinstance(look, Sweep)
-    assert set(look.task_ids) == {1, 3}
+    bench.planner.due_queue.push(2, 60.0)
+    poll, _ = bench.planner.take(60.0, fresh=False)
+    assert isinstance(poll, Sweep)
+    assert set(poll.task_ids) == {1, 3}
     assert bench.planner.take(60.0, fresh=True) == (2, 60.0)
 
 
@@ -187,7 +187,7 @@ def test_a_due_id_waits_a_little_for_others_of_its_page_and_then_goes() -> None:
             bench.watch(1)
         bench.now += 0.25
     assert bench.planner.due(bench.now, fresh=False) == until
-    assert bench.look() == 1
+    assert bench.poll() == 1
     bench.found_at_home("IN_PROGRESS")
     due = bench.due
     late = due + 2 * HOLD
@@ -201,9 +201,9 @@ def test_what_a_page_is_no_answer_for_is_not_held() -> None:
     bench.willing.is_holding = True
     for _ in range(2):
         bench.found("IN_PROGRESS")
-        bench.planner.agenda.push(1, 0.0)
-    assert (bench.planner.agenda.due(fresh=True), bench.planner.due(0.5, fresh=False)) == (NEVER, 0.5)
-    bench.look()
+        bench.planner.due_queue.push(1, 0.0)
+    assert (bench.planner.due_queue.due(fresh=True), bench.planner.due(0.5, fresh=False)) == (NEVER, 0.5)
+    bench.poll()
     bench.planner.missed(1, 0.5, absent=True)
     assert bench.planner.due(0.5, fresh=False) == 0.5
 
@@ -214,29 +214,29 @@ def test_a_page_shows_news_of_ids_that_are_not_due() -> None:
     one = bench.watch(1)
     bench.found("IN_PROGRESS", 15)
     bench.now = 1.0
-    assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+    assert bench.listed(record(1, "IN_PROGRESS", 15), poll=False) is None
     assert bench.due == 2.0
-    assert bench.listed(record(1, "IN_PROGRESS", 31), look=False) == (True, (one,), [])
+    assert bench.listed(record(1, "IN_PROGRESS", 31), poll=False) == (True, (one,), [])
     assert bench.due == 3.0
-    assert bench.listed(record(1, "SUCCESS", whole=True), look=False) == (True, (one,), [])
+    assert bench.listed(record(1, "SUCCESS", whole=True), poll=False) == (True, (one,), [])
     assert bench.planner.watched == 0
 
 
 def test_a_page_that_lags_behind_puts_nothing_off_and_speaks_against_the_list() -> None:
-    """An earlier state on a page is no news: by the way it changes nothing, as an answer it is a look without news.
+    """An earlier state on a page is no news: by the way it changes nothing, as an answer it is a poll without news.
 
     It speaks against the list where that is well behind another page, once for all records of a page.
     """
     bench = Bench()
     one = bench.watch(1, policy=Fixed(5.0))
-    bench.look()
-    bench.listed(record(1, "IN_PROGRESS", 50), look=True)
+    bench.poll()
+    bench.listed(record(1, "IN_PROGRESS", 50), poll=True)
     for now, strikes in ((LAG, 0), (LAG + 0.1, 2), (LAG + 0.1, 2)):
         bench.now = now
-        assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+        assert bench.listed(record(1, "IN_PROGRESS", 15), poll=False) is None
         assert (bench.due, bench.willing.strikes) == (5.0, strikes)
-    bench.look()
-    assert bench.listed(record(1, "SUBMITTED"), look=True) == (False, (one,), [])
+    bench.poll()
+    assert bench.listed(record(1, "SUBMITTED"), poll=True) == (False, (one,), [])
     assert (bench.due, bench.willing.strikes) == (10.0, 4)
 
 
@@ -247,22 +247,22 @@ def test_a_page_that_is_well_behind_query_is_proof_against_the_list() -> None:
     bench.found("IN_PROGRESS", 50)
     for now, strikes in ((LAG, 0), (LAG + 0.1, STRIKES)):
         bench.now = now
-        assert bench.listed(record(1, "IN_PROGRESS", 15), look=False) is None
+        assert bench.listed(record(1, "IN_PROGRESS", 15), poll=False) is None
         assert (bench.due, bench.willing.strikes) == (5.0, strikes)
 
 
 def test_a_page_answers_for_an_id_that_is_due() -> None:
-    """An ID that is due, and that a page shows by the way, needs no look of its own, unless it was pushed."""
+    """An ID that is due, and that a page shows by the way, needs no poll of its own, unless it was pushed."""
     bench = Bench()
     bench.watch(1, policy=Fixed(5.0))
     bench.found("IN_PROGRESS", 50)
     bench.now = 4.0
-    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is None
+    assert bench.listed(record(1, "IN_PROGRESS", 50), poll=False) is None
     bench.now = 5.5
-    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is not None
+    assert bench.listed(record(1, "IN_PROGRESS", 50), poll=False) is not None
     assert bench.due == 10.5
-    bench.planner.agenda.push(1, bench.now)
-    assert bench.listed(record(1, "IN_PROGRESS", 50), look=False) is None
+    bench.planner.due_queue.push(1, bench.now)
+    assert bench.listed(record(1, "IN_PROGRESS", 50), poll=False) is None
     assert bench.due == 5.5
 
 
@@ -271,15 +271,15 @@ def test_a_final_record_without_its_image_is_confirmed_by_asking() -> None:
     bench = Bench()
     one = bench.watch(1, policy=Fixed(60.0))
     bench.willing.pays = True
-    bench.look()
-    assert bench.listed(record(1, "SUCCESS"), look=True) is None
+    bench.poll()
+    assert bench.listed(record(1, "SUCCESS"), poll=True) is None
     assert bench.planner.take(0.0, fresh=False) == (1, 0.0)
-    assert bench.listed(record(1, "SUCCESS"), look=False) is None  # a look is out: it will tell
+    assert bench.listed(record(1, "SUCCESS"), poll=False) is None  # a poll is out: it will tell
     assert bench.due == NEVER
     bench.found_at_home("IN_PROGRESS")
     bench.now = 9.0
     for _ in range(3):
-        assert bench.listed(record(1, "SUCCESS"), look=False) is None
+        assert bench.listed(record(1, "SUCCESS"), poll=False) is None
         assert bench.due == 9.0  # however often pages show it, it does not lose its turn
         bench.now += 5.0
     assert bench.planner.take(bench.now, fresh=False) == (1, 9.0)
@@ -292,7 +292,7 @@ def test_an_overdue_id_that_a_page_shows_as_done_keeps_its_turn() -> None:
     bench.watch(1)
     bench.found("IN_PROGRESS")
     bench.now = 50.0
-    assert bench.listed(record(1, "SUCCESS"), look=False) is None
+    assert bench.listed(record(1, "SUCCESS"), poll=False) is None
     assert bench.due == 2.0
 
 
@@ -303,9 +303,9 @@ def test_a_final_record_on_a_page_that_lacks_nothing_ends_the_wait(task: Task) -
     """Success with image and actions, one of a kind that has none, and failure are the end, page or not."""
     bench = Bench()
     one = bench.watch(1)
-    bench.look()
-    assert bench.listed(task, look=True) == (True, (one,), [])
-    assert bench.planner.watched == bench.planner.agenda.in_flight == 0
+    bench.poll()
+    assert bench.listed(task, poll=True) == (True, (one,), [])
+    assert bench.planner.watched == bench.planner.due_queue.in_flight == 0
 
 
 @pytest.mark.parametrize(
@@ -318,15 +318,15 @@ def test_a_page_that_showed_a_task_as_running_that_had_ended_is_not_trusted(
     """A task that ended well before a page still showed it as running speaks against the list."""
     bench = Bench()
     bench.watch(1, policy=Fixed(10.0))
-    bench.look()
+    bench.poll()
     if listed:
-        bench.listed(record(1, "IN_PROGRESS"), look=True)
+        bench.listed(record(1, "IN_PROGRESS"), poll=True)
     else:
         bench.found_at_home("IN_PROGRESS")
-    bench.look()
+    bench.poll()
     assert bench.now == 10.0
     twin = copy.deepcopy(bench)
-    assert bench.listed(record(1, "SUCCESS", whole=True), look=True, ended_ago=ended_ago) is not None
+    assert bench.listed(record(1, "SUCCESS", whole=True), poll=True, ended_ago=ended_ago) is not None
     assert bench.willing.strikes == strikes
     twin.saw(record(1, "SUCCESS"), ended_ago=ended_ago)
     assert twin.willing.strikes == (STRIKES if strikes else 0)  # Asking for it is proof.

@@ -1,4 +1,4 @@
-"""What policies are asked, and how waiters of one ID share its looks."""
+"""What policies are asked, and how waiters of one ID share its polls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omgmj.models import Status, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.planner import Planner, Why
 from omgmj.scheduler.progress import MIN_DELAY
-from omgmj.scheduler.registry import Interest
+from omgmj.scheduler.registry import Subscription
 from tests.scheduler.bench import BLIP, NEVER, RETRY, TICK, Bench, Sink, fails, record, whys
 
 
@@ -37,12 +37,12 @@ def test_the_policy_hears_what_is_known() -> None:
         return 4.0
 
     bench.watch(1, policy=policy)
-    bench.look()
+    bench.poll()
     bench.now = 1.0
     bench.saw(Task(1, Status.SUBMITTED, pool="FAST", kind="IMAGINE", source=b"a"))
-    bench.look()
+    bench.poll()
     bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=15, source=b"b"), age=1.5, hint=9.0)
-    bench.look()
+    bench.poll()
     bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=0, source=b"c"))
     assert [facts._replace(durations=None) for facts in heard] == [
         Facts(1, 1, 1.0, "FAST", "IMAGINE", Status.SUBMITTED, None, 0.0, None),
@@ -54,23 +54,23 @@ def test_the_policy_hears_what_is_known() -> None:
 
 
 def test_ids_that_start_in_step_fall_out_of_step() -> None:
-    """IDs taken in at one moment are not asked in step for ever: each look has a chance of its own."""
+    """IDs taken in at one moment are not asked in step for ever: each poll has a chance of its own."""
     planner = Planner(RETRY)
-    planner.watch(Interest(Sink(), range(1, 101), Exponential(initial=30.0, jitter=0.5), 0.0, None, None), 0.0, 0.0)
+    planner.watch(Subscription(Sink(), range(1, 101), Exponential(initial=30.0, jitter=0.5), 0.0, None, None), 0.0, 0.0)
     for i in range(100):
-        assert planner.agenda.due(fresh=True) == 0.0
-        task_id = planner.agenda.take(0.0, fresh=True)[0]
-        planner.saw(record(task_id), 0.0, i / 100, look=True)
+        assert planner.due_queue.due(fresh=True) == 0.0
+        task_id = planner.due_queue.take(0.0, fresh=True)[0]
+        planner.saw(record(task_id), 0.0, i / 100, poll=True)
     dues = set()
-    while (due := planner.agenda.due(fresh=False)) < NEVER:
+    while (due := planner.due_queue.due(fresh=False)) < NEVER:
         dues.add(due)
-        planner.agenda.take(due, fresh=False)
+        planner.due_queue.take(due, fresh=False)
     assert len(dues) == 100
     assert 15 < min(dues) < max(dues) == 30
 
 
-def test_a_late_joiner_shares_the_looks_and_hastens_them() -> None:
-    """Waiters of one ID share its looks; with different policies the earliest due counts, from the last look on."""
+def test_a_late_joiner_shares_the_polls_and_hastens_them() -> None:
+    """Waiters of one ID share its polls; with different policies the earliest due counts, from the last poll on."""
     bench = Bench()
     bench.watch(1, policy=Fixed(60.0))
     bench.found("IN_PROGRESS", 15)
@@ -82,13 +82,13 @@ def test_a_late_joiner_shares_the_looks_and_hastens_them() -> None:
     assert bench.due == 5.0
     bench.now = 4.0
     bench.watch(1, policy=Fixed(2.0))
-    assert bench.due == 4.0  # not in the past: nobody was late with this look
+    assert bench.due == 4.0  # not in the past: nobody was late with this poll
     bench.found("IN_PROGRESS", 31)
     assert bench.due == 6.0
 
 
-def test_a_late_joiner_is_not_asked_while_a_look_is_to_come_anyway() -> None:
-    """Before the first look, after a failed one and while one is out, who joins waits for what comes."""
+def test_a_late_joiner_is_not_asked_while_a_poll_is_to_come_anyway() -> None:
+    """Before the first poll, after a failed one and while one is out, who joins waits for what comes."""
     bench = Bench()
     asked: list[Facts] = []
 
@@ -99,7 +99,7 @@ def test_a_late_joiner_is_not_asked_while_a_look_is_to_come_anyway() -> None:
     bench.watch(1, policy=policy)
     bench.fail(BLIP, Meaning.TRANSIENT)
     bench.watch(1, policy=policy)
-    bench.look()
+    bench.poll()
     bench.watch(1, policy=policy, timeout=0)
     assert asked == []
     assert bench.due == NEVER
@@ -115,26 +115,26 @@ def test_a_late_joiner_is_not_asked_while_a_look_is_to_come_anyway() -> None:
     ],
 )
 def test_a_policy_that_stops_ends_its_own_wait_only(policy: Policy, why: Why, cause: type[Exception] | None) -> None:
-    """A policy that says stop, says nonsense or raises ends that wait, at a look or at intake; others go on."""
+    """A policy that says stop, says nonsense or raises ends that wait, at a poll or at intake; others go on."""
     bench = Bench()
     steady = bench.watch(1, policy=Fixed(3.0))
     strange = bench.watch(1, policy=policy)
     seen = bench.found("IN_PROGRESS", 15)
     late, at_once = bench.join(1, policy=policy)
     for ended, one in zip((*seen.ended, *at_once), (strange, late), strict=True):
-        assert (ended.interest, ended.why, ended.looks) == (one, why, 1)
+        assert (ended.subscription, ended.why, ended.polls) == (one, why, 1)
         assert type(ended.error.__cause__ if ended.error else None) is (cause or type(None))
         assert ended.error is None or isinstance(ended.error, UsageError)
     assert seen.waiting == (steady,)
     assert bench.due == 3.0
 
 
-def test_a_task_that_was_made_here_is_looked_at_when_the_policy_says() -> None:
-    """The first look at a task made here comes as the policy says; one that says stop ends the wait without a look."""
+def test_a_task_that_was_made_here_is_polled_when_the_policy_says() -> None:
+    """The first poll of a task made here comes as the policy says; one that says stop ends the wait without a poll."""
     bench = Bench()
     bench.planner.news.created(1, bench.now)
     _, ended = bench.join(1, policy=lambda _facts, _roll: None)
-    assert [(one.why, one.looks) for one in ended] == [(Why.GAVE_UP, 0)]
+    assert [(one.why, one.polls) for one in ended] == [(Why.GAVE_UP, 0)]
     assert (bench.planner.watched, bench.due) == (0, NEVER)
     bench.watch(1, policy=Fixed(7.0))
     assert bench.due == 7.0
@@ -167,24 +167,24 @@ def test_a_delay_beyond_all_measure_is_far_away() -> None:
     bench.watch(1, policy=lambda _facts, _roll: 1.7e308)
     bench.found("IN_PROGRESS", 15)
     assert 1e9 < bench.due < NEVER
-    bench.planner.agenda.push(1, bench.now)
+    bench.planner.due_queue.push(1, bench.now)
     assert bench.due == bench.now
 
 
 def test_two_waiters_for_one_id_cause_one_request() -> None:
-    """However many wait for one ID, one look is out, and its final record goes to each of them."""
+    """However many wait for one ID, one poll is out, and its final record goes to each of them."""
     bench = Bench()
     waiters = tuple(bench.watch(1) for _ in range(5))
-    bench.look()
+    bench.poll()
     assert bench.due == NEVER
     late = bench.watch(1)
     assert bench.due == NEVER
     assert bench.saw(record(1, "SUCCESS")).waiting == (*waiters, late)
-    assert bench.planner.agenda.in_flight == 0
+    assert bench.planner.due_queue.in_flight == 0
 
 
 def test_waiters_with_one_policy_ask_it_once() -> None:
-    """A thousand waiters of one ID with one policy cost one decision a look, and all of them end when it says stop."""
+    """A thousand waiters of one ID with one policy cost one decision a poll, and all of them end when it says stop."""
     bench = Bench()
     asked: list[Facts] = []
 
@@ -209,8 +209,8 @@ def test_of_tasks_that_were_made_here_the_latest_are_remembered(monkeypatch: pyt
     assert [news.is_created(task_id) for task_id in (1, 2, 3)] == [False, True, True]
 
 
-def test_a_second_waiter_hastens_the_first_look_at_a_task_that_was_made_here() -> None:
-    """Of two policies of two waiters the one that wants the earlier first look counts."""
+def test_a_second_waiter_hastens_the_first_poll_at_a_task_that_was_made_here() -> None:
+    """Of two policies of two waiters the one that wants the earlier first poll counts."""
     bench = Bench()
     bench.planner.news.created(1, bench.now)
     bench.watch(1, policy=Fixed(600.0))
@@ -219,8 +219,8 @@ def test_a_second_waiter_hastens_the_first_look_at_a_task_that_was_made_here() -
     assert bench.due == 20.0
 
 
-def test_a_second_waiter_does_not_hasten_a_look_that_failed() -> None:
-    """Who comes when the first look has failed shares the retry: many who come do not make it many looks."""
+def test_a_second_waiter_does_not_hasten_a_poll_that_failed() -> None:
+    """Who comes when the first poll has failed shares the retry: many who come do not make it many polls."""
     bench = Bench()
     bench.watch(1)
     bench.fail(BLIP, Meaning.TRANSIENT)

@@ -10,7 +10,7 @@ import pytest
 
 from omgmj.backoff import Fixed
 from omgmj.scheduler.list_positions import KEPT
-from omgmj.scheduler.registry import LISTED, MISSED, Interest, Roster
+from omgmj.scheduler.registry import LISTED, MISSED, Registry, Subscription
 from omgmj.scheduler.sweep_plan import (
     CHECK_PAGES,
     CHECK_SECONDS,
@@ -24,7 +24,7 @@ from omgmj.scheduler.sweep_plan import (
     STRIKES,
     YOUNG,
     Sweep,
-    Sweeps,
+    SweepPlan,
 )
 from omgmj.testing import EPOCH, FakeService, Life
 
@@ -157,7 +157,7 @@ async def test_a_few_ids_leave_the_list_alone() -> None:
 
 
 async def test_pushed_ids_are_asked_for_singly() -> None:
-    """A push is looked at by `query`, whatever the list would cost."""
+    """A push is answered by `query`, whatever the list would cost."""
     async with FakeService(seed=7) as fake, fake.session(rate=1000.0, backoff=Fixed(20)) as session:
         ids = [fake.add_task(Life.succeed(100)) for _ in range(60)]
         watch = session.watch(ids)
@@ -228,18 +228,18 @@ async def test_a_list_that_moves_and_is_off_loses_nobody(fault: str) -> None:
 # What is known of the list, by hand.
 
 
-def listing(*ids: int) -> tuple[Roster, Sweeps]:
-    """Return a roster that watches `ids`, all due at 0, and what is known of their list: nothing."""
-    roster = Roster()
-    interest = Interest(object(), ids, Fixed(2.0), 0.0, None, None)
+def listing(*ids: int) -> tuple[Registry, SweepPlan]:
+    """Return a registry that watches `ids`, all due at 0, and what is known of their list: nothing."""
+    registry = Registry()
+    subscription = Subscription(object(), ids, Fixed(2.0), 0.0, None, None)
     for task_id in ids:
-        row = roster.open(task_id, 0.0)
-        roster.join(row, interest)
-        roster.due[row] = 0.0
-    return roster, Sweeps(roster)
+        row = registry.open(task_id, 0.0)
+        registry.join(row, subscription)
+        registry.due[row] = 0.0
+    return registry, SweepPlan(registry)
 
 
-def read(sweeps: Sweeps, sweep: Sweep | None, latest: list[int], now: float) -> Sweep:
+def read(sweeps: SweepPlan, sweep: Sweep | None, latest: list[int], now: float) -> Sweep:
     """Have a planned page read from a list, the newest first."""
     assert sweep is not None
     shown = latest[(sweep.page - 1) * SIZE : sweep.page * SIZE]
@@ -297,7 +297,7 @@ def test_drift_is_learned() -> None:
         latest[:0] = fresh
         if (sweep := sweeps.plan(1990, float(second))) is not None:
             read(sweeps, sweep, latest, float(second))
-    place = sweeps._places.place(1990, 30.0)
+    place = sweeps._positions.place(1990, 30.0)
     assert abs(place - (latest.index(1990) + 10)) < SIZE
 
 
@@ -329,8 +329,8 @@ def test_a_list_that_is_left_alone_gets_no_strikes() -> None:
 def test_once_in_a_while_an_id_is_asked_for_singly_that_pages_show() -> None:
     """After some pages over some seconds one ID that a page showed last is asked for: a list may stand still."""
     latest = list(range(1100, 1000, -1))
-    roster, sweeps = listing(*latest)
-    roster.listed[roster.rows[1090]] = LISTED
+    registry, sweeps = listing(*latest)
+    registry.listed[registry.rows[1090]] = LISTED
     for _ in range(CHECK_PAGES):
         read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
     read(sweeps, sweeps.plan(1091, 0.0), latest, 0.0)  # no page showed it so far
@@ -372,9 +372,9 @@ def test_good_sweeps_outweigh_strikes() -> None:
 def test_an_id_that_the_list_does_not_hold_is_asked_for() -> None:
     """Who was missing where the list should show it is not looked for there again."""
     latest = list(range(1100, 1000, -1))
-    roster, sweeps = listing(*latest)
+    registry, sweeps = listing(*latest)
     read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
-    roster.listed[roster.rows[1095]] = MISSED
+    registry.listed[registry.rows[1095]] = MISSED
     assert sweeps.plan(1095, 0.0) is None
     assert 1095 not in (sweeps.plan(1096, 0.0) or Sweep(0, (), deeper=False, at=0.0)).task_ids
 
@@ -382,12 +382,12 @@ def test_an_id_that_the_list_does_not_hold_is_asked_for() -> None:
 def test_few_due_ids_wait_for_others_of_their_page() -> None:
     """An ID that is due alone on a page of many waits a little; where most are due it does not."""
     latest = list(range(1100, 1000, -1))
-    roster, sweeps = listing(*latest)
+    registry, sweeps = listing(*latest)
     read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
     assert not sweeps.holds(1095, 0.0)
     for task_id in latest:
-        roster.due[roster.rows[task_id]] = 100.0
-    roster.due[roster.rows[1095]] = 0.0
+        registry.due[registry.rows[task_id]] = 100.0
+    registry.due[registry.rows[1095]] = 0.0
     assert sweeps.holds(1095, 0.0)
     assert sweeps.plan(1095, 0.0) is None
 
@@ -401,8 +401,8 @@ def test_what_is_kept_of_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(5):
         if (sweep := sweeps.plan(1001, 0.0)) is not None:
             read(sweeps, sweep, latest, 0.0)
-    assert list(sweeps._places._known) == list(range(1151, 1201))
-    assert len(sweeps._places._anchors) == 3
+    assert list(sweeps._positions._known) == list(range(1151, 1201))
+    assert len(sweeps._positions._anchors) == 3
 
 
 def test_an_id_that_may_not_exist_moves_nothing() -> None:
@@ -491,13 +491,13 @@ def test_a_failed_page_is_not_out_any_more() -> None:
 def test_a_new_id_waits_for_others_where_the_first_page_was_read_just_now() -> None:
     """An ID that page 1 did not show a moment ago was made since: it waits until its page is full, others do not."""
     latest = list(range(1100, 1000, -1))
-    roster, sweeps = listing(*latest, *range(1101, 1200))
+    registry, sweeps = listing(*latest, *range(1101, 1200))
     assert not sweeps.holds_new(1101, 0.0)  # the list was not read yet
     read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
     assert not sweeps.holds_new(1100, 1.0)
     assert not sweeps.holds_new(1101, YOUNG + 1)
     for task_id in latest:
-        roster.due[roster.rows[task_id]] = 100.0
+        registry.due[registry.rows[task_id]] = 100.0
     assert [sweeps.holds_new(1100 + n, 1.0) for n in range(1, NEW_PAYS + 1)] == [True] * (NEW_PAYS - 1) + [False]
     sweep = sweeps.plan(1101, 1.0)
     assert sweep is not None
@@ -507,13 +507,13 @@ def test_a_new_id_waits_for_others_where_the_first_page_was_read_just_now() -> N
 
 
 def test_new_ids_have_the_first_page_read_even_alone() -> None:
-    """A single new ID is looked at by page 1 once in a while, as that costs no more; otherwise it is asked for."""
+    """A single new ID is polled by page 1 once in a while, as that costs no more; otherwise it is asked for."""
     latest = list(range(1100, 1000, -1))
-    roster, sweeps = listing(*latest, 1101, 1102)
+    registry, sweeps = listing(*latest, 1101, 1102)
     read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
     for task_id in latest:
-        roster.due[roster.rows[task_id]] = 100.0
-    roster.due[roster.rows[1102]] = 100.0
+        registry.due[registry.rows[task_id]] = 100.0
+    registry.due[registry.rows[1102]] = 100.0
     assert sweeps.plan(1101, 1.0) is None
     assert sweeps.plan(1101, YOUNG + 1) == Sweep(1, (1101,), deeper=False, at=YOUNG + 1)
 
@@ -522,13 +522,13 @@ def test_new_ids_have_the_first_page_read_even_alone() -> None:
 def test_a_first_page_that_lacks_what_query_showed_lags_behind(asked: int, since: float, *, rests: bool) -> None:
     """Where page 1 does not show new IDs that have long been there, the list is left alone; one ID proves nothing."""
     latest = list(range(1100, 1000, -1))
-    roster, sweeps = listing(*latest, 1101, 1102, 1103)
+    registry, sweeps = listing(*latest, 1101, 1102, 1103)
     read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
     for task_id in (1101, 1102, 1103)[:asked]:
-        sweeps._places.expect(task_id, 0.5)
-        roster.answers[roster.rows[task_id]] = 1
-        roster.first[roster.rows[task_id]] = since
-    sweeps._places.expect(1103, 0.5)
+        sweeps._positions.expect(task_id, 0.5)
+        registry.answers[registry.rows[task_id]] = 1
+        registry.first[registry.rows[task_id]] = since
+    sweeps._positions.expect(1103, 0.5)
     now = LAG + 0.5
     read(sweeps, Sweep(1, (1090,), deeper=False, at=now), latest, now)
     assert (sweeps.plan(1050, now) is None) is rests

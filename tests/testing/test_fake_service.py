@@ -34,7 +34,7 @@ def request(task_id: int) -> Request:
     return Request("POST", QUERY, f"model=midjourney&taskId={task_id}".encode(), idempotent=True)
 
 
-async def look(transport: InMemoryTransport, task_id: int, key: str = "t") -> Answer:
+async def query(transport: InMemoryTransport, task_id: int, key: str = "t") -> Answer:
     return await transport.send(BASE, request(task_id), Secret(key))
 
 
@@ -66,10 +66,10 @@ async def test_tasks_live_by_the_loops_clock() -> None:
         transport = fake.transport()
         seen = []
         for _ in range(5):
-            seen.append(data(await look(transport, task_id))["progress"])
+            seen.append(data(await query(transport, task_id))["progress"])
             await asyncio.sleep(10.0)
         assert seen == [None, "15%", "31%", "62%", "100%"]
-        answer = await look(transport, task_id)
+        answer = await query(transport, task_id)
         assert parsedate_to_datetime(answer.headers["date"]).isoformat() == "2026-01-01T00:02:30+00:00"
         assert data(answer)["finishTime"] == "2026-01-01T00:02:20.000Z"
 
@@ -81,7 +81,7 @@ async def test_real_time_on_a_plain_loop() -> None:
         began = time.monotonic()
         task_id = fake.add_task(Life.succeed(after=0.02, queue=0.0))
         transport = fake.transport()
-        while data(await look(transport, task_id))["status"] != "SUCCESS":  # noqa: ASYNC110 (it is looked at)
+        while data(await query(transport, task_id))["status"] != "SUCCESS":  # noqa: ASYNC110 (it is queried)
             await asyncio.sleep(0.002)
         assert time.monotonic() - began >= 0.02
 
@@ -93,16 +93,16 @@ async def test_tasks_from_the_beginning() -> None:
     async with fake:
         await asyncio.sleep(600.0)
         transport = fake.transport()
-        statuses = [data(await look(transport, task_id))["status"] for task_id in fake.task_ids]
+        statuses = [data(await query(transport, task_id))["status"] for task_id in fake.task_ids]
         assert sorted(statuses) == ["FAILURE"] * 2 + ["SUCCESS"] * 4
         assert fake.add_tasks(2, failing=2) == [3438, 3439]
-        assert data(await look(transport, 3438))["submitTime"] == "2026-01-01T00:10:00.000Z"
+        assert data(await query(transport, 3438))["submitTime"] == "2026-01-01T00:10:00.000Z"
 
 
 async def test_headers_in_memory_are_those_a_transport_keeps() -> None:
     """An answer in memory has lower-case headers, only those that a transport keeps, and the right length."""
     async with FakeService() as fake:
-        answer = await look(fake.transport(), fake.add_task(LIFE))
+        answer = await query(fake.transport(), fake.add_task(LIFE))
         assert set(answer.headers) == {"date", "content-type", "content-length"} <= set(KEPT_HEADERS)
         assert answer.headers["content-length"] == str(len(answer.body))
         assert fake.transport().limit is None
@@ -110,15 +110,15 @@ async def test_headers_in_memory_are_those_a_transport_keeps() -> None:
 
 
 async def test_counters_tell_what_came() -> None:
-    """Requests, looks an ID, times, refusals, the limiter's 429s and injected faults are counted apart."""
+    """Requests, queries an ID, times, refusals, the limiter's 429s and injected faults are counted apart."""
     async with FakeService(tasks=2, rate=1.0, burst=4, retry_after=2) as fake:
         transport = fake.transport()
-        await look(transport, 3432)
-        await look(transport, 3432)
-        await look(transport, 3433, "wrong")
+        await query(transport, 3432)
+        await query(transport, 3432)
+        await query(transport, 3433, "wrong")
         fake.inject("html_502")
-        await look(transport, 3433)
-        limited = await look(transport, 3433)
+        await query(transport, 3433)
+        limited = await query(transport, 3433)
         assert (limited.status, limited.headers["retry-after"]) == (429, "2")
         assert fake.requests == len(fake.times) == 5
         assert fake.asked == {3432: 2, 3433: 1}
@@ -138,7 +138,7 @@ async def test_pages_of_the_list() -> None:
         headers = {"Authorization": "Bearer t", "Content-Type": FORM}
         async with http.post(fake.url + turn.path, data=turn.body, headers=headers) as response:
             assert await response.read() == answer.body
-        await look(fake.transport(), 3432)
+        await query(fake.transport(), 3432)
         assert (fake.pages, fake.asked, fake.requests) == ({1: 2}, {3432: 1}, 3)
         assert fake.list_lag == 10.0
         fake.list_lag = 5.0
@@ -156,7 +156,7 @@ async def test_foreign_tasks_are_nobodys() -> None:
         fake.add_tasks(50)
         assert len(fake.task_ids) == 100
         assert not set(fake.task_ids) & set(fake.foreign_ids)
-        assert data(await look(fake.transport(), new[0]))["taskId"] == new[0]
+        assert data(await query(fake.transport(), new[0]))["taskId"] == new[0]
 
 
 async def test_requests_in_memory_are_concurrent() -> None:
@@ -164,13 +164,13 @@ async def test_requests_in_memory_are_concurrent() -> None:
     async with FakeService(latency=2.0) as fake:
         task_id = fake.add_task(LIFE)
         transport = fake.transport()
-        await asyncio.gather(*(look(transport, task_id) for _ in range(10)))
+        await asyncio.gather(*(query(transport, task_id) for _ in range(10)))
         assert fake.in_flight_peak == 10
         assert fake.now == pytest.approx(2.0)
         assert set(fake.times) == {1.0}
     async with FakeService(tasks=1) as fake:
         transport = fake.transport()
-        await asyncio.gather(*(look(transport, 3432) for _ in range(3)))
+        await asyncio.gather(*(query(transport, 3432) for _ in range(3)))
         assert fake.in_flight_peak == 3
 
 
@@ -179,7 +179,7 @@ async def test_broken_connections_in_memory(name: str) -> None:
     """A connection that breaks is a TransportError in memory, as over the network."""
     async with FakeService(tasks=1, faults={name: 1.0}) as fake:
         with pytest.raises(TransportError):
-            await look(fake.transport(), 3432)
+            await query(fake.transport(), 3432)
         assert fake.injected == {name: 1}
 
 
@@ -190,8 +190,8 @@ async def test_silence_in_memory_ends_by_cancellation_only(name: str) -> None:
         fake.inject(name)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1e6):
-                await look(fake.transport(), 3432)
-        assert data(await look(fake.transport(), 3432))["taskId"] == 3432
+                await query(fake.transport(), 3432)
+        assert data(await query(fake.transport(), 3432))["taskId"] == 3432
         assert fake.in_flight_peak == 1
 
 
@@ -200,7 +200,7 @@ async def test_slow_answer_tells_what_was() -> None:
     async with FakeService() as fake:
         task_id = fake.add_task(LIFE)
         fake.inject(Fault("slow", seconds=60.0))
-        record = data(await look(fake.transport(), task_id))
+        record = data(await query(fake.transport(), task_id))
         assert fake.now == pytest.approx(60.0)
         assert record["status"] == "NOT_START"
 
@@ -212,16 +212,16 @@ async def test_outage_in_memory() -> None:
         fake.down = True
         assert fake.down
         with pytest.raises(TransportError):
-            await look(transport, 3432)
+            await query(transport, 3432)
         fake.down = False
         fake.outage(until=fake.now + 10.0)
         with pytest.raises(TransportError):
-            await look(transport, 3432)
+            await query(transport, 3432)
         await asyncio.sleep(10.0)
-        assert (await look(transport, 3432)).status == 200
+        assert (await query(transport, 3432)).status == 200
         fake.down = True
         fake.heal()
-        assert (await look(transport, 3432)).status == 200
+        assert (await query(transport, 3432)).status == 200
         assert fake.injected == {"outage": 2}
         assert fake.requests == 4
 
@@ -231,11 +231,11 @@ async def test_token_rotates() -> None:
     first = "old"
     async with FakeService(tasks=1, token=first) as fake:
         transport = fake.transport()
-        assert (await look(transport, 3432, "old")).status == 200
+        assert (await query(transport, 3432, "old")).status == 200
         fake.tokens.add("new")
         fake.tokens.discard("old")
-        assert (await look(transport, 3432, "old")).status == 401
-        assert (await look(transport, 3432, "new")).status == 200
+        assert (await query(transport, 3432, "old")).status == 401
+        assert (await query(transport, 3432, "new")).status == 200
 
 
 async def test_image_is_streamed_in_memory() -> None:
@@ -243,7 +243,7 @@ async def test_image_is_streamed_in_memory() -> None:
     async with FakeService() as fake:
         task_id = fake.add_task(Life.succeed(after=0.0, queue=0.0))
         transport = fake.transport()
-        url = data(await look(transport, task_id))["imageDcUrl"]
+        url = data(await query(transport, task_id))["imageDcUrl"]
         async with transport.stream(url) as stream:
             assert (stream.status, stream.headers["content-type"]) == (200, "image/png")
             body = b"".join([part async for part in stream.chunks])
@@ -259,7 +259,7 @@ async def test_image_is_served_where_records_say() -> None:
         await fake.serve()
         task_id = fake.add_task(LIFE)
         await asyncio.sleep(40.0)
-        url = data(await look(fake.transport(), task_id))["imageDcUrl"]
+        url = data(await query(fake.transport(), task_id))["imageDcUrl"]
         assert url.startswith(fake.url + "/")
         assert url.endswith(".png")
         for place in (url, url + "?ex=65&is=65&hm=ab"):
@@ -296,10 +296,10 @@ async def test_submission_whose_answer_was_lost_is_seen() -> None:
         (made,) = fake.created
         assert (made.kind, made.at, made.fields) == ("IMAGINE", 5.0, {"prompt": "a cat", "type": "NORMAL"})
         assert fake.task_ids == [made.task_id]
-        assert (await look(transport, made.task_id)).status == 503
+        assert (await query(transport, made.task_id)).status == 503
         fake.heal()
         await asyncio.sleep(40.0)
-        assert data(await look(transport, made.task_id))["status"] == "SUCCESS"
+        assert data(await query(transport, made.task_id))["status"] == "SUCCESS"
 
 
 async def test_port_that_is_taken_can_be_tried_again() -> None:
@@ -352,7 +352,7 @@ async def test_a_service_that_was_left_answers_nobody() -> None:
     async with FakeService(tasks=1) as fake:
         transport = fake.transport()
     with pytest.raises(TransportError, match="not running"):
-        await look(transport, 3432)
+        await query(transport, 3432)
     with pytest.raises(TransportError, match="not running"):
         async with transport.stream("https://cdn.discordapp.com/none.png"):
             pass
@@ -537,7 +537,7 @@ async def test_every_other_fault_over_loopback() -> None:
         await asyncio.sleep(5.0)
         for name in FAULTS.keys() - connections - faults.OF_LIST:
             fake.inject(name, times=2)
-            answer = await look(fake.transport(), task_id)
+            answer = await query(fake.transport(), task_id)
             status, body = await post(http, fake, task_id)
             assert status == answer.status, name
             if name != "slow":

@@ -55,7 +55,7 @@ async def served(fake: FakeService, count: int) -> None:
 
 
 async def test_client_in_csharp() -> None:
-    """A .NET client's urlencoded forms make, act, describe and look; each image is declared as JPEG."""
+    """A .NET client's urlencoded forms make, act, describe and query; each image is declared as JPEG."""
 
     def form(**fields: str) -> bytes:
         return "&".join(f"{name}={quote_plus(value, safe='')}" for name, value in fields.items()).encode()

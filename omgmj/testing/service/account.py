@@ -17,7 +17,7 @@ from omgmj.errors import UsageError
 from omgmj.testing.service.actions import KINDS, made_by
 from omgmj.testing.service.lives import CDN, POOLS, PRESETS, PROMPTS, FakeTask, Life, Lives, check_number
 from omgmj.testing.service.requests import ACTION, BLEND, DESCRIBE, IMAGINE, Submission
-from omgmj.testing.service.task_list import Listing
+from omgmj.testing.service.task_list import TaskList
 
 FIRST_ID = 3432
 BANNED = frozenset({"banned", "forbidden"})
@@ -62,7 +62,7 @@ class Account:
         self.created: list[Created] = []
         """What requests made, in that order."""
         self.epoch: datetime = epoch.astimezone(UTC)
-        self._listing = Listing(check_number("list_lag", list_lag))
+        self._listing = TaskList(check_number("list_lag", list_lag))
         self._lives = PRESETS[lives] if isinstance(lives, str) else lives
         self._life_chance = random.Random(f"lives {seed}")
         # Apart, so that the lives of the other tasks are the same for any share.

@@ -24,7 +24,7 @@ class _Order:
     left: int | None
 
 
-class Mischief:
+class FaultInjection:
     """What is to go wrong. Faults asked for by hand wait in rows: one for each ID, each kind of call, and all calls."""
 
     def __init__(self, shares: FaultShares, seed: int) -> None:
@@ -34,7 +34,7 @@ class Mischief:
         self._orders: dict[int | str | None, deque[_Order]] = {}
 
     def inject(self, fault: str | Fault, times: int | None, task_id: int | None) -> None:
-        """Let `fault` befall the next `times` requests that it can befall, or looks at `task_id` only."""
+        """Let `fault` befall the next `times` requests that it can befall, or queries of `task_id` only."""
         fault = as_fault(fault)
         if times is not None:
             check_number("times", times, least=1, whole=True)

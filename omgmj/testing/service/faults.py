@@ -56,7 +56,7 @@ OF_RECORDS = frozenset({"wrong_type", "unknown_status", "backwards", "stuck_prog
 OF_LIST = frozenset(name for name in FAULTS if name.startswith("list_"))
 """Those that befall a page of the list, and nothing else."""
 CALLS = ("queries", "pages", "submissions")
-"""What a fault can be kept to: looks at one task, pages of the list, requests that make a task."""
+"""What a fault can be kept to: queries of one task, pages of the list, requests that make a task."""
 
 # What is answered instead of what was asked for: HTTP status, code and message; or HTTP status, content type and body.
 ENVELOPES: Mapping[str, tuple[int, int, str]] = {

@@ -1,8 +1,8 @@
 """The make-believe service, pure: what it answers to a request at `now`, and what goes wrong on purpose.
 
-It imports neither `protocol` nor `records` and has its own copy of the service's contract, so that two mistakes do
-not cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to
-looks at tasks, shows the list, and makes tasks. The tasks are kept in `account`; moving bytes, waiting and breaking
+It imports neither `protocol` nor `records` and has its own copy of the service's contract, so that two mistakes do not
+cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to queries
+of tasks, shows the list, and makes tasks. The tasks are kept in `account`; moving bytes, waiting and breaking
 connections are left to `fake_service`.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from omgmj.errors import UsageError
 from omgmj.testing.service.account import FIRST_ID, Account, Declined
-from omgmj.testing.service.fault_injection import Mischief
+from omgmj.testing.service.fault_injection import FaultInjection
 from omgmj.testing.service.faults import BODIES, ENVELOPES, JSON, MAKES_NONE, OF_LIST, OF_RECORDS, Fault, FaultShares
 from omgmj.testing.service.lives import FakeTask, Lives, check_number
 from omgmj.testing.service.request_bodies import Refusal
@@ -95,7 +95,7 @@ class Simulator(Account):
         self._tokens_left = float(burst)
         self._filled_at = 0.0
         self._retry_after = retry_after
-        self._mischief = Mischief(faults or {}, seed)
+        self._fault_injection = FaultInjection(faults or {}, seed)
         self._down_until = -math.inf
 
     @property
@@ -108,14 +108,14 @@ class Simulator(Account):
         self._listing.lag = check_number("list_lag", seconds)
 
     def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
-        """Let `fault` befall the next `times` requests, or looks at `task_id` only; None: until `heal`.
+        """Let `fault` befall the next `times` requests, or queries of `task_id` only; None: until `heal`.
 
         What is asked for one after the other happens one after the other; faults of the list, and those kept to one
         kind of call, are a row each.
         """
         if task_id is not None and task_id not in self.tasks:
             raise UsageError(f"there is no task {task_id!r}")
-        self._mischief.inject(fault, times, task_id)
+        self._fault_injection.inject(fault, times, task_id)
 
     def outage(self, until: float) -> None:
         """Drop every connection until the clock shows `until` seconds."""
@@ -123,7 +123,7 @@ class Simulator(Account):
 
     def heal(self) -> None:
         """Call off every fault, those asked for by hand and those by share, and any outage."""
-        self._mischief.heal()
+        self._fault_injection.heal()
         self.down = False
         self._down_until = -math.inf
 
@@ -149,7 +149,7 @@ class Simulator(Account):
         elif isinstance(asked, int):
             self.asked[asked] += 1
         rows = (asked, "queries", None) if isinstance(asked, int) else (_call(asked), None)
-        fault = self._mischief.pick(rows, lambda fault: self._applies(fault, asked, now))
+        fault = self._fault_injection.pick(rows, lambda fault: self._applies(fault, asked, now))
         if fault is None:
             return self._answer(asked, now)
         self.injected[fault.name] += 1
@@ -219,7 +219,7 @@ class Simulator(Account):
         index = task.moment(now)
         record = task.record(index)
         if fault.name == "backwards":
-            return self._tell(task, task.record(self._mischief.chance.randrange(index)), now)
+            return self._tell(task, task.record(self._fault_injection.chance.randrange(index)), now)
         if fault.name == "wrong_type":
             return self._envelope(now, 200, 200, "Success", data=write({**record, fault.field: fault.value}))
         if fault.name == "unknown_status":

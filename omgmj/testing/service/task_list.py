@@ -36,7 +36,7 @@ def write(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
-class Listing:
+class TaskList:
     """The list. It shows each task as it was `lag` seconds ago, and none that was not known by then."""
 
     def __init__(self, lag: float) -> None:

@@ -249,8 +249,8 @@ def test_fault_is_kept_to_one_kind_of_call() -> None:
         service.inject(Fault("unavailable", only=only))
 
     def statuses() -> list[int]:
-        looked, turned = send(service, QUERY, 0.0, taskId=str(FIRST_ID)), send(service, LIST + "?page=1", 0.0)
-        return [looked.status, turned.status, send(service, IMAGINE, 0.0, prompt="a cat").status]
+        queried, turned = send(service, QUERY, 0.0, taskId=str(FIRST_ID)), send(service, LIST + "?page=1", 0.0)
+        return [queried.status, turned.status, send(service, IMAGINE, 0.0, prompt="a cat").status]
 
     assert [statuses(), statuses(), statuses()] == [[503, 500, 503], [502, 503, 200], [200, 200, 200]]
 

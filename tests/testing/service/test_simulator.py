@@ -30,7 +30,7 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "query-response.json"
 SUCCESS = Life.succeed(after=40.0, queue=3.0)
 
 
-def look(service: Simulator, task_id: int, now: float) -> Reply:
+def query(service: Simulator, task_id: int, now: float) -> Reply:
     body = urlencode({"model": "midjourney", "taskId": task_id}).encode()
     return service.handle("POST", QUERY, HEADERS, body, now)
 
@@ -45,7 +45,7 @@ def shown(service: Simulator, now: float, number: int = 1, size: int = 20) -> li
 
 
 def told(service: Simulator, task_id: int, now: float) -> Any:
-    return json.loads(look(service, task_id, now).body)["data"]
+    return json.loads(query(service, task_id, now).body)["data"]
 
 
 # Lives
@@ -130,7 +130,7 @@ def test_same_seed_gives_same_service() -> None:
     def answers(seed: int) -> list[bytes]:
         service = Simulator(seed=seed, faults={"html_502": 0.2})
         ids = service.add_tasks(5, now=0.0, failing=2)
-        return [look(service, task_id, now).body for now in (1.0, 30.0, 90.0) for task_id in ids]
+        return [query(service, task_id, now).body for now in (1.0, 30.0, 90.0) for task_id in ids]
 
     assert answers(7) == answers(7) != answers(8)
 
@@ -143,7 +143,7 @@ def test_final_record_is_shaped_like_the_recorded_one() -> None:
     sample = json.loads(SAMPLE.read_bytes())
     service = Simulator()
     task_id = service.add_task(SUCCESS, now=0.0)
-    answer = json.loads(look(service, task_id, 40.0).body)
+    answer = json.loads(query(service, task_id, 40.0).body)
     assert list(answer) == list(sample)
     assert tuple(answer["data"]) == tuple(sample["data"]) == FIELDS
     optional = {"webhookUrl"}
@@ -213,7 +213,7 @@ def test_epoch_is_told_in_utc() -> None:
     """An epoch of any zone is told in UTC, in records and in the Date header; one without a zone is refused."""
     epoch = datetime(2025, 6, 1, 2, tzinfo=timezone(timedelta(hours=2)))
     service = Simulator(epoch=epoch)
-    reply = look(service, service.add_task(SUCCESS, now=0.0), 1.9)
+    reply = query(service, service.add_task(SUCCESS, now=0.0), 1.9)
     assert json.loads(reply.body)["data"]["submitTime"] == "2025-06-01T00:00:00.000Z"
     assert reply.headers["Date"] == "Sun, 01 Jun 2025 00:00:01 GMT"
     with pytest.raises(UsageError, match="time zone"):
@@ -247,7 +247,7 @@ def test_unknown_id_is_a_400_in_the_body() -> None:
     """An ID that was never made, or is not known yet, is answered with code 400 under HTTP 200."""
     service = Simulator()
     task_id = service.add_task(SUCCESS, now=0.0, unknown_for=5.0)
-    for reply in (look(service, 1, 0.0), look(service, task_id, 4.9)):
+    for reply in (query(service, 1, 0.0), query(service, task_id, 4.9)):
         assert reply.status == 200
         assert json.loads(reply.body)["statusCode"] == 400
         assert "not found" in json.loads(reply.body)["message"]
@@ -428,7 +428,7 @@ def test_tokens_rotate() -> None:
     service.add_task(SUCCESS, now=0.0)
     service.tokens.clear()
     service.tokens.add("new")
-    assert look(service, FIRST_ID, 0.0).status == 401
+    assert query(service, FIRST_ID, 0.0).status == 401
     reply = service.handle("POST", QUERY, {**HEADERS, "authorization": "Bearer new"}, GOOD, now=0.0)
     assert reply.status == 200
 
@@ -448,7 +448,7 @@ def test_limiter_lets_through_no_more_than_it_says(gaps: list[float], rate: floa
     now, through = 0.0, []
     for gap in gaps:
         now += gap
-        if look(service, FIRST_ID, now).status == 200:
+        if query(service, FIRST_ID, now).status == 200:
             through.append(now)
     assert service.limited == len(gaps) - len(through)
     for first, start in enumerate(through):
@@ -461,11 +461,11 @@ def test_limiter_may_say_when_to_come_back() -> None:
     for retry_after in (None, 3):
         service = Simulator(rate=1.0, burst=1, retry_after=retry_after)
         service.add_task(SUCCESS, now=0.0)
-        assert look(service, FIRST_ID, 0.0).status == 200
-        reply = look(service, FIRST_ID, 0.0)
+        assert query(service, FIRST_ID, 0.0).status == 200
+        reply = query(service, FIRST_ID, 0.0)
         assert (reply.status, json.loads(reply.body)["statusCode"]) == (429, 429)
         assert reply.headers.get("Retry-After") == (None if retry_after is None else "3")
-        assert look(service, FIRST_ID, 1.0).status == 200
+        assert query(service, FIRST_ID, 1.0).status == 200
 
 
 # Faults
@@ -475,12 +475,12 @@ def test_every_fault_can_be_injected_and_is_counted() -> None:
     """Each fault of the table, asked for by name, changes exactly one answer and is counted once."""
 
     def ask(service: Simulator, name: str) -> Reply:
-        return turn(service, 20.0) if name in OF_LIST else look(service, FIRST_ID, 20.0)
+        return turn(service, 20.0) if name in OF_LIST else query(service, FIRST_ID, 20.0)
 
     for name in FAULTS:
         service = Simulator()
         service.add_task(SUCCESS, now=0.0)
-        look(service, FIRST_ID, 10.0)
+        query(service, FIRST_ID, 10.0)
         right = ask(_twin(service), name)
         service.inject(name)
         wrong, again = ask(service, name), ask(service, name)
@@ -518,7 +518,7 @@ def test_faults_by_status(name: str, status: int, code: int | None) -> None:
     service = Simulator()
     service.add_task(SUCCESS, now=0.0)
     service.inject(name)
-    reply = look(service, FIRST_ID, 0.0)
+    reply = query(service, FIRST_ID, 0.0)
     assert reply.status == status
     if code is None:
         assert reply.headers["Content-Type"].startswith("text/html")
@@ -535,8 +535,8 @@ def test_faults_of_the_body() -> None:
     wrong = Fault("wrong_type", field="actions", value="none")
     for fault in ("empty_body", "not_object", "wrong_type", wrong):
         service.inject(fault)
-    assert look(service, FIRST_ID, 0.0).body == b""
-    assert not isinstance(json.loads(look(service, FIRST_ID, 0.0).body), dict)
+    assert query(service, FIRST_ID, 0.0).body == b""
+    assert not isinstance(json.loads(query(service, FIRST_ID, 0.0).body), dict)
     assert isinstance(told(service, FIRST_ID, 0.0)["progress"], dict)
     assert told(service, FIRST_ID, 0.0)["actions"] == "none"
 
@@ -549,7 +549,7 @@ def test_faults_of_pacing() -> None:
     service.inject(Fault("rate_limited_date", seconds=9))
     service.inject("rate_limited_zero")
     service.inject("rate_limited_huge")
-    replies = [look(service, FIRST_ID, 100.0) for _ in range(4)]
+    replies = [query(service, FIRST_ID, 100.0) for _ in range(4)]
     hints = [reply.headers["Retry-After"] for reply in replies]
     assert hints[0] == "7"
     assert parsedate_to_datetime(hints[1]) - parsedate_to_datetime(replies[1].headers["Date"]) == timedelta(seconds=9)
@@ -562,11 +562,11 @@ def test_faults_of_the_connection() -> None:
     service.add_task(SUCCESS, now=0.0)
     for name in ("drop_before_headers", "drop_after_headers", "cut_short", "bad_chunk", "silence"):
         service.inject(name)
-        reply = look(service, FIRST_ID, 0.0)
+        reply = query(service, FIRST_ID, 0.0)
         assert (reply.act, reply.status) == (name, 200)
         assert json.loads(reply.body)["data"]["taskId"] == FIRST_ID
     service.inject(Fault("slow", seconds=9.5))
-    assert look(service, FIRST_ID, 0.0).delay == 9.5
+    assert query(service, FIRST_ID, 0.0).delay == 9.5
 
 
 def test_backwards_waits_for_something_to_go_back_to() -> None:
@@ -608,7 +608,7 @@ def test_faults_of_records_spare_unknown_ids() -> None:
     """A fault that needs a record does not befall an ID without one."""
     service = Simulator()
     service.inject("wrong_type")
-    assert json.loads(look(service, 1, 0.0).body)["statusCode"] == 400
+    assert json.loads(query(service, 1, 0.0).body)["statusCode"] == 400
     assert not service.injected
 
 
@@ -619,7 +619,7 @@ def test_faults_by_hand_come_in_order_and_for_one_id() -> None:
     service.inject("html_502", times=2)
     service.inject("html_520")
     service.inject("unavailable", task_id=one, times=2)
-    assert [look(service, task_id, 0.0).status for task_id in (one, other, one, one, other, one, other)] == [
+    assert [query(service, task_id, 0.0).status for task_id in (one, other, one, one, other, one, other)] == [
         503, 502, 503, 502, 520, 200, 200
     ]  # fmt: skip
     assert service.injected == {"html_502": 2, "html_520": 1, "unavailable": 2}
@@ -641,7 +641,7 @@ def test_shares_of_faults_are_kept() -> None:
     shares: dict[str | Fault, float] = {"html_502": 0.1, Fault("slow", seconds=5.0): 0.05}
     service = Simulator(faults=shares)
     service.add_task(SUCCESS, now=0.0)
-    replies = [look(service, FIRST_ID, 0.0) for _ in range(4000)]
+    replies = [query(service, FIRST_ID, 0.0) for _ in range(4000)]
     assert 300 < service.injected["html_502"] < 500
     assert 130 < service.injected["slow"] < 270
     assert {reply.delay for reply in replies} == {0.0, 5.0}
@@ -660,10 +660,10 @@ def test_outage_drops_all_until_its_end() -> None:
     service = Simulator(faults={"html_200": 1.0})
     service.add_task(SUCCESS, now=0.0)
     service.outage(until=10.0)
-    assert look(service, FIRST_ID, 9.9).act == "drop_before_headers"
-    assert look(service, FIRST_ID, 10.0).act is None
+    assert query(service, FIRST_ID, 9.9).act == "drop_before_headers"
+    assert query(service, FIRST_ID, 10.0).act is None
     service.down = True
-    assert look(service, FIRST_ID, 11.0).act == "drop_before_headers"
+    assert query(service, FIRST_ID, 11.0).act == "drop_before_headers"
     assert service.injected == {"outage": 2, "html_200": 1}
     assert service.requests == 3
     service.inject("html_502", times=None)
@@ -782,16 +782,16 @@ def test_faults_of_the_list_spare_queries() -> None:
     service.add_task(SUCCESS, now=0.0)
     service.inject("list_error", times=None)
     service.inject("wrong_type")
-    assert look(service, 1, 0.0).status == 200
+    assert query(service, 1, 0.0).status == 200
     assert turn(service, 0.0).status == 500
     assert isinstance(told(service, FIRST_ID, 0.0)["progress"], dict)
     service.heal()
     service.inject("html_502", times=2)
-    assert (look(service, FIRST_ID, 0.0).status, turn(service, 0.0).status) == (502, 502)
+    assert (query(service, FIRST_ID, 0.0).status, turn(service, 0.0).status) == (502, 502)
     assert turn(Simulator(faults={"null_data": 1.0}), 0.0).body.endswith(b'"data":null}')
     service = Simulator(faults={"list_error": 1.0})
     service.add_task(SUCCESS, now=0.0)
-    assert (look(service, FIRST_ID, 0.0).status, turn(service, 0.0).status) == (200, 500)
+    assert (query(service, FIRST_ID, 0.0).status, turn(service, 0.0).status) == (200, 500)
 
 
 @pytest.mark.parametrize("fault", ["list_empty", "list_duplicates", "list_twice", "list_foreign_shape"])
