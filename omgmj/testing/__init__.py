@@ -12,7 +12,7 @@ It is a product: users' tests, this project's own, `omgmj demo` and README run o
 from omgmj.testing.fake_service import IN_MEMORY, PNG, FakeService
 from omgmj.testing.memory_transport import InMemoryTransport
 from omgmj.testing.service.account import BANNED, Created
-from omgmj.testing.service.faults import FAULTS, Fault
+from omgmj.testing.service.faults import FAULTS, Fault, FaultShares
 from omgmj.testing.service.lives import PRESETS, Life, Lives, Moment
 from omgmj.testing.service.simulator import EPOCH
 
@@ -26,6 +26,7 @@ __all__ = [
     "Created",
     "FakeService",
     "Fault",
+    "FaultShares",
     "InMemoryTransport",
     "Life",
     "Lives",

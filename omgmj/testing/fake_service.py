@@ -29,25 +29,10 @@ from omgmj.errors import TransportError, UsageError
 from omgmj.models import Secret
 from omgmj.testing.http_server import HttpServer
 from omgmj.testing.memory_transport import InMemoryTransport, act_in_memory
-from omgmj.testing.service.account import BANNED, Created
-from omgmj.testing.service.faults import FAULTS, Fault, FaultShares
-from omgmj.testing.service.lives import PRESETS, Life, Lives, Moment, check_number
+from omgmj.testing.service.account import Created
+from omgmj.testing.service.faults import Fault, FaultShares
+from omgmj.testing.service.lives import Life, Lives, check_number
 from omgmj.testing.service.simulator import EPOCH, Reply, Simulator
-
-__all__ = [
-    "BANNED",
-    "EPOCH",
-    "FAULTS",
-    "PRESETS",
-    "Created",
-    "FakeService",
-    "Fault",
-    "FaultShares",
-    "InMemoryTransport",
-    "Life",
-    "Lives",
-    "Moment",
-]
 
 IN_MEMORY = "https://fake.invalid"
 """The base URL of sessions in memory; such a host can never exist."""
