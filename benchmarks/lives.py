@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from omgmj.testing import fake_service
+from omgmj import testing
 
 STEPS = (15, 31, 46, 62, 78, 93)
 POOL, KIND = "FAST", "IMAGINE"
@@ -24,7 +24,7 @@ class Life(NamedTuple):
     steps: tuple[tuple[float, int | None], ...]
     fails: bool = False
 
-    def script(self) -> fake_service.Life:
+    def script(self) -> testing.Life:
         """Return the same life as the fake service takes it."""
         moments = [
             (at, "IN_PROGRESS", None if percent is None else f"{percent}%")
@@ -32,7 +32,7 @@ class Life(NamedTuple):
             if at < self.end
         ]
         end = (self.end, "FAILURE", moments[-1][2]) if self.fails else (self.end, "SUCCESS", "100%")
-        return fake_service.Life.steps([*moments, end])
+        return testing.Life.steps([*moments, end])
 
 
 Draw = Callable[[random.Random, float], Life]
