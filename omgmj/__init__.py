@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from omgmj.wait import Follow
     from omgmj.watch import Watch
     from omgmj.ways import image_urls
+
+    __version__: str
 else:
     # Imported at the first use, so that `import omgmj` costs little.
     _LAZY = {
@@ -52,13 +54,17 @@ else:
     def __getattr__(name: str) -> object:
         from importlib import import_module  # noqa: PLC0415 (not among the names of the package)
 
-        if name not in _LAZY:
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("omgmj")
+        elif name in _LAZY:
+            value = getattr(import_module(f"omgmj.{_LAZY[name]}"), name)
+        else:
             raise AttributeError(f"module 'omgmj' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"omgmj.{_LAZY[name]}"), name)
+        globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_LAZY})
+        return sorted({*globals(), *_LAZY, "__version__"})
 
 
 __all__ = [

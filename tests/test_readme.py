@@ -1,58 +1,73 @@
-"""README's code blocks run as they stand, one after the other, on the fake service in virtual time."""
+"""README's Python blocks run as files of their own, and its command lines as they stand, each in an empty folder."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import inspect
+import os
+import re
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
-import looptime
 import pytest
-from sybil import Document
-from sybil.parsers.markdown import CodeBlockParser
 
-from omgmj.testing import FakeService, Life
+from omgmj.testing import FakeService, Lives
 
-README = Path(__file__).parents[1] / "README.md"
+TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def blocks() -> list[str]:
-    found: list[str] = []
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
-    def take(example: object) -> None:
-        found.append(str(example.parsed))  # type: ignore[attr-defined]
 
-    document = Document.parse(str(README), CodeBlockParser("python", take))
-    for example in document.examples():
-        example.evaluate()
-    return found
+async def run(*command: str, folder: Path, **settings: str) -> tuple[int | None, str, str]:
+    """Run a command in `folder`; return its exit code and what it said on stderr and stdout."""
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, **settings}
+    child = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=pipe, stderr=pipe)
+    out, err = await child.communicate()
+    return child.returncode, err.decode(), out.decode()
 
 
 def test_readme_is_short() -> None:
-    """README is at most 200 lines, and has blocks for query, wait, watch and follow."""
-    text = README.read_text()
-    assert len(text.splitlines()) <= 200
-    assert all(f"session.{door}(" in "".join(blocks()) for door in ("query", "wait", "watch", "follow", "stats"))
+    """README is at most 240 lines, and its blocks show how to query, wait, watch and follow."""
+    assert len(TEXT.splitlines()) <= 240
+    assert all(
+        f"session.{door}(" in "".join(blocks("python")) for door in ("query", "wait", "watch", "follow", "stats")
+    )
 
 
-def test_readme_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each block runs offline, in the order of the page, with the names that the text promises."""
+@pytest.mark.real_time
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize("block", [pytest.param(block, id=str(at)) for at, block in enumerate(blocks("python"), 1)])
+async def test_a_block_is_a_whole_script(block: str, tmp_path: Path) -> None:
+    """A block runs without a warning, and prints; only one without a service of its own is given an account."""
+    (tmp_path / "script.py").write_text(block, encoding="utf-8")
+    async with FakeService(tasks=3, lives=Lives(0.01)) as service:
+        account = {"OMGMJ_BASE_URL": await service.serve(), "OMGMJ_TOKEN": service.token}
+        settings = {} if "FakeService" in block else account
+        code, err, out = await run(sys.executable, "-W", "error", "script.py", folder=tmp_path, **settings)
+        assert (code, err) == (0, "")
+        assert out
+        assert (service.requests > 0) == bool(settings)
 
-    async def run() -> None:
-        async with FakeService(seed=1) as service:
-            for _ in range(20):
-                service.add_task(Life.succeed(40))
-            names: dict[str, object] = {"service": service}
-            for block in blocks():
-                code = compile(block, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-                result = eval(code, names)  # noqa: S307 (README's own code)
-                if inspect.isawaitable(result):
-                    await result
 
-    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
-        runner.run(run())
-    shown = capsys.readouterr().out
-    assert "U1 MJ::JOB::upsample::1::" in shown
-    assert "SUCCESS 100" in shown
-    assert "Stats(queries=" in shown
+@pytest.mark.slow
+@pytest.mark.real_time
+@pytest.mark.usefixtures("no_settings")
+async def test_the_command_lines(tmp_path: Path) -> None:
+    """Each command line runs as it stands, beside the others; `serve` is left to a service on a free port."""
+    [block] = [block for block in blocks("sh") if "omgmj serve" in block]
+    lines = re.findall("^omgmj (?!serve).*", block, re.MULTILINE)
+    assert len(lines) > 5
+    (tmp_path / "ids.txt").write_text("3432\n3433\n", encoding="utf-8")
+    (tmp_path / "jq").write_text("#!/bin/sh\ncat\n", encoding="utf-8")
+    (tmp_path / "jq").chmod(0o700)
+    path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
+    async with FakeService(tasks=3, lives=Lives(0.01), epoch=datetime.now(UTC)) as service:
+        account = {"OMGMJ_BASE_URL": await service.serve(), "OMGMJ_TOKEN": service.token, "PATH": path}
+        runs = [run("bash", "-o", "pipefail", "-c", line, folder=tmp_path, **account) for line in lines]
+        for line, (code, err, out) in zip(lines, await asyncio.gather(*runs), strict=True):
+            assert code == 0, f"{line}: {err}"
+            assert out, line
+        assert sorted(made.kind for made in service.created) == ["IMAGINE", "UPSCALE"]

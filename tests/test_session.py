@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
@@ -958,7 +959,8 @@ def test_bad_policies_and_transports() -> None:
 def test_import_is_light() -> None:
     """`import omgmj` loads neither aiohttp nor what the command line needs; `Session` alone does not either."""
     code = (
-        "import sys, omgmj; heavy = {'aiohttp', 'rich', 'cyclopts', 'sqlite3', 'omgmj.testing', 'omgmj.cli'};"
+        "import sys, omgmj; heavy = {'aiohttp', 'rich', 'cyclopts', 'sqlite3', 'omgmj.testing', 'omgmj.cli',"
+        "'importlib.metadata'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules); omgmj.Session('t');"
         "assert 'rich' not in sys.modules and dir(omgmj) and omgmj.Task"
     )
@@ -975,6 +977,13 @@ def test_everything_public_is_exported() -> None:
         assert getattr(omgmj, name).__module__.startswith("omgmj.")
     with pytest.raises(AttributeError, match="nonsense"):
         omgmj.nonsense  # type: ignore[attr-defined]  # noqa: B018 (the access is the test)
+
+
+def test_the_version_has_one_home() -> None:
+    """`omgmj.__version__` is what pyproject declares, read where the package is installed."""
+    pyproject = Path(__file__).parents[1] / "pyproject.toml"
+    assert omgmj.__version__ == tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"]
+    assert "__version__" in dir(omgmj)
 
 
 async def test_the_token_is_nowhere(caplog: pytest.LogCaptureFixture) -> None:
