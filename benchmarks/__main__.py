@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check] [--write]`."""
+"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check] [--write]`, or `compare`, `tune`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from benchmarks import decode, download, economics, query_cost, scale, sweeps
+from benchmarks import compare, decode, download, economics, poll_path, query_cost, scale, sweeps, tune
 from benchmarks.report import write_readme
 
 ALL = {
@@ -17,11 +17,19 @@ ALL = {
     "economics": economics.run,
     "sweeps": sweeps.run,
     "download": download.run,
+    "poll_path": poll_path.run,
 }
+
+
+TOOLS = {"compare": compare.main, "tune": tune.main}
+"""What has arguments of its own, and no bounds."""
 
 
 def main() -> None:
     """Run those that are named, or all, and print a table each."""
+    if sys.argv[1:2] and sys.argv[1] in TOOLS:
+        TOOLS[sys.argv[1]](sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all where none is given")
     parser.add_argument("--short", action="store_true", help="a short pass: that they run, not what they cost")

@@ -1,7 +1,7 @@
 """Looks a task, and how late its end is seen: the default policy against a look every two seconds, one by one.
 
 Each run goes over the whole stack (session, poller, planner, the fake service) in virtual time, and again through the
-bare simulation in `lives`, with the same chance for each look: the two must agree. The pace is wide open, so that all
+bare simulation, with the same chance for each look: the two must agree. The pace is wide open, so that all
 delay is the policy's.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 
 import looptime
 
-from benchmarks.lives import BASES, KIND, POOL, Life, Run, Score, draw_run, rolled, score, shapes, simulate
+from benchmarks.lives import BASES, KIND, POOL, Run, Score, draw_run, score, shapes
 from benchmarks.report import Bound, Report
-from omgmj.backoff import Adaptive, Fixed, Policy
+from benchmarks.simulation import rolled, simulate
+from omgmj import Adaptive, Fixed, Policy
 from omgmj.testing import FakeService
-from omgmj.testing import Life as FakeLife
 
 SEED = 20261
 SECONDS = 2.0
@@ -31,15 +31,6 @@ AGREE = 0.02
 """By which share the stack and the bare simulation may differ in each of looks, mean and p95 delay."""
 
 
-def script(life: Life) -> FakeLife:
-    """Make the fake service's life of a drawn one."""
-    moments = [
-        (at, "IN_PROGRESS", None if percent is None else f"{percent}%") for at, percent in life.steps if at < life.end
-    ]
-    end = (life.end, "FAILURE", moments[-1][2]) if life.fails else (life.end, "SUCCESS", "100%")
-    return FakeLife.steps([*moments, end])
-
-
 async def go(run: Run, policy: Policy) -> Score:
     """Make and watch the tasks of a run over the whole stack."""
     async with FakeService() as fake, fake.session(rate=1e6, max_in_flight=10_000, backoff=policy) as session:
@@ -50,7 +41,7 @@ async def go(run: Run, policy: Policy) -> Score:
         async def make() -> AsyncIterator[int]:
             for number, (start, life) in enumerate(zip(run.starts, run.lives, strict=True), start=1):
                 await asyncio.sleep(start - fake.now)
-                task_id = fake.add_task(script(life), task_id=number, kind=KIND, pool=POOL)
+                task_id = fake.add_task(life.script(), task_id=number, kind=KIND, pool=POOL)
                 ends[task_id] = fake.now + life.end
                 yield task_id
 

@@ -1,29 +1,20 @@
-"""Drawn lives of many shapes, and the bare simulation: a poll policy that looks at them, in plain virtual time.
+"""Drawn lives of many shapes, and how to score who looks at them.
 
-Nothing of the stack runs here but the policy and `Durations`; the planner's part is a heap of due times. A shape is a
-function of a seeded `random.Random` and of where in the run the task starts, from 0 to 1, so that lives can change
-while the run goes on.
+A shape is a function of a seeded `random.Random` and of where in the run the task starts, from 0 to 1, so that lives
+can change while the run goes on.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import attrs
-
-from omgmj.backoff import Facts, Policy
-from omgmj.durations import Durations
-from omgmj.models import Status
+from omgmj import testing
 
 STEPS = (15, 31, 46, 62, 78, 93)
 POOL, KIND = "FAST", "IMAGINE"
-TICK = 1 / 64
-"""Seconds to which the planner rounds due times up."""
 
 
 class Life(NamedTuple):
@@ -32,6 +23,16 @@ class Life(NamedTuple):
     end: float
     steps: tuple[tuple[float, int | None], ...]
     fails: bool = False
+
+    def script(self) -> testing.Life:
+        """Return the same life as the fake service takes it."""
+        moments = [
+            (at, "IN_PROGRESS", None if percent is None else f"{percent}%")
+            for at, percent in self.steps
+            if at < self.end
+        ]
+        end = (self.end, "FAILURE", moments[-1][2]) if self.fails else (self.end, "SUCCESS", "100%")
+        return testing.Life.steps([*moments, end])
 
 
 Draw = Callable[[random.Random, float], Life]
@@ -115,11 +116,6 @@ def draw_run(shape: str, draw: Draw, count: int, seed: int) -> Run:
     return Run(starts, [life._replace(end=round(life.end, 3)) for life in lives])
 
 
-def rolled(policy: Policy, seed: int) -> Policy:
-    """Return the policy with chance drawn by task and look, so that two runs of the same lives draw alike."""
-    return lambda facts, _: policy(facts, random.Random(f"{seed} {facts.task_id} {facts.attempt}").random())
-
-
 class Score(NamedTuple):
     """Looks a task, and the seconds from the end of a task to when that was seen."""
 
@@ -132,64 +128,3 @@ def score(looks: int, delays: Sequence[float]) -> Score:
     """Make a score of all looks and the delay of each task."""
     ordered = sorted(delays)
     return Score(looks / len(ordered), sum(ordered) / len(ordered), ordered[len(ordered) * 95 // 100])
-
-
-@attrs.define
-class _Known:
-    """What the looks at a task have shown: when it was born, as far as known, when it moved, and what it shows."""
-
-    born: float
-    moved: float
-    seen: float
-    shown: int | None = -1
-    looks: int = 0
-
-
-def simulate(run: Run, policy: Policy) -> Score:
-    """Look at each task of the run, numbered from 1, from its start until its end is seen."""
-    durations = Durations()
-    serial = itertools.count()
-    # Of those that are due at once first looks go first, and else who fell in first.
-    due = [(_tick(start), False, next(serial), number) for number, start in enumerate(run.starts)]
-    tasks = [_Known(at, at, at) for at, *_ in due]
-    delays = []
-    while due:
-        now, _, _, number = heapq.heappop(due)
-        start, life, known = run.starts[number], run.lives[number], tasks[number]
-        # The service tells the time in whole seconds, so that a task looks up to a second younger than it is.
-        age = max(0.0, math.floor(now) - start)
-        known.looks += 1
-        if now - start >= life.end:
-            delays.append(now - start - life.end)
-            percent = known.shown
-            foretold = (known.moved - known.born) * 100 / percent if percent is not None and percent > 0 else None
-            since = min(age, max(0.0, age - (now - known.seen))) if known.looks > 1 else 0.0
-            durations.saw_end(POOL, since, age, ended=min(age, life.end), foretold=foretold)
-            continue
-        progress = next(step for at, step in reversed(life.steps) if at <= now - start)
-        if progress != known.shown:
-            # The same record again is not read, so the birth is not reckoned anew.
-            known.shown, known.moved, known.born = progress, now, now - age
-        age = now - known.born
-        durations.saw_running(POOL, max(0.0, age - (now - known.seen)), age)
-        known.seen = now
-        facts = Facts(
-            task_id=number + 1,
-            attempt=known.looks,
-            age=age,
-            pool=POOL,
-            kind=KIND,
-            status=Status.IN_PROGRESS,
-            progress=progress,
-            changed=now - known.moved,
-            hint=None,
-            durations=durations,
-        )
-        delay = policy(facts, 0.0)
-        assert delay is not None
-        heapq.heappush(due, (_tick(now + delay), True, next(serial), number))
-    return score(sum(known.looks for known in tasks), delays)
-
-
-def _tick(due: float) -> float:
-    return math.ceil(due / TICK) * TICK

@@ -14,7 +14,7 @@ from typing import Literal, overload
 from urllib.parse import urlsplit
 
 from omgmj.errors import UsageError
-from omgmj.models import ID_LIMIT
+from omgmj.records import ID_LIMIT
 
 PAGE_LEAST, PAGE_MOST = 5, 20
 """The sizes of a page that the service allows."""

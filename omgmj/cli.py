@@ -10,11 +10,9 @@ import asyncio
 import io
 import shlex
 import sys
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from importlib import metadata
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError, UnusedCliTokensError
@@ -22,10 +20,12 @@ from cyclopts import App, CycloptsError, Parameter, UnknownOptionError, UnusedCl
 from omgmj.creating import act, blend, describe, imagine
 from omgmj.errors import AuthError, OmgmjError, UsageError
 from omgmj.gallery import download, list_tasks
-from omgmj.options import From, Ids, Rate, Timeout, above_zero, again, gather_ids
+from omgmj.ids import gather_ids
+from omgmj.models import Task
+from omgmj.options import From, Ids, Progress, Rate, Timeout, above_zero, again
 from omgmj.playground import demo, serve
 from omgmj.rows import watching
-from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, cancel, run_with_settings
+from omgmj.runs import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, each, run_with_settings
 from omgmj.screen import Output, View, complain, drop
 
 if TYPE_CHECKING:
@@ -97,27 +97,36 @@ def _plainly(error: CycloptsError) -> str:
 
 
 @app.command(usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
-def query(*task_ids: Ids, from_: From = None, rate: Rate = None) -> int:
+def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progress = "auto") -> int:
     """Look at each task once and show its record."""
-    ids = gather_ids(task_ids, from_)
+    wanted = gather_ids(task_ids, from_)
 
     async def work(session: Session, view: View) -> None:
-        begun = (asyncio.create_task(session.query(task_id)) for task_id in ids)  # Each when it is drawn.
-        asked = deque(islice(begun, ASKED_AT_ONCE))
-        try:
-            while asked:
-                try:
-                    view.record(await asked.popleft())
-                except (AuthError, UsageError):
-                    raise
-                except OmgmjError as error:
-                    view.unresolved(error)
-                asked.extend(islice(begun, 1))
-        finally:
-            await cancel(asked)
+        last = asyncio.Event()  # Set when what was begun last is shown, and with it all that was begun before.
+        last.set()
 
-    view = View(ids)
-    return run_with_settings(work, view, lambda: view.way_on(partial(again, "query", rate=rate)), rate=rate)
+        async def look(task_id: int) -> None:
+            nonlocal last
+            before, last = last, asyncio.Event()
+            is_shown = last
+            try:
+                found: Task | OmgmjError = await session.query(task_id)
+            except OmgmjError as error:
+                found = error
+            await before.wait()
+            if isinstance(found, Task):
+                view.record(found)
+            elif isinstance(found, AuthError | UsageError):
+                raise found
+            else:
+                view.unresolved(found)
+            is_shown.set()
+
+        await each(wanted.all(view), ASKED_AT_ONCE, look)
+
+    view = View(wanted.known, progress)
+    command = partial(again, "query", rate=rate)
+    return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
 
 
 @app.command(usage="Usage: omgmj watch [OPTIONS] TASK_IDS...")
@@ -133,19 +142,20 @@ def watch(
         ),
     ] = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Wait for all tasks to end and show each one's final record as it finishes."""
-    ids = gather_ids(task_ids, from_)
+    wanted = gather_ids(task_ids, from_)
 
     async def work(session: Session, view: View) -> None:
-        async with watching(session, view, timeout=timeout, stall=stall) as watched:
+        coming = None if wanted.are_known else wanted.all(view)
+        async with watching(session, view, coming, timeout=timeout, stall=stall) as watched:
             async for task in watched:
                 view.record(task)
 
-    view = View(ids)
-    return run_with_settings(
-        work, view, lambda: view.way_on(partial(again, "watch", timeout=timeout, stall=stall, rate=rate)), rate=rate
-    )
+    view = View(wanted.known, progress)
+    command = partial(again, "watch", timeout=timeout, stall=stall, rate=rate)
+    return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
 
 
 for _command in (demo, serve, imagine, act, describe):

@@ -1,61 +1,15 @@
-"""Records between the wire and the models: bytes to plain JSON values, a record to a `Task`, a `Task` to a line.
+"""JSON as bytes: an answer to plain values and back, a `Task` to a line.
 
-This is the only file that knows a record's wire names. Reading is lenient about what is missing, null or new, and
-strict about types: nothing is converted from one type to another, and a `DecodeError` names the field that is off.
-What an answer as a whole means is judged in `protocol`.
+What a record's values mean is known in `records`, what an answer as a whole means is judged in `protocol`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from operator import itemgetter
-from types import NoneType
-from typing import Any, cast
-
-import cattrs
-from cattrs.gen import make_dict_unstructure_fn, override
 
 from omgmj.errors import DecodeError
-from omgmj.models import ID_LIMIT, Action, Status, Task
-
-# What a field of a model is called on the wire, in the order in which the reader below unpacks them.
-_TASK_NAMES = {
-    "id": "taskId",
-    "status": "status",
-    "pool": "taskType",
-    "kind": "action",
-    "progress": "progress",
-    "description": "description",
-    "prompt": "prompt",
-    "fail_reason": "failReason",
-    "submitted_at": "submitTime",
-    "started_at": "startTime",
-    "finished_at": "finishTime",
-    "webhook_url": "webhookUrl",
-    "image_url": "imageDcUrl",
-    "stored_image_url": "imageS3Url",
-    "actions": "actions",
-}
-_ACTION_NAMES = {"custom_id": "customId", "emoji": "emoji", "label": "label"}
-_TEXT_FIELDS = ("pool", "kind", "description", "prompt", "fail_reason", "webhook_url", "image_url", "stored_image_url")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_STATUSES: dict[str, Status | str] = {status.value: status for status in Status}
-_PERCENTS = {f"{number}%": number for number in range(101)}
-_PERCENT = re.compile(r"\s*([0-9]{1,3})(?:\.[0-9]*)?\s*%?\s*")
-_TEXT_OR_NULL = frozenset({str, NoneType})
-_JSON_TYPES = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    int: "a whole number",
-    float: "a number that is not whole",
-    bool: "a boolean",
-    NoneType: "null",
-}
+from omgmj.models import Task
 
 
 def _plain_dumps(value: object) -> bytes:
@@ -70,15 +24,6 @@ try:
     from orjson import loads as _quick_loads
 except ImportError:
     _quick_loads, _quick_dumps = json.loads, _plain_dumps
-
-
-class _WrongError(Exception):
-    """What is wrong, and at which place below the record (`.actions[2].label`)."""
-
-    def __init__(self, place: str, what: str) -> None:
-        super().__init__(place, what)
-        self.place = place
-        self.what = what
 
 
 def loads(body: bytes) -> object:
@@ -114,225 +59,16 @@ def dumps(value: object, *, path: str = "$") -> bytes:
         raise DecodeError(f"{path} cannot be written as JSON again: {error}", field=path) from None
 
 
-def json_type(value: object) -> str:
-    """Say of what JSON type `value` is, with its article, for messages."""
-    return _JSON_TYPES.get(type(value), type(value).__name__)
-
-
-def read_task(record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> Task:
-    """Read a record as a `Task`; `DecodeError` names the field that is off, below `path`.
-
-    `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
-    refused. `source` is the JSON text that the record came from; the task and the error keep it.
-    """
-    try:
-        return _task(record, asked, source)
-    except _WrongError as wrong:
-        field = path + wrong.place
-        raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None
-
-
 def dump_record(task: Task) -> str:
     """Return the record as one line of ASCII JSON with the wire's names.
 
-    It is the record as it came, with its ID where it named none; for a task made by hand it is built from the fields.
+    It is the record as it came, with its ID where it named none; for a task made by hand it is `Task.to_dict`.
     NaN and infinity, which JSON has no words for, become null.
     """
-    record = task.raw or converter.unstructure(task)
+    record = task.raw or task.to_dict()
     if record.get("taskId") is None:
         record["taskId"] = task.id
     try:
         return json.dumps(record, allow_nan=False)
     except ValueError:
         return json.dumps(json.loads(json.dumps(record), parse_constant=lambda _: None))
-
-
-# The reader is written by hand, as it runs for each answer: all fields are fetched at once, types are told by
-# identity, and an error is made only when something is off.
-_task_row = itemgetter(*_TASK_NAMES.values())
-
-
-def _draft(model: type) -> Any:
-    """Return a frozen model without its lock: an object of it is filled field by field, then made one of the model.
-
-    A model's own constructor sets each field through `object.__setattr__`, which takes longer than all the rest.
-    """
-    unlocked = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
-    return type(f"_{model.__name__}Draft", (model,), {"__slots__": (), **unlocked})
-
-
-_TaskDraft, _ActionDraft = _draft(Task), _draft(Action)
-
-
-def _task(record: Any, asked: int | None, source: bytes) -> Task:
-    """Read a record; `_WrongError` where a field is off."""
-    if type(record) is not dict:
-        raise _WrongError("", f"is {json_type(record)}, not an object")
-    try:
-        row = _task_row(record)
-    except KeyError:
-        row = tuple([cast("Any", record.get(name)) for name in _TASK_NAMES.values()])
-    (
-        task_id,
-        status,
-        pool,
-        kind,
-        progress,
-        description,
-        prompt,
-        fail_reason,
-        submitted,
-        started,
-        finished,
-        webhook_url,
-        image_url,
-        stored_image_url,
-        actions,
-    ) = row
-    if type(task_id) is not int or task_id != asked:
-        task_id = _task_id(task_id, asked)
-    if type(status) is not str or not status:
-        what = "is missing, null or empty" if status in (None, "") else f"is {json_type(status)}, not a string"
-        raise _WrongError(".status", what)
-    texts = (pool, kind, description, prompt, fail_reason, webhook_url, image_url, stored_image_url)
-    if not _TEXT_OR_NULL.issuperset(map(type, texts)):
-        raise _wrong_text(texts)
-    task = _TaskDraft()
-    task.id = task_id
-    task.status = _STATUSES.get(status) or status
-    task.pool = pool
-    task.kind = kind
-    task.progress = None if progress is None else _progress(progress)
-    task.description = description
-    task.prompt = prompt
-    task.fail_reason = fail_reason
-    task.submitted_at = None if submitted is None else _time(submitted, ".submitTime")
-    task.started_at = None if started is None else _time(started, ".startTime")
-    task.finished_at = None if finished is None else _time(finished, ".finishTime")
-    task.webhook_url = webhook_url
-    task.image_url = image_url
-    task.stored_image_url = stored_image_url
-    task.actions = () if actions is None else _actions(actions)
-    task.source = source
-    task.__class__ = Task
-    return cast("Task", task)
-
-
-def _wrong_text(texts: tuple[Any, ...]) -> _WrongError:
-    """Name the first of the text fields that is neither a string nor null."""
-    named = zip(_TEXT_FIELDS, texts, strict=True)
-    field, value = next((field, value) for field, value in named if type(value) not in _TEXT_OR_NULL)
-    return _WrongError(f".{_TASK_NAMES[field]}", f"is {json_type(value)}, not a string")
-
-
-def _task_id(value: Any, asked: int | None) -> int:
-    """Judge an ID that is not just the one asked for."""
-    if value is None:
-        if asked is None:
-            raise _WrongError(".taskId", "is missing, and no ID was asked for")
-        return asked
-    if type(value) is not int:
-        raise _WrongError(".taskId", f"is {json_type(value)}, not a whole number")
-    if not 0 < value < ID_LIMIT:
-        raise _WrongError(".taskId", "is not between 1 and 2**63 - 1")
-    if asked is not None:
-        raise _WrongError(".taskId", f"is {value}, but {asked} was asked for")
-    return int(value)
-
-
-def _progress(value: Any) -> int | None:
-    """Read `"46.5%"` or 46 as 46; a string or number that is no percentage says nothing."""
-    if type(value) is str:
-        known = _PERCENTS.get(value)
-        if known is not None:
-            return known
-        match = _PERCENT.fullmatch(value)
-        number = int(match[1]) if match else -1
-    elif type(value) is int:
-        number = value
-    else:
-        raise _WrongError(".progress", f"is {json_type(value)}, not a string")
-    return number if 0 <= number <= 100 else None
-
-
-def _time(value: Any, place: str) -> datetime | None:
-    """Read ISO 8601 or milliseconds since 1970; an empty string or 0 is a point not reached."""
-    if type(value) is str:
-        if not value:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-            if moment.tzinfo is UTC:
-                return moment
-            # A time without zone is UTC: the zone of the machine that reads it must not matter.
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise _WrongError(place, f"is {value[:40]!a}, not a time") from None
-    if type(value) is not int:
-        raise _WrongError(place, f"is {json_type(value)}, not a time")
-    try:
-        if value >= 0:
-            return _EPOCH + timedelta(milliseconds=value) if value else None
-    except OverflowError:
-        pass
-    raise _WrongError(place, "is a number out of range, not a time")
-
-
-def _actions(value: Any) -> tuple[Action, ...]:
-    """Read the list of actions."""
-    if type(value) is not list:
-        raise _WrongError(".actions", f"is {json_type(value)}, not a list")
-    actions: list[Action] = []
-    for item in value:
-        try:
-            custom_id, emoji, label = item["customId"], item["emoji"], item["label"]
-        except (KeyError, TypeError):
-            custom_id = emoji = label = None
-        if type(custom_id) is str and type(emoji) is str and type(label) is str:
-            action = _ActionDraft()
-            action.custom_id = custom_id
-            action.emoji = emoji
-            action.label = label
-            action.__class__ = Action
-        else:
-            action = _odd_action(item, f".actions[{len(actions)}]")
-        actions.append(action)
-    return tuple(actions)
-
-
-def _odd_action(item: Any, place: str) -> Action:
-    """Read an action with something missing, null or of a wrong type."""
-    if type(item) is not dict:
-        raise _WrongError(place, f"is {json_type(item)}, not an object")
-    texts = {field: item.get(name) for field, name in _ACTION_NAMES.items()}
-    for field, text in texts.items():
-        if type(text) not in _TEXT_OR_NULL:
-            raise _WrongError(f"{place}.{_ACTION_NAMES[field]}", f"is {json_type(text)}, not a string")
-    return Action(**{field: text or "" for field, text in texts.items()})
-
-
-def _time_text(moment: datetime) -> str:
-    """Write a time as the service does, with milliseconds and Z."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _progress_text(progress: int | None) -> str | None:
-    """Write a percentage as the service does."""
-    return None if progress is None else f"{progress}%"
-
-
-def _converter() -> cattrs.Converter:
-    """Build the converter: the reader above as a hook for tasks, and the way back for both models."""
-    made = cattrs.Converter(detailed_validation=False)
-    made.register_structure_hook(Task, lambda record, _: read_task(record, asked=None, source=b"", path="$"))
-    made.register_unstructure_hook(datetime, _time_text)
-    names: dict[str, Any] = {field: override(rename=name) for field, name in _ACTION_NAMES.items()}
-    made.register_unstructure_hook(Action, make_dict_unstructure_fn(Action, made, **names))
-    names = {field: override(rename=name) for field, name in _TASK_NAMES.items()}
-    names["progress"] = override(rename=_TASK_NAMES["progress"], unstruct_hook=_progress_text)
-    names["source"] = override(omit=True)
-    made.register_unstructure_hook(Task, make_dict_unstructure_fn(Task, made, **names))
-    return made
-
-
-converter: cattrs.Converter = _converter()

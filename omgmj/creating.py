@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
+from omgmj.ids import read_task_id
 from omgmj.models import Task
-from omgmj.options import Rate, Timeout, again, check_directory, choice, directory, read_task_id
+from omgmj.options import Progress, Rate, Timeout, again, check_directory, choice, directory
 from omgmj.rows import watching
 from omgmj.runs import OK, UNCERTAIN, run_with_settings
 from omgmj.screen import View, complain
-from omgmj.submissions import DIMENSIONS, POOLS
+from omgmj.submissions import DIMENSIONS, POOLS, Dimensions, Pool
 
 if TYPE_CHECKING:
     from omgmj.session import Session
 
-Pool = Annotated[
-    str | None,
-    Parameter(converter=choice(*POOLS), help=f"{' or '.join(POOLS)}; the service takes FAST if none is given."),
+PoolName = Annotated[
+    Pool | None,
+    Parameter(converter=choice(*POOLS), help="The resource pool; the service takes FAST if none is given."),
 ]
 Webhook = Annotated[str | None, Parameter(help="A URL that the service tells of the task.")]
 Wait = Annotated[
@@ -48,16 +49,17 @@ def imagine(
     prompt: Annotated[str, Parameter(help="What the image shows, as one argument: in quotes.")],
     /,
     *,
-    pool: Pool = None,
+    pool: PoolName = None,
     image: Annotated[list[Path] | None, Parameter(negative="", help="An image to refer to; repeat for more.")] = None,
     webhook: Webhook = None,
     wait: Wait = False,
     into: Into = None,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Make a task from a prompt and show its ID."""
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         making.begin()
@@ -77,10 +79,11 @@ def act(
     into: Into = None,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Do one of a finished task's actions and show the new task's ID."""
     parent_id = read_task_id(task_id)
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         parent = await session.query(parent_id)
@@ -93,20 +96,19 @@ def act(
 def blend(
     *images: Annotated[Path, Parameter(help="2 to 5 images.")],
     dimensions: Annotated[
-        str | None,
-        Parameter(
-            converter=choice(*DIMENSIONS), help=f"{', '.join(DIMENSIONS)}; the service chooses if none is given."
-        ),
+        Dimensions | None,
+        Parameter(converter=choice(*DIMENSIONS), help="The shape of the image; the service chooses if none is given."),
     ] = None,
-    pool: Pool = None,
+    pool: PoolName = None,
     webhook: Webhook = None,
     wait: Wait = False,
     into: Into = None,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Make a task that mixes images and show its ID."""
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         making.begin()
@@ -119,14 +121,15 @@ def describe(
     image: Annotated[Path, Parameter(help="The image to describe.")],
     /,
     *,
-    pool: Pool = None,
+    pool: PoolName = None,
     webhook: Webhook = None,
     wait: Wait = False,
     timeout: Timeout = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Make a task that finds prompts for an image, which its final record holds, and show its ID."""
-    making = _Making(wait=wait, directory=None, timeout=timeout, rate=rate)
+    making = _Making(wait=wait, directory=None, timeout=timeout, rate=rate, progress=progress)
 
     async def send(session: Session) -> int:
         making.begin()
@@ -138,13 +141,16 @@ def describe(
 class _Making:
     """One task in the making: how far it is, and what is said where it is cut off there."""
 
-    def __init__(self, *, wait: bool, directory: Path | None, timeout: float | None, rate: float | None) -> None:
+    def __init__(
+        self, *, wait: bool, directory: Path | None, timeout: float | None, rate: float | None, progress: str
+    ) -> None:
         self._wait = wait or directory is not None
         if timeout is not None and not self._wait:
             raise UsageError("--timeout goes with --wait or --download")
         self._directory = None if directory is None else check_directory(directory)
         self._timeout = timeout
         self._rate = rate
+        self._progress = progress
         self._begun_at: datetime | None = None
         self._task_id: int | None = None
         self._is_uncertain = False
@@ -167,7 +173,7 @@ class _Making:
             else:
                 await self._go_on(self._task_id, session, view)
 
-        code = run_with_settings(work, View(), self._way_on, rate=self._rate)
+        code = run_with_settings(work, View(progress=self._progress), self._way_on, rate=self._rate)
         return UNCERTAIN if self._is_uncertain and code == OK else code
 
     async def _go_on(self, task_id: int, session: Session, view: View) -> None:
@@ -185,7 +191,7 @@ class _Making:
                 if self._directory is not None and self._is_image_due:
                     await self._save(task, self._directory, session, view)
         if steps := self._steps(task_id):
-            complain(f"to go on: {steps}")
+            view.say(f"to go on: {steps}")
 
     async def _save(self, task: Task, directory: Path, session: Session, view: View) -> None:
         try:

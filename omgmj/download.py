@@ -27,7 +27,7 @@ from omgmj.headers import retry_after
 from omgmj.images import HEAD, image_type
 from omgmj.models import Task
 from omgmj.targets import ForbiddenTarget
-from omgmj.ways import urls_by
+from omgmj.ways import Via, urls_by
 
 if TYPE_CHECKING:
     from omgmj.transport import Stream, Transport
@@ -53,7 +53,7 @@ async def download(
     task: Task,
     directory: str | os.PathLike[str],
     *,
-    via: str = "auto",
+    via: Via = "auto",
     compress: Mapping[str, object] | None = None,
     overwrite: bool = False,
     max_bytes: int = MAX_BYTES,

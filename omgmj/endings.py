@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 from omgmj.errors import GaveUp, OmgmjError, Stalled, WaitError, WaitTimeout
 from omgmj.models import Task
 from omgmj.planner import Ended, Why
@@ -17,7 +19,7 @@ _ENDINGS: dict[Why, tuple[type[WaitError], str]] = {
 def error_of(one: Ended, now: float) -> OmgmjError:
     """Return the error that tells of a wait that ended without an end."""
     if one.why is Why.FAILED and one.error is not None:
-        return one.error.about(one.task_id)
+        return _without_frames(one.error.about(one.task_id))
     kind, said = _ENDINGS[one.why]
     last = record_of(one.last, one.task_id)
     elapsed = now - one.interest.since
@@ -33,6 +35,18 @@ def error_of(one: Ended, now: float) -> OmgmjError:
     )
     if one.error is not None:
         error.__cause__ = one.error.about(one.task_id)
+    return error
+
+
+def _without_frames(error: OmgmjError) -> OmgmjError:
+    """Return an error whose cause, such as what a policy raised, has its traceback as text.
+
+    The frames themselves would hold the handle of the watch that was being added to, so that nobody could drop it.
+    """
+    cause = error.__cause__
+    if cause is not None and cause.__traceback__ is not None:
+        cause.add_note("".join(["It was raised here:\n", *traceback.format_tb(cause.__traceback__)]))
+        cause.__traceback__ = None
     return error
 
 

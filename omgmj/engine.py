@@ -104,12 +104,23 @@ class Engine:
             late=poller.late,
         )
 
+    async def begin(self) -> None:
+        """Let happen first what is under way in this very step, before a call or a wait begins.
+
+        A task may have been cancelled already, and hears of it where it awaits next: that is nobody's failure. And one
+        that starts eagerly runs in the middle of whoever made it, which may be a policy that is being asked.
+        """
+        task = asyncio.current_task()
+        if self.poller.is_asking or (task is not None and task.cancelling()):
+            await asyncio.sleep(0)
+
     async def page(self, number: int, size: int) -> TaskPage:
         """Return a page of the list, and feed the waits with it."""
 
         def read(answer: Answer) -> tuple[TaskPage, Answer]:
             return protocol.read_page(answer, number, size), answer
 
+        await self.begin()
         asked_at = self.loop.time()
         page, answer = await self.exchange.call(protocol.page_request(number, size), read)
         if (told := served_at(answer.headers)) is not None:
@@ -121,6 +132,7 @@ class Engine:
 
     async def submit(self, write: Callable[[list[str]], Draft], images: Sequence[Given]) -> int:
         """Create a task and return its ID; `write` drafts it with the images' data URIs, which is done in a thread."""
+        await self.begin()
         if not images:
             return await self._send(write([]))
         # Each holds many megabytes from here on.
@@ -153,6 +165,8 @@ class Engine:
 
     async def aclose(self) -> None:
         """End all that is under way, and let go of the connections."""
+        if self.poller.is_asking:
+            await asyncio.sleep(0)  # As in `begin`; but a session that is closed by who was cancelled is closed.
         closed = SessionClosed("the session was closed")
         self.gate.close()
         self.exchange.close(closed)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from datetime import datetime
+from typing import Self
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from omgmj.models import Submission, Task
+import omgmj  # Models stand above errors, so annotations find them by way of the package, which imports them lazily.
 
 
 class OmgmjError(Exception):
@@ -91,8 +89,8 @@ class TaskNotFound(ServiceError):
     """The service does not know the task's ID."""
 
 
-class DecodeError(OmgmjError):
-    """An answer that cannot be read.
+class DecodeError(OmgmjError, ValueError):
+    """An answer, or a record of one, that cannot be read.
 
     `field` names the place as a path (`$.data.status`; `$` is the whole body), `body` is the answer as it came.
     """
@@ -116,7 +114,7 @@ class WaitError(OmgmjError):
         text: str,
         *,
         task_id: int | None = None,
-        last: Task | None = None,
+        last: omgmj.Task | None = None,
         elapsed: float = 0.0,
         queries: int = 0,
     ) -> None:
@@ -142,7 +140,7 @@ class GaveUp(WaitError):
 class TaskFailed(OmgmjError):
     """A task's final record is no success; raised by `Task.raise_for_failure` only. `task` is the record."""
 
-    def __init__(self, text: str, *, task: Task | None = None) -> None:
+    def __init__(self, text: str, *, task: omgmj.Task | None = None) -> None:
         super().__init__(text)
         self.task = task
         self.task_id: int | None = task.id if task is not None else None
@@ -156,7 +154,7 @@ class SubmissionUncertain(OmgmjError):
     parent.
     """
 
-    def __init__(self, text: str, *, submission: Submission | None = None) -> None:
+    def __init__(self, text: str, *, submission: omgmj.Submission | None = None) -> None:
         super().__init__(text)
         self.submission = submission
         self.task_id: int | None = submission.parent_id if submission is not None else None

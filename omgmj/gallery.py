@@ -5,7 +5,6 @@ Which tasks there are and how an image is fetched is `Session`'s business.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, Token
 
 from omgmj.errors import AuthError, ImageExists, OmgmjError, UsageError
+from omgmj.ids import gather_ids
 from omgmj.models import Status
-from omgmj.options import From, Ids, Rate, again, check_directory, choice, directory, gather_ids
-from omgmj.runs import cancel, run_with_settings
+from omgmj.options import From, Ids, Progress, Rate, again, check_directory, choice, directory
+from omgmj.runs import each, run_with_settings
 from omgmj.screen import View, complain
-from omgmj.ways import PARAMETERS, THROUGH_WSRV, WAYS
+from omgmj.ways import PARAMETERS, THROUGH_WSRV, WAYS, Via
 
 if TYPE_CHECKING:
     from omgmj.session import Session
@@ -102,7 +102,7 @@ def download(
     ],
     from_: From = None,
     via: Annotated[
-        str, Parameter(converter=choice("auto", *WAYS), help=f"{', '.join(WAYS)}; auto tries one after the other.")
+        Via, Parameter(converter=choice("auto", *WAYS), help="The way to the image; auto tries one after the other.")
     ] = "auto",
     overwrite: Annotated[
         bool, Parameter(negative="", show_default=False, help="Replace files that are there already.")
@@ -120,9 +120,10 @@ def download(
         str | None, Parameter(converter=_format, help=f"{', '.join(FORMATS)}; WSRV turns the image into that.")
     ] = None,
     rate: Rate = None,
+    progress: Progress = "auto",
 ) -> int:
     """Fetch the images of finished tasks and show where each one is."""
-    ids = gather_ids(task_ids, from_)
+    wanted = gather_ids(task_ids, from_)
     compress = _compress(via, w=width, h=height, q=quality, output=output)
     check_directory(to)
 
@@ -146,17 +147,7 @@ def download(
             view.saved(task_id, path)
 
     async def work(session: Session, view: View) -> None:
-        left = iter(ids)
-
-        async def fetch_next() -> None:
-            for task_id in left:
-                await fetch(task_id, session, view)
-
-        fetching = [asyncio.create_task(fetch_next()) for _ in range(AT_ONCE)]
-        try:
-            await asyncio.gather(*fetching)
-        finally:
-            await cancel(fetching)
+        await each(wanted.all(view), AT_ONCE, lambda task_id: fetch(task_id, session, view))
 
     command = partial(
         again,
@@ -171,8 +162,8 @@ def download(
         rate=rate,
     )
     then = "images that are there are fetched anew" if overwrite else "images that are there are not fetched anew"
-    view = View(ids)
-    return run_with_settings(work, view, lambda: view.way_on(command, then), rate=rate)
+    view = View(wanted.known, progress)
+    return run_with_settings(work, view, lambda: view.way_on(command, then, unread=wanted.unread), rate=rate)
 
 
 def _compress(via: str, **given: object) -> dict[str, object] | None:

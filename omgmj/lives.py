@@ -1,7 +1,7 @@
 """The make-believe tasks: how a task's life goes, scripted by hand or drawn, and its record at any moment of it.
 
 Pure: a life knows only seconds since its task was made, and chance comes as a seeded `random.Random`. The wire's names
-stand here in a copy of their own, so that a mistake in `codec` is not repeated here. Who may ask for a record, and
+stand here in a copy of their own, so that a mistake in `records` is not repeated here. Who may ask for a record, and
 what goes wrong on the way, is `simulator`'s business.
 """
 

@@ -1,6 +1,6 @@
 """The values that users hold: tasks, actions, statuses, and the table of which status ends a task.
 
-All are immutable and hashable. How they are read from the wire is `codec`'s business.
+All are immutable and hashable. What a record's fields are on the wire, and how they are read, is `records`' business.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
+from html import escape
 from typing import Any
 
 import attrs
+import cattrs
 
 from omgmj.errors import DecodeError, TaskFailed, UsageError
-
-ID_LIMIT = 2**63
-"""All task IDs are below this, and above 0."""
+from omgmj.records import Reader, WrongFieldError, make_converter
 
 
 class Status(StrEnum):
@@ -108,11 +109,17 @@ _WHERE = "pass it as Session(token) or set OMGMJ_TOKEN in the environment"
 
 @attrs.frozen
 class Action:
-    """Something that can be done next with a finished task; `label` or `emoji` may be empty."""
+    """Something that can be done next with a finished task; `label` or `emoji` may be empty.
+
+    `str(action)` is its label, or its emoji where it has no label, or its custom ID where it has neither.
+    """
 
     custom_id: str
     emoji: str = ""
     label: str = ""
+
+    def __str__(self) -> str:
+        return self.label or self.emoji or self.custom_id
 
 
 @attrs.frozen
@@ -175,6 +182,27 @@ class Task:
         # A record always has a status, so an object in `data` that has one is the record, and `value` its envelope.
         return data if isinstance(data, dict) and "status" in data else value
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON values under the wire's names; `from_dict` makes the same task of it.
+
+        All fifteen names are there: `progress` as `"100%"`, times in ISO 8601 with milliseconds and Z, `actions` as a
+        list of objects with `customId`, `emoji` and `label`. `raw` is the record as it came. For example
+        `json.dumps(task.to_dict())`.
+        """
+        record: dict[str, Any] = converter.unstructure(self)
+        return record
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Task:
+        """Return the task of a record: what `to_dict` returned, or a record as the service sends it.
+
+        It is read as answers are, strict about types: `DecodeError` names the field that is off (`$.progress`).
+        `UsageError` where it is no mapping. For example `Task.from_dict(json.loads(text))`.
+        """
+        if not isinstance(record, Mapping):
+            raise UsageError(f"a record is a dict, such as to_dict or json.loads return, not {type(record).__name__}")
+        return read_task(dict(record), asked=None, source=b"", path="$")
+
     def find_action(self, name: str) -> Action | None:
         """Return the action whose label, emoji or custom ID is `name`; None where there is none."""
         for action in self.actions:
@@ -188,6 +216,23 @@ class Task:
             raise TaskFailed(
                 f"task {self.id} ended as {self.status}: {self.fail_reason or 'no reason given'}", task=self
             )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the record in a few lines, and its image where that has an https URL."""
+        progress = "" if self.progress is None else f"{self.progress} %"
+        lines = (
+            "  ".join(filter(None, (f"Task {self.id}", str(self.status), self.kind, progress))),
+            self.fail_reason,
+            self.prompt,
+            "  ".join(map(str, self.actions)),
+        )
+        shown = "".join(f"<div>{_html(line)}</div>" for line in lines if line)
+        for url in (self.stored_image_url, self.image_url):
+            if url and url.startswith("https://"):
+                href = _html(url)
+                image = f'<img src="{href}" referrerpolicy="no-referrer" style="max-height: 16em">'
+                return f'{shown}<a href="{href}">{image}</a>'
+        return shown
 
 
 @attrs.frozen
@@ -221,6 +266,11 @@ class TaskPage:
     total: int | None
     tasks: tuple[Task, ...]
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the tasks of the page, each as it shows itself."""
+        total = "" if self.total is None else f", of {self.total} tasks"
+        return f"<div>Page {self.number}{total}</div>" + "<hr>".join(task._repr_html_() for task in self.tasks)
+
 
 @attrs.frozen
 class Stats:
@@ -244,3 +294,28 @@ class Stats:
     swept: int = 0
     swept_used: int = 0
     late: float = 0.0
+
+
+def _html(text: str) -> str:
+    """Return a text as HTML in ASCII: half a character, which has no bytes, is shown as an unknown one."""
+    return escape(text).encode("ascii", "xmlcharrefreplace").decode()
+
+
+_reader = Reader(Task, Action, Status)
+
+
+def read_task(record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> Task:
+    """Read a record as a `Task`; `DecodeError` names the field that is off, below `path`.
+
+    `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
+    refused. `source` is the JSON text that the record came from; the task and the error keep it.
+    """
+    try:
+        return _reader.read(record, asked, source)
+    except WrongFieldError as wrong:
+        field = path + wrong.place
+        raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None
+
+
+converter: cattrs.Converter = make_converter(Task, Action, partial(read_task, asked=None, source=b"", path="$"))
+"""The cattrs converter of tasks and actions, by the wire's names."""

@@ -1,4 +1,4 @@
-"""What commands take: the options they share, task IDs, directories; and how a command line is given again.
+"""What commands take: the options they share, directories; and how a command line is given again.
 
 Each is checked here, so that what is said names the option and what was typed; the library names its own arguments.
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 import math
 import reprlib
 import shlex
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, TypeVar
 
 from cyclopts import Parameter, Token
 
-from omgmj.checks import check_task_id
 from omgmj.errors import UsageError
-from omgmj.screen import complain
+from omgmj.screen import PROGRESS
+
+Word = TypeVar("Word", bound=str)
 
 
-def choice(*words: str) -> Callable[[object, Sequence[Token]], str]:
+def choice(*words: Word) -> Callable[[object, Sequence[Token]], Word]:
     """Return a converter that takes one of `words`, in any case."""
 
-    def convert(_: object, tokens: Sequence[Token]) -> str:
+    def convert(_: object, tokens: Sequence[Token]) -> Word:
         given = tokens[0].value
         for word in words:
             if word.lower() == given.lower():
@@ -58,7 +58,10 @@ From = Annotated[
     str | None,
     Parameter(
         name="--from",
-        help="A file with more IDs, one a line; - is standard input. Blank lines and # comments are skipped.",
+        help=(
+            "A file with more IDs, or with JSON lines as omgmj writes them, one a line; - is standard input. "
+            "A pipe is read as it comes. Blank lines and # comments are skipped."
+        ),
         allow_leading_hyphen=True,
     ),
 ]
@@ -70,6 +73,17 @@ Rate = Annotated[
 Timeout = Annotated[
     float | None,
     Parameter(validator=zero_or_more, help="Seconds to wait for the end of a task; for ever if not given."),
+]
+
+Progress = Annotated[
+    str,
+    Parameter(
+        converter=choice(*PROGRESS),
+        help=(
+            "What shows on standard error how far it is. auto: a bar where that is a terminal and the output goes into "
+            "no pipe, lines elsewhere; plain: a line now and then; none: nothing."
+        ),
+    ),
 ]
 
 
@@ -94,47 +108,3 @@ def check_directory(path: Path) -> Path:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise UsageError(f"cannot write into {str(path)!a}: {reason or error}") from None
-
-
-def read_task_id(text: str) -> int:
-    """Return the task ID that was typed; `UsageError` where it is none."""
-    try:
-        return check_task_id(text)
-    except UsageError:
-        shown = reprlib.repr(text)
-        raise UsageError(f"a task ID is a whole number of at most 19 digits, such as 3432, not {shown}") from None
-
-
-def gather_ids(given: Iterable[str], source: str | None) -> list[int]:
-    """Return the IDs of the command line and of the file, each once, or `UsageError` that says where one is wrong."""
-    ids = [read_task_id(text) for text in given]
-    if source is not None:
-        name = "standard input" if source == "-" else source
-        try:
-            with _open(source) as lines:
-                ids.extend(_read_ids(lines, name))
-        except OSError as error:
-            raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
-        if not ids:
-            complain(f"no task IDs in {name}")
-    elif not ids:
-        raise UsageError("no task IDs were given: name some, or use --from FILE")
-    return list(dict.fromkeys(ids))
-
-
-def _open(source: str) -> TextIO:
-    if source != "-":
-        return Path(source).open(encoding="utf-8-sig", errors="replace")
-    if sys.stdin is None:
-        raise OSError("it is closed")
-    return open(sys.stdin.fileno(), encoding="utf-8-sig", errors="replace", closefd=False)
-
-
-def _read_ids(lines: Iterable[str], name: str) -> Iterable[int]:
-    for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip()
-        if text:
-            try:
-                yield read_task_id(text)
-            except UsageError as error:
-                raise UsageError(f"{name}, line {number}: {error}") from None

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from omgmj.checks import is_loopback
 from omgmj.errors import UsageError
-from omgmj.options import choice
+from omgmj.options import Progress, choice
 from omgmj.rows import watching
 from omgmj.runs import run
 from omgmj.screen import View, tell
@@ -27,6 +27,7 @@ def demo(
     tasks: Annotated[int, Parameter(help="How many tasks there are.")] = 24,
     failing: Annotated[int, Parameter(help="How many of them fail.")] = 0,
     seed: Annotated[int, Parameter(help="Another number draws other lives.")] = 0,
+    progress: Progress = "auto",
 ) -> int:
     """Watch tasks of a make-believe service on this machine to their ends; no token is needed."""
     from omgmj.backoff import Adaptive  # noqa: PLC0415 (for this command only)
@@ -45,7 +46,7 @@ def demo(
                 async for task in watched:
                     view.record(task)
 
-    view = View(fake.task_ids)
+    view = View(fake.task_ids, progress)
     return run(work, view, lambda: view.way_on(None))
 
 

@@ -1,6 +1,6 @@
 """What is sent and what an answer means: each request as a value, each answer as a model or one of our errors.
 
-Status codes are judged here and nowhere else, and so is what an error means to a wait. Records are read in `codec`,
+Status codes are judged here and nowhere else, and so is what an error means to a wait. Records are read in `records`,
 bytes are moved by `transport`.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from omgmj.checks import check_task_id
-from omgmj.codec import dumps, json_type, loads, read_task
+from omgmj.codec import dumps, loads
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -23,7 +23,8 @@ from omgmj.errors import (
     UsageError,
 )
 from omgmj.headers import retry_after
-from omgmj.models import ID_LIMIT, Task, TaskPage
+from omgmj.models import Task, TaskPage, read_task
+from omgmj.records import ID_LIMIT, json_type
 
 
 class Request(NamedTuple):

@@ -1,4 +1,4 @@
-"""Watching on behalf of a command: the records as they come, and on a terminal how far the others are.
+"""Watching on behalf of a command: the records as they come, and how far the others are.
 
 The rows cost no request: they hear what the watch asks anyway, as all who wait for one ID share its looks.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from omgmj.backoff import Fixed
@@ -26,20 +28,34 @@ ONLY_HEARS = Fixed(86400)
 
 @contextlib.asynccontextmanager
 async def watching(
-    session: Session, view: View, *, timeout: float | None = None, stall: float | None = None
+    session: Session,
+    view: View,
+    coming: AsyncGenerator[int, None] | None = None,
+    *,
+    timeout: float | None = None,
+    stall: float | None = None,
 ) -> AsyncIterator[Watch]:
-    """Watch all that `view` expects; `stall` None is the library's own."""
+    """Watch all that `view` expects, or what is `coming`, when it expects that; `stall` None is the library's own."""
     from omgmj.session import STALL  # noqa: PLC0415 (imports aiohttp)
 
     bound = STALL if stall is None else stall
-    async with session.watch(list(view.left), timeout=timeout, stall=bound, on_error=view.unresolved) as watched:
-        rows = _Rows(session, view)
+    rows = _Rows(session, view)
+    ids = list(view.left) if coming is None else _told(coming, rows)
+    async with session.watch(ids, timeout=timeout, stall=bound, on_error=view.unresolved) as watched:
         try:
-            if view.has_bar:
+            if view.wants_rows:
                 rows.begin()
             yield watched
         finally:
             await rows.end()
+
+
+async def _told(coming: AsyncGenerator[int, None], rows: _Rows) -> AsyncIterator[int]:
+    """Pass IDs on, and have them shown where there is room for a row."""
+    async with contextlib.aclosing(coming):
+        async for task_id in coming:
+            rows.follow_more()
+            yield task_id
 
 
 class _Rows:
@@ -48,24 +64,24 @@ class _Rows:
     def __init__(self, session: Session, view: View) -> None:
         self._session = session
         self._view = view
-        self._waiting = iter(list(view.left))
+        self._is_open = False
         self._followers: dict[int, asyncio.Task[None]] = {}
 
     def begin(self) -> None:
+        self._is_open = True
         self._view.on_end = self._leave
-        for _ in range(ROWS):
-            self._follow_next()
+        self.follow_more()
 
     async def end(self) -> None:
+        self._is_open = False
         self._view.on_end = None
-        self._waiting = iter(())
         await cancel(list(self._followers.values()))
 
-    def _follow_next(self) -> None:
-        task_id = next((task_id for task_id in self._waiting if task_id in self._view.left), None)
-        if task_id is not None:
+    def follow_more(self) -> None:
+        room = ROWS - len(self._followers) if self._is_open else 0
+        for task_id in islice((task_id for task_id in self._view.left if task_id not in self._followers), room):
             follower = self._followers[task_id] = asyncio.create_task(self._follow(task_id))
-            follower.add_done_callback(lambda _: self._free(task_id))
+            follower.add_done_callback(partial(self._free, task_id))
 
     async def _follow(self, task_id: int) -> None:
         self._view.going(task_id)
@@ -79,6 +95,6 @@ class _Rows:
         if task_id in self._followers:
             self._followers[task_id].cancel()
 
-    def _free(self, task_id: int) -> None:
+    def _free(self, task_id: int, _: object) -> None:
         del self._followers[task_id]
-        self._follow_next()
+        self.follow_more()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omgmj.errors import AuthError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 OK, FAILED, USAGE, UNCERTAIN = 0, 1, 2, 3
 INTERRUPTED, PIPE_CLOSED = 130, 141
+TICK = 0.25
+"""Seconds between two looks at how far it is."""
 SIGNALLED = 128
 """What is added to the number of the signal that ended a command: 129 for SIGHUP, 143 for SIGTERM."""
 
@@ -62,15 +65,58 @@ def run(work: Callable[[], Awaitable[None]], view: View, way_on: Callable[[], st
         with contextlib.ExitStack() as handlers:
             for number in _ending():
                 handlers.callback(signal.signal, number, signal.signal(number, stop))
-            await work()
+            # In the loop, as a handler may run in the middle of a line that is being written.
+            todo = _moving(view)
+            for moved in todo:
+                before = signal.signal(moved, lambda number, _: loop.call_soon_threadsafe(todo[number]))
+                handlers.callback(signal.signal, moved, before)
+            with view:
+                showing = asyncio.create_task(_show(view))
+                try:
+                    await work()
+                finally:
+                    await cancel([showing])
 
     try:
-        with view:
-            asyncio.run(until_signal())
+        asyncio.run(until_signal())
     except (KeyboardInterrupt, asyncio.CancelledError):
         complain(way_on())
         return code
     return FAILED if view.failed or view.lost else OK
+
+
+async def each(ids: AsyncGenerator[int, None], at_once: int, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    """Do `work` for each ID as it comes, for `at_once` of them at a time; what is raised for one ends all."""
+    places = asyncio.Semaphore(at_once)
+
+    async def do(task_id: int) -> None:
+        try:
+            await work(task_id)
+        finally:
+            places.release()
+
+    try:
+        async with contextlib.aclosing(ids), asyncio.TaskGroup() as group:
+            await places.acquire()
+            async for task_id in ids:
+                group.create_task(do(task_id))
+                await places.acquire()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _show(view: View) -> None:
+    while True:
+        await asyncio.sleep(TICK)
+        view.tick()
+
+
+def _suspend(view: View) -> None:
+    """Stop this process, as Ctrl-Z wants it, and leave the terminal to the shell before."""
+    view.pause()
+    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTSTP)  # Over when the process is continued.
+    signal.signal(signal.SIGTSTP, before)
 
 
 async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
@@ -84,3 +130,13 @@ def _ending() -> list[signal.Signals]:
     """Return the signals that end a command besides an interrupt, but those that are to be ignored, as by nohup."""
     known = [number for number in signal.Signals if number.name in ("SIGHUP", "SIGTERM")]
     return [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _moving(view: View) -> dict[int, Callable[[], None]]:
+    """Return what is to be done at the signals that move a command to and from its terminal, which only POSIX has."""
+    if not view.has_bar or not hasattr(signal, "SIGTSTP"):
+        return {}
+    todo: dict[int, Callable[[], None]] = {signal.SIGCONT: view.resume, signal.SIGWINCH: view.tick}
+    if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
+        todo[signal.SIGTSTP] = partial(_suspend, view)
+    return todo

@@ -1,4 +1,4 @@
-"""What the command line shows: records on standard output, the progress bar and all messages on standard error.
+"""What the command line shows: records on standard output, how far it is and all messages on standard error.
 
 Nothing that it shows can steer a terminal. What there is to show, and the exit codes, are `cli`'s business.
 """
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from omgmj.bar import Bar
+from omgmj.bar import Bar, Figures, Lines, Row
 from omgmj.codec import dump_record
 from omgmj.errors import DecodeError, OmgmjError
 from omgmj.models import Task
@@ -29,6 +29,10 @@ NAMED = 20
 """IDs that a line names at most."""
 LEAST_SAID = 10
 """Characters that the last column of the table has, however narrow the terminal is."""
+SHOWN = 500
+"""Characters of a prompt that a row takes at most: more than any terminal has columns for."""
+PROGRESS = ("auto", "plain", "none")
+"""How it is shown how far a run is: as a bar or in lines, whichever the terminal is fit for; in lines; not at all."""
 
 
 class Output(Console):
@@ -44,6 +48,15 @@ class _Messages:
 
     def __init__(self) -> None:
         self._stream = sys.stderr
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise OSError("it is closed")
+        return self._stream.fileno()
 
     def isatty(self) -> bool:
         return _is_terminal(self._stream)
@@ -80,12 +93,12 @@ def drop(stream: TextIO) -> None:
 class View(logging.Handler):
     """What a run over `ids` shows: their records as JSON lines or, on a terminal, as a table; the rest on stderr.
 
-    It takes the library's log lines too, so that they do not tear the progress bar. `left` are the IDs still to come,
-    `failed` counts the tasks that ended and not well, `lost` the IDs that came to no record or no image. `on_end` is
-    told of each ID that is to come no more.
+    It takes the library's log lines too, so that they do not tear the bar. `progress` is one of `PROGRESS`. `left` are
+    the IDs still to come, `failed` counts the tasks that ended and not well, `lost` the IDs that came to no record or
+    no image. `on_end` is told of each ID that is to come no more.
     """
 
-    def __init__(self, ids: Iterable[int] = ()) -> None:
+    def __init__(self, ids: Iterable[int] = (), progress: str = "auto") -> None:
         super().__init__(logging.WARNING)
         self.left: dict[int, None] = {}
         self.failed: int = 0
@@ -100,45 +113,71 @@ class View(logging.Handler):
         self._err = Console(file=cast("TextIO", _Messages()), highlight=False)
         self._out = Output(highlight=False) if _is_terminal(sys.stdout) else None
         self._headed = False
-        # What reads from a pipe may write to the same screen, and would tear the bar.
-        shown = _is_terminal(sys.stderr) and self._err.is_interactive and not _is_pipe(sys.stdout)
-        self._bar = Bar(self._err) if shown else None
+        self._figures = Figures()
+        self._bar = Bar(self._err, self._figures) if progress == "auto" and self._can_draw() else None
+        self._lines = Lines(self._figures, self.say) if progress != "none" and not self._bar else None
         self._is_open = False
         self.expect(ids)
 
     def __enter__(self) -> Self:
         logging.getLogger("omgmj").addHandler(self)
         self._is_open = True
-        self._begin_bar()
+        self.tick()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         logging.getLogger("omgmj").removeHandler(self)
-        self.close()
+        self.pause()
         self._is_open = False
-        if self._bar and self._total:
-            self._bar.stop()
-            if kind is None:
-                self._note(f"{self._tally()}, {time.monotonic() - self._began:.1f} s")
+        is_told = self._bar is not None or (self._lines is not None and self._lines.told)
+        if kind is None and is_told and self._total:
+            self.say(f"{self._tally()}, {time.monotonic() - self._began:.1f} s")
+        self.close()
 
     def expect(self, ids: Iterable[int]) -> None:
-        """Take in IDs whose records are to come; with the first of them the bar begins."""
-        before = len(self.left)
-        self.left.update(dict.fromkeys(ids))
+        """Take in IDs whose records are to come; with the first of them it begins to be shown how far they are."""
+        before, new = len(self.left), dict.fromkeys(ids)
+        self.left.update(new)
+        is_first = not self._total
         self._total += len(self.left) - before
-        self._id_width = max([self._id_width, *(len(str(task_id)) for task_id in self.left)])
+        self._id_width = max([self._id_width, *(len(str(task_id)) for task_id in new)])
         self._advance()
-        self._begin_bar()
+        if is_first:
+            self._figures.begin(time.monotonic())
+            self.tick()
 
     @property
     def has_bar(self) -> bool:
-        """Whether there is a bar, which may show rows."""
+        """Whether it is drawn on a terminal how far it is."""
         return self._bar is not None
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether it is shown how far single tasks are."""
+        return self._bar is not None or self._lines is not None
+
+    def tick(self) -> None:
+        """Show how far it is by now; to be called a few times a second while the view is open."""
+        if self._is_moving and self._bar:
+            self._bar.draw()
+        elif self._is_moving and self._lines:
+            self._lines.tick()
+
+    def pause(self) -> None:
+        """Leave the terminal to others, until `resume`."""
+        if self._bar:
+            self._bar.erase()
+
+    def resume(self) -> None:
+        """Go on after a pause of the process, below what others have written meanwhile."""
+        self._figures.measure(time.monotonic())
+        self.tick()
 
     def going(self, task_id: int, task: Task | None = None) -> None:
         """Show in a row how far a task is that is still to come; None: that is not known yet."""
-        if self._bar and task_id in self.left:
-            self._bar.row(task_id, _clean(task.status) if task else "", task.progress if task else None)
+        if task_id in self.left:
+            row = Row(_clean(task.status), task.progress, _clean(_prompt(task)[:SHOWN])) if task else Row()
+            self._figures.rows[task_id] = row
 
     def record(self, task: Task) -> None:
         """Show the record of a task that was expected, and count it."""
@@ -183,37 +222,53 @@ class View(logging.Handler):
             self._end(error.task_id)
         self.lost += 1
         self._advance()
-        self._note(f"{error.task_id}: {type(error).__name__}: {error}")
+        self.say(f"{error.task_id}: {type(error).__name__}: {error}")
+
+    def refused(self, said: str) -> None:
+        """Note what was to name a task and does not, as one more that came to nothing; empty: without a word."""
+        self._total += 1
+        self.lost += 1
+        self._advance()
+        if said:
+            self.say(said)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line of the library's log."""
-        self._note(record.getMessage())
+        self.say(record.getMessage())
 
     def way_on(
-        self, again: Callable[[Iterable[int]], str] | None, then: str = "tasks that are done are answered at once"
+        self,
+        again: Callable[[Iterable[int]], str] | None,
+        then: str = "tasks that are done are answered at once",
+        *,
+        unread: str = "",
     ) -> str:
         """Return what to say at an interrupt; `again` makes the command that goes on with what is left, None: none.
 
-        `then` is what becomes of IDs that are done where the whole command is given again.
+        `then` is what becomes of IDs that are done where the whole command is given again; `unread` is what may hold
+        more of them.
         """
+        more = f", and {unread} was not read to its end" if unread else ""
         if not self.left:
-            return "interrupted, with no task left"
-        said = f"interrupted; {len(self.left)} of {self._total} tasks left"
+            return f"interrupted, with no task left{more}"
+        said = f"interrupted; {len(self.left)} of {self._total} tasks left{more}"
         if again is None:
             return f"{said}, which are gone with the demo"
         if len(self.left) <= NAMED:
             return f"{said}. To go on: {again(self.left)}"
         return f"{said}. To go on, use the same command again: {then}"
 
+    def say(self, text: str) -> None:
+        """Write one line to standard error."""
+        with self._aside():
+            self._err.print(Text(f"omgmj: {_clean(text)}"), soft_wrap=True)
+
     def _end(self, task_id: int) -> None:
         self.left.pop(task_id, None)
-        if self._bar:
-            self._bar.drop(task_id)
+        self._received.pop(task_id, None)  # There may be no end of them.
+        self._figures.end(task_id, time.monotonic())
         if self.on_end is not None:
             self.on_end(task_id)
-
-    def _note(self, text: str) -> None:
-        self._err.print(Text(f"omgmj: {_clean(text)}"), soft_wrap=True)
 
     def _tally(self) -> str:
         said = f"{self._total - len(self.left) - self.lost} of {self._total} done, {self.failed} failed"
@@ -221,23 +276,29 @@ class View(logging.Handler):
             said += f", {self.lost} unresolved"
         if self._kept:
             said += f", {self._kept} there already"
-        return f"{said}, {self._bytes / 1e6:.1f} MB" if self._received else said
+        return f"{said}, {self._bytes / 1e6:.1f} MB" if self._bytes else said
 
-    def _begin_bar(self) -> None:
-        if self._bar and self._is_open and self._total:
-            self._bar.start()
+    def _can_draw(self) -> bool:
+        """Whether standard error is a terminal that a bar can be drawn on.
+
+        What reads from a pipe may write to the same screen at any time, and then to where the bar is: it would be wiped
+        away with that, where its line is not at its end yet.
+        """
+        drawable = self._err.is_interactive and not self._err.legacy_windows
+        return _is_terminal(sys.stderr) and drawable and not _is_pipe(sys.stdout)
+
+    @property
+    def _is_moving(self) -> bool:
+        return self._is_open and self._total > 0
 
     def _advance(self) -> None:
-        if self._bar:
-            self._bar.count(len(self.left), self._total, self._tally())
+        self._figures.count(len(self.left), self._total, self._tally())
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
         """Take the bar away for a moment: it may be on the screen that is written to."""
-        if self._bar:
-            self._bar.stop()
-        yield
-        self._begin_bar()
+        with self._bar.aside() if self._is_moving and self._bar else contextlib.nullcontext():
+            yield
 
     def _print(self, task: Task, origin: str = "") -> None:
         if self._out is not None:
@@ -261,17 +322,26 @@ class View(logging.Handler):
         self._line(out, str(task.id), Text(_clean(task.status), colour), took, _remark(task))
         image = task.stored_image_url or task.image_url or ""
         texts = (task.prompt or "").splitlines() if task.succeeded and task.kind == "DESCRIBE" else []
+        indent = " " * (self._id_width + 2)
+        if (prompt := _clean(_prompt(task))) and not origin:
+            line = Text(indent + prompt)
+            line.truncate(max(out.width, self._least), overflow="ellipsis")
+            out.print(line, soft_wrap=True)
         for below, style in ((origin, ""), *((_clean(text), "") for text in texts), (_clean(image), "dim")):
             # Each on a line of its own and unbroken, so that it can be copied and clicked whatever the width.
             if below:
-                out.print(Text(" " * (self._id_width + 2) + below, style=style), soft_wrap=True)
+                out.print(Text(indent + below, style=style), soft_wrap=True)
+
+    @property
+    def _least(self) -> int:
+        """Columns that the table has, however narrow the terminal is."""
+        return self._id_width + len("  IN_PROGRESS  SECONDS  ") + LEAST_SAID
 
     def _line(self, out: Console, task_id: str, status: Text | str, took: str, said: str, *, style: str = "") -> None:
         """Show one line of the table; all have the same widths, as they are shown one by one."""
         line = Table.grid(padding=(0, 2, 0, 0))
-        least = self._id_width + len("  IN_PROGRESS  SECONDS  ") + LEAST_SAID
-        if out.width < least:
-            line.width = least  # It goes on in the terminal's next line: an ID that is cut would be of no use.
+        if out.width < self._least:
+            line.width = self._least  # It goes on in the terminal's next line: an ID that is cut would be of no use.
         line.add_column(width=self._id_width, justify="right", style=style)
         line.add_column(width=len("IN_PROGRESS"), overflow="fold", style=style)
         line.add_column(width=len("SECONDS"), justify="right", style=style)
@@ -294,8 +364,12 @@ def _origin(task: Task) -> str:
     made = ""
     with contextlib.suppress(OverflowError, OSError):  # In the year 1 or 9999, where no clock goes.
         made = f"{task.submitted_at.astimezone():%Y-%m-%d %H:%M}" if task.submitted_at else ""
-    text = "" if task.kind == "DESCRIBE" else task.prompt or task.description
-    return "  ".join(_clean(part) for part in (made, task.kind, text) if part)
+    return "  ".join(_clean(part) for part in (made, task.kind, _prompt(task)) if part)
+
+
+def _prompt(task: Task) -> str:
+    """Return what the task makes an image of; a DESCRIBE has its results there."""
+    return "" if task.kind == "DESCRIBE" else task.prompt or task.description or ""
 
 
 def _clean(text: str) -> str:
@@ -313,6 +387,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def _is_pipe(stream: TextIO | None) -> bool:
     try:
-        return stream is not None and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+        mode = os.fstat(stream.fileno()).st_mode if stream is not None else 0
     except OSError:
         return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)  # ksh makes its pipes of sockets.

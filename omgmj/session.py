@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import omgmj  # The type of `http` is aiohttp's, which annotations find by way of the package, imported lazily.
 from omgmj import protocol, submissions
 from omgmj.backoff import Adaptive, Policy, Retry, check_policy
 from omgmj.checks import (
@@ -32,6 +33,8 @@ from omgmj.models import Action, Stats, Task, TaskPage
 from omgmj.pages import Tasks, Words
 from omgmj.protocol import Answer
 from omgmj.submissions import (
+    Dimensions,
+    Pool,
     check_action,
     check_blend,
     check_dimensions,
@@ -44,9 +47,7 @@ from omgmj.submissions import (
 )
 from omgmj.wait import Follow, Terms, wait_for
 from omgmj.watch import TaskIds, Watch
-
-if TYPE_CHECKING:
-    from omgmj.transport import Http, Transport
+from omgmj.ways import Via
 
 BASE_URL = "https://cn2us02.opapi.win"
 STALL = 3600.0
@@ -78,8 +79,8 @@ class Session:
         rate: float = 20.0,
         backoff: Policy | None = None,
         retry: Retry | None = None,
-        http: Http | None = None,
-        transport: Transport | None = None,
+        http: omgmj.Http | None = None,
+        transport: omgmj.Transport | None = None,
     ) -> None:
         """Check the arguments; nothing is opened before the first use."""
         if http is not None and transport is not None:
@@ -136,6 +137,7 @@ class Session:
         def read(answer: Answer) -> tuple[Task, Answer]:
             return protocol.read_query(answer, asked), answer
 
+        await engine.begin()
         try:
             task, answer = await engine.exchange.call(protocol.query_request(asked), read)
         except OmgmjError as error:
@@ -162,7 +164,9 @@ class Session:
         """
         checked = check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
-        return await wait_for(self._open().poller, checked, terms)
+        engine = self._open()
+        await engine.begin()
+        return await wait_for(engine.poller, checked, terms)
 
     def watch(
         self,
@@ -232,7 +236,7 @@ class Session:
         return Tasks(self.page, checked, status=status, action=action, since=since)
 
     async def imagine(
-        self, prompt: str, *, pool: str | None = None, images: Iterable[Image] = (), webhook: str | None = None
+        self, prompt: str, *, pool: Pool | None = None, images: Iterable[Image] = (), webhook: str | None = None
     ) -> int:
         """Create a task from a prompt and return its ID; wait for it with `wait`.
 
@@ -273,8 +277,8 @@ class Session:
         self,
         images: Iterable[Image],
         *,
-        dimensions: str | None = None,
-        pool: str | None = None,
+        dimensions: Dimensions | None = None,
+        pool: Pool | None = None,
         webhook: str | None = None,
     ) -> int:
         """Create a task that mixes 2 to 5 images, and return its ID; arguments and errors as for `imagine`.
@@ -285,7 +289,7 @@ class Session:
         draft = partial(submissions.blend, dimensions=dimensions, pool=pool, webhook=webhook)
         return await self._open().submit(draft, check_blend(check_images(images)))
 
-    async def describe(self, image: Image, *, pool: str | None = None, webhook: str | None = None) -> int:
+    async def describe(self, image: Image, *, pool: Pool | None = None, webhook: str | None = None) -> int:
         """Create a task that makes prompts of an image, and return its ID; arguments and errors as for `imagine`.
 
         The finished record has them in `prompt`.
@@ -319,7 +323,7 @@ class Session:
         task: Task,
         directory: str | os.PathLike[str],
         *,
-        via: str = "auto",
+        via: Via = "auto",
         compress: Mapping[str, object] | None = None,
         overwrite: bool = False,
         max_bytes: int = MAX_BYTES,
@@ -338,6 +342,7 @@ class Session:
         not counted in `rate`, and the token does not go with them.
         """
         engine = self._open()
+        await engine.begin()
         with engine.exchange.open():
             return await download(
                 engine.transport,

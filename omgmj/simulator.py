@@ -1,8 +1,8 @@
 """The make-believe service, pure: what it answers to a request at `now`, and what goes wrong on purpose.
 
-It imports neither `protocol` nor `codec` and has its own copy of the service's contract, so that two mistakes do not
-cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to looks
-at tasks, shows the list, and makes tasks. The tasks are kept in `account`; moving bytes, waiting and breaking
+It imports neither `protocol` nor `records` and has its own copy of the service's contract, so that two mistakes do
+not cancel out. It is strict about what it is sent: what is not to the letter is refused and recorded. It answers to
+looks at tasks, shows the list, and makes tasks. The tasks are kept in `account`; moving bytes, waiting and breaking
 connections are left to `testing`.
 """
 

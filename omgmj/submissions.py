@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 from urllib.parse import quote_plus, urlsplit
 
 import attrs
@@ -19,9 +19,13 @@ from omgmj.models import Action, Submission, Task
 from omgmj.protocol import Request
 
 T = TypeVar("T")
-POOLS = ("NORMAL", "FAST")
-DIMENSIONS = ("PORTRAIT", "SQUARE", "LANDSCAPE")
-"""2:3, 1:1 and 3:2."""
+Word = TypeVar("Word", bound=str)
+Pool = Literal["NORMAL", "FAST"]
+"""The resource pool that a new task runs in."""
+POOLS: tuple[Pool, ...] = get_args(Pool)
+Dimensions = Literal["PORTRAIT", "SQUARE", "LANDSCAPE"]
+"""The shape of a blended image: 2:3, 1:1 or 3:2."""
+DIMENSIONS: tuple[Dimensions, ...] = get_args(Dimensions)
 BLEND_LEAST, BLEND_MOST = 2, 5
 """Images that a blend takes."""
 _PATH = "/api/v1/ai/draw/mj/"
@@ -64,12 +68,12 @@ def check_prompt(prompt: object) -> str:
     return prompt
 
 
-def check_pool(pool: object) -> str | None:
+def check_pool(pool: object) -> Pool | None:
     """Return the name of a resource pool, None where it is left to the service; `UsageError` for another."""
     return _one_of("pool", pool, POOLS)
 
 
-def check_dimensions(dimensions: object) -> str | None:
+def check_dimensions(dimensions: object) -> Dimensions | None:
     """Return the shape of a blended image, None where it is left to the service; `UsageError` for another."""
     return _one_of("dimensions", dimensions, DIMENSIONS)
 
@@ -224,10 +228,13 @@ def _cut(value: str | int) -> str:
     return ascii(value if isinstance(value, int) or len(value) <= _SHOWN else f"{value[:_SHOWN]}…")
 
 
-def _one_of(name: str, value: object, words: tuple[str, ...]) -> str | None:
-    if value is not None and value not in words:
-        raise UsageError(f"{name} must be one of {', '.join(words)}, or None; not {brief(value)}")
-    return value if isinstance(value, str) else None
+def _one_of(name: str, value: object, words: tuple[Word, ...]) -> Word | None:
+    if value is None:
+        return None
+    for word in words:
+        if value == word:
+            return word
+    raise UsageError(f"{name} must be one of {', '.join(words)}, or None; not {brief(value)}")
 
 
 def _shown(action: Action) -> str:

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl as tls
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import omgmj  # The session stands below, but who serves on loopback needs none: annotations find it lazily.
 from omgmj.account import BANNED, Created
 from omgmj.errors import TransportError, UsageError
 from omgmj.faults import FAULTS, Fault, FaultShares
@@ -32,11 +34,6 @@ from omgmj.memory import InMemoryTransport, act_in_memory
 from omgmj.models import Secret
 from omgmj.simulator import EPOCH, Reply, Simulator
 
-if TYPE_CHECKING:
-    import ssl as tls
-
-    from omgmj.session import Session
-
 __all__ = [
     "BANNED",
     "EPOCH",
@@ -45,6 +42,7 @@ __all__ = [
     "Created",
     "FakeService",
     "Fault",
+    "FaultShares",
     "InMemoryTransport",
     "Life",
     "Lives",
@@ -277,7 +275,7 @@ class FakeService:
 
     # The doors to it.
 
-    def session(self, token: Any = None, **settings: Any) -> Session:
+    def session(self, token: Any = None, **settings: Any) -> omgmj.Session:
         """Return a `Session` that talks to this service in memory; `settings` are those of `Session`."""
         from omgmj.session import Session  # noqa: PLC0415 (who serves on loopback needs no session)
 

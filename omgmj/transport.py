@@ -146,7 +146,7 @@ class HttpTransport:
     async def _get(self, url: str) -> aiohttp.ClientResponse:
         try:
             client, target = self._open(), _target(url)
-            with as_failure():
+            async with as_failure():
                 await check_target(target.scheme, target.host, loopback=self._loopback)
                 return await client.request("GET", target, **_STREAMING)
         except Exception as error:  # noqa: BLE001 (as in send)
@@ -278,9 +278,8 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     try:
         while True:
             # A bound of our own: aiohttp's does not hold after a chunk whose size cannot be read.
-            with as_failure():
-                async with asyncio.timeout(IDLE):
-                    part = await response.content.readany()  # As it came: pieces would be copies.
+            async with as_failure(), asyncio.timeout(IDLE):
+                part = await response.content.readany()  # As it came: pieces would be copies.
             if not part:
                 return
             yield part

@@ -10,7 +10,7 @@ import asyncio
 from typing import NamedTuple, Self
 
 from omgmj.backoff import Policy
-from omgmj.errors import OmgmjError
+from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import Task
 from omgmj.poller import Poller
 from omgmj.roster import Interest
@@ -69,6 +69,8 @@ class Bell:
 
     async def heard(self) -> None:
         """Wait until it rings next."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError("this belongs to the event loop in which it was made, and ends with it")
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         try:
@@ -147,6 +149,8 @@ class _Latest:
         if self._poller.is_asking:
             self._poller.later(lambda: self._join(terms))
             return
+        if self.over:
+            return
         self._poller.watch(self, (self._task_id,), *terms)
         self.task = self._poller.last(self._task_id)
         self._hungry = self.task is None
@@ -168,6 +172,9 @@ class _Latest:
         self.bell.ring()
 
     def leave(self) -> None:
+        if self._poller.is_asking:
+            self._poller.later(self.leave)
+            return
         if not self.over:
             self._poller.drop(self._task_id, self)
             self._end()

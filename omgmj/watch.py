@@ -200,6 +200,9 @@ class _Inbox:
         return not (self._watching or self._backlog or self.results or self._feeder)
 
     def leave(self) -> None:
+        if self._poller.is_asking:
+            self._poller.later(self.leave)
+            return
         if not self.over:
             self._end()
             for interest in self._interests:

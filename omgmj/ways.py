@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 from urllib.parse import quote, urlencode
 
 from omgmj.checks import brief
@@ -15,8 +16,11 @@ from omgmj.errors import UsageError
 from omgmj.models import STATUS_ORDER, Task
 
 WSRV = "https://wsrv.nl/"
-WAYS = ("stored", "discord", "wsrv", "wsrv-stored")
+Way = Literal["stored", "discord", "wsrv", "wsrv-stored"]
+WAYS: tuple[Way, ...] = get_args(Way)
 """The ways, in the order in which `auto` tries them."""
+Via = Literal["auto", Way]
+"""The way that a download is to take; `auto` tries one after the other."""
 THROUGH_WSRV = ("wsrv", "wsrv-stored")
 
 

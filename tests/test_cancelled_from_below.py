@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import pytest
 from aiohttp.abc import AbstractResolver
 
 import omgmj
+from omgmj.cancellation import as_failure
 from omgmj.models import Secret
 from omgmj.protocol import Answer, Fate, Passage, Request
-from omgmj.testing import FakeService, Life
+from omgmj.testing import PNG, FakeService, Life
 from omgmj.transport import Stream
 
 
@@ -141,6 +142,59 @@ async def test_a_real_cancellation_passes_through() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(1):
                     await session.query(1)
+
+
+@pytest.mark.parametrize("name", ["query", "wait", "page", "imagine", "describe", "download"])
+async def test_who_was_cancelled_before_the_call_is_cancelled(name: str, tmp_path: Path) -> None:
+    """A cancellation that was asked for already, and is heard of where the task awaits next, is no failure of ours."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(after=0))
+        task = await session.wait(task_id)
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "query": lambda: session.query(task_id),
+            "wait": lambda: session.wait(task_id),
+            "page": session.page,
+            "imagine": lambda: session.imagine("a cat"),
+            "describe": lambda: session.describe(PNG),
+            "download": lambda: session.download(task, tmp_path),
+        }
+        before = fake.requests
+
+        async def cancelled() -> None:
+            current = asyncio.current_task()
+            assert current is not None
+            current.cancel()
+            await calls[name]()
+
+        doomed = asyncio.ensure_future(cancelled())
+        await asyncio.wait([doomed])
+        assert doomed.cancelled()
+        assert fake.requests == before
+        assert not fake.created
+        assert session.stats().in_flight == 0
+        # Who has been cancelled, and goes on nevertheless, is served.
+        current = asyncio.current_task()
+        assert current is not None
+        current.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        await calls[name]()
+        current.uncancel()
+
+
+async def test_a_transfer_that_was_cancelled_before_it_goes_on() -> None:
+    """Who cancels its own download, from `on_progress` for one, is cancelled: that is no broken transfer."""
+
+    async def cancelled() -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        current.cancel()
+        async with as_failure():
+            await asyncio.sleep(1)
+
+    doomed = asyncio.ensure_future(cancelled())
+    await asyncio.wait([doomed])
+    assert doomed.cancelled()
 
 
 class SlowResolver(AbstractResolver):

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from typing import Any
 import pytest
 
 from omgmj import cli
+from omgmj.screen import View
 from omgmj.session import STALL
-from omgmj.testing import FakeService, Life
+from omgmj.testing import PNG, FakeService, Life
 
 OMGMJ = [sys.executable, "-m", "omgmj"]
 DONE = Life.steps([(0, "SUCCESS", "100%")])
@@ -204,6 +205,8 @@ def test_config_file(
         (["watch", "1", "--rate", "0"], "for --rate. It must be a number above 0."),
         (["demo", "a b", "c"], "Unexpected argument: 'a b' c."),
         (["watch", "1", "--nope"], "--nope"),
+        (["query", "1", "--progress", "loud"], "for --progress: 'loud' is none of auto, plain, none"),
+        (["list", "--progress", "none"], "--progress"),
         (["paint"], "paint"),
         (["demo", "--tasks", "-1"], "the number of tasks must be"),
         (["demo", "--tasks", "3", "--failing", "4"], "failing must be"),
@@ -268,6 +271,34 @@ def test_help_tells_the_library_s_default(capsys: pytest.CaptureFixture[str]) ->
     assert all(name in out for name in ("query", "watch", "demo", "serve", "--version"))
 
 
+@pytest.mark.usefixtures("fake")
+def test_progress_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What is said to `--progress` comes to what shows it, in each command."""
+    seen = []
+
+    class Noting(View):
+        def __init__(self, ids: Iterable[int] = (), progress: str = "auto") -> None:
+            seen.append(progress)
+            super().__init__(ids, progress)
+
+    for module in ("cli", "creating", "gallery", "playground"):
+        monkeypatch.setattr(f"omgmj.{module}.View", Noting)
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(PNG)
+    for arguments in (
+        ["query", "1"],
+        ["watch", "1"],
+        ["imagine", "a cat"],
+        ["act", "1", "U1"],
+        ["blend", str(picture), str(picture)],
+        ["describe", str(picture)],
+        ["download", "1", "--to", str(tmp_path)],
+        ["demo", "--tasks", "0"],
+    ):
+        assert cli.main([*arguments, "--progress", "None"]) == 0
+    assert seen == ["none"] * 8
+
+
 # Processes of their own.
 
 
@@ -280,7 +311,8 @@ def test_demo(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     command = f"set -o pipefail; {sys.executable} -m omgmj demo --tasks 20 | cat"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)  # noqa: S607
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert re.fullmatch(r"(omgmj: \d+ of 20 done, 0 failed, .*\n)*", done.stderr)  # It takes longer than some seconds.
     lines = records(done.stdout)
     assert len({line["taskId"] for line in lines}) == len(lines) == 20
     assert all(line["status"] == "SUCCESS" and len(line["actions"]) == 9 for line in lines)
@@ -310,7 +342,7 @@ def test_on_a_terminal() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
     assert process.returncode == 1
     assert text.count("SUCCESS") == 2
-    assert "0 of 3 done, 0 failed 0:00:00" in text
+    assert "0 of 3 done, 0 failed, 0:00:00" in text
     assert "omgmj: 3 of 3 done, 1 failed" in text
 
 

@@ -103,6 +103,7 @@ def test_about(error: OmgmjError) -> None:
         (SessionClosed, UsageError),
         (TransportError, ConnectionError),
         (ExchangeTimeout, TimeoutError),
+        (DecodeError, ValueError),
         (WaitTimeout, TimeoutError),
         (Stalled, TimeoutError),
         (GaveUp, WaitError),

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import attrs
 import pytest
 
 from omgmj.errors import DecodeError, TaskFailed, UsageError
-from omgmj.models import STATUS_ORDER, TERMINAL, Action, Secret, Status, Task
+from omgmj.models import STATUS_ORDER, TERMINAL, Action, Secret, Status, Task, TaskPage
 
 SAMPLE = (Path(__file__).parent / "samples" / "query-response.json").read_bytes()
 NOW = datetime(2023, 8, 31, 14, 0, 14, tzinfo=UTC)
@@ -136,3 +137,69 @@ def test_a_secret_is_found_as_json_may_spell_it(spelling: str) -> None:
         assert secret.scrub(rf'{{"a\n": "no {spelling} here"}}') == r'{"a\n": "no *** here"}'
         assert secret.scrub_bytes(f"no {spelling} here\xff".encode("latin-1")) == b"no *** here\xff"
     assert Secret("short").scrub(r"sh\u006frt short") == r"sh\u006frt short"
+
+
+def test_an_action_says_its_name() -> None:
+    """`str(action)` is its label, else its emoji, else its custom ID."""
+    assert [str(action) for action in (U1, AGAIN, Action("MJ::x"), Action("c", "🔄", "Again"))] == [
+        "U1",
+        "🔄",
+        "MJ::x",
+        "Again",
+    ]
+    assert f"{U1}" == "U1"
+
+
+class Tags(HTMLParser):
+    """Reads HTML: the tags, with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+EVIL = "<script>alert(1)</script><img src=x onerror='y'>\"'&\ud83d"
+
+
+def test_a_notebook_shows_a_task() -> None:
+    """A notebook gets the status, the prompt, the actions and the image of a task, and nothing of its webhook."""
+    url = 'https://cdn.test/a.png?a=1&b="2"'
+    html = task(
+        prompt="a cat", progress=100, image_url=url, webhook_url="https://a.test/secret", actions=(U1, AGAIN)
+    )._repr_html_()
+    shown = Tags(html)
+    assert all(part in shown.text for part in ("Task 20", "SUCCESS", "100 %", "a cat", "U1  🔄"))
+    assert [attrs["src"] for tag, attrs in shown.tags if tag == "img"] == [url]
+    assert [attrs["href"] for tag, attrs in shown.tags if tag == "a"] == [url]
+    assert "secret" not in html
+
+
+@pytest.mark.parametrize("field", ["status", "kind", "prompt", "fail_reason", "image_url", "stored_image_url"])
+def test_a_notebook_runs_nothing_of_a_record(field: str) -> None:
+    """Whatever stands in a record comes to a notebook as text, in ASCII, so that half a character does no harm."""
+    fields: dict[str, Any] = {"status": "SUCCESS", field: f"https://{EVIL}"}
+    it = Task(id=20, **fields, actions=(Action(EVIL, EVIL, ""), Action(EVIL, "", EVIL)))
+    html = TaskPage(1, 20, 134, (it, it))._repr_html_()
+    assert html.isascii()
+    shown = Tags(html)
+    assert {tag for tag, _ in shown.tags} <= {"div", "hr", "a", "img"}
+    assert not any(name.startswith("on") for _, attrs in shown.tags for name in attrs)
+    assert "Page 1, of 134 tasks" in shown.text
+    assert shown.text.count("Task 20") == 2
+
+
+@pytest.mark.parametrize("url", ["http://a.test/b.png", "javascript:alert(1)", "file:///b.png", "mj/key.png", "", None])
+def test_a_notebook_loads_images_by_https_only(url: str | None) -> None:
+    """What is no https URL is no image; the other way's image is shown where that has one."""
+    assert "img" not in {tag for tag, _ in Tags(task(stored_image_url=url)._repr_html_()).tags}
+    both = Tags(task(stored_image_url=url, image_url="https://a.test/b.png")._repr_html_())
+    assert [attrs["src"] for tag, attrs in both.tags if tag == "img"] == ["https://a.test/b.png"]

@@ -1236,6 +1236,20 @@ def test_a_policy_that_stops_ends_its_own_wait_only(policy: Policy, why: Why, ca
     assert bench.due == 3.0
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_goes_through_a_policy(error: type[BaseException]) -> None:
+    """Who interrupts the process while a policy is asked ends the process, not a wait."""
+    bench = Bench()
+
+    def interrupted(_facts: Facts, _roll: float) -> float:
+        raise error
+
+    bench.watch(1, policy=interrupted)
+    with pytest.raises(error):
+        bench.found("IN_PROGRESS", 15)
+    assert not bench.planner.news.asking
+
+
 def test_a_task_that_was_made_here_is_looked_at_when_the_policy_says() -> None:
     """The first look at a task made here comes as the policy says; one that says stop ends the wait without a look."""
     bench = Bench()

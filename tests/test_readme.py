@@ -1,73 +1,77 @@
-"""README's Python blocks run as files of their own, and its command lines as they stand, each in an empty folder."""
+"""README's scripts run as they are pasted: each one in a file of an empty folder."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import shutil
+import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from omgmj.testing import FakeService, Lives
+from omgmj.testing import FakeService, Life
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-
-
-async def run(*command: str, folder: Path, **settings: str) -> tuple[int | None, str, str]:
-    """Run a command in `folder`; return its exit code and what it said on stderr and stdout."""
-    pipe = asyncio.subprocess.PIPE
-    environment = {**os.environ, **settings}
-    child = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=pipe, stderr=pipe)
-    out, err = await child.communicate()
-    return child.returncode, err.decode(), out.decode()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+SHELL = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+PRINTS = ["SUCCESS https://", "SUCCESS 100", "IN_PROGRESS", "Stats(queries=", "task-", "3432 1.", ""]
+"""What each script prints, among other things."""
 
 
 def test_readme_is_short() -> None:
-    """README is at most 240 lines, and its blocks show how to query, wait, watch and follow."""
-    assert len(TEXT.splitlines()) <= 240
-    assert all(
-        f"session.{door}(" in "".join(blocks("python")) for door in ("query", "wait", "watch", "follow", "stats")
-    )
+    """README is at most 290 lines, each way to wait among them; what it shows is found wherever it is shown."""
+    assert len(README.splitlines()) <= 290
+    assert all(f"session.{door}(" in "".join(SCRIPTS) for door in ("query", "wait", "watch", "follow", "stats"))
+    assert not re.search(r"!\[|\]\((?!https://|benchmarks/)", README)
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("no_settings")
-@pytest.mark.parametrize("block", [pytest.param(block, id=str(at)) for at, block in enumerate(blocks("python"), 1)])
-async def test_a_block_is_a_whole_script(block: str, tmp_path: Path) -> None:
-    """A block runs without a warning, and prints; only one without a service of its own is given an account."""
-    (tmp_path / "script.py").write_text(block, encoding="utf-8")
-    async with FakeService(tasks=3, lives=Lives(0.01)) as service:
-        account = {"OMGMJ_BASE_URL": await service.serve(), "OMGMJ_TOKEN": service.token}
-        settings = {} if "FakeService" in block else account
-        code, err, out = await run(sys.executable, "-W", "error", "script.py", folder=tmp_path, **settings)
-        assert (code, err) == (0, "")
-        assert out
-        assert (service.requests > 0) == bool(settings)
+@pytest.mark.parametrize(("script", "prints"), list(zip(SCRIPTS, PRINTS, strict=True)), ids=range(len(SCRIPTS)))
+async def test_a_script_runs_as_pasted(script: str, prints: str, tmp_path: Path, no_settings: None) -> None:
+    """A script, copied into a file of an empty folder, runs and prints what it should; one wants a token."""
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    async with FakeService() as service:
+        service.add_task(Life.succeed(after=0.0, queue=0.0))
+        where = {"OMGMJ_BASE_URL": await service.serve(), "OMGMJ_TOKEN": service.token, "PYTHONPATH": str(ROOT)}
+        run = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "script.py"),
+            cwd=tmp_path,
+            env=dict(os.environ) | where,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await run.communicate()
+    assert (run.returncode, err.decode()) == (0, "")
+    assert prints in out.decode()
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
-@pytest.mark.usefixtures("no_settings")
-async def test_the_command_lines(tmp_path: Path) -> None:
-    """Each command line runs as it stands, beside the others; `serve` is left to a service on a free port."""
-    [block] = [block for block in blocks("sh") if "omgmj serve" in block]
-    lines = re.findall("^omgmj (?!serve).*", block, re.MULTILINE)
-    assert len(lines) > 5
-    (tmp_path / "ids.txt").write_text("3432\n3433\n", encoding="utf-8")
-    (tmp_path / "jq").write_text("#!/bin/sh\ncat\n", encoding="utf-8")
-    (tmp_path / "jq").chmod(0o700)
-    path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
-    async with FakeService(tasks=3, lives=Lives(0.01), epoch=datetime.now(UTC)) as service:
-        account = {"OMGMJ_BASE_URL": await service.serve(), "OMGMJ_TOKEN": service.token, "PATH": path}
-        runs = [run("bash", "-o", "pipefail", "-c", line, folder=tmp_path, **account) for line in lines]
-        for line, (code, err, out) in zip(lines, await asyncio.gather(*runs), strict=True):
-            assert code == 0, f"{line}: {err}"
-            assert out, line
-        assert sorted(made.kind for made in service.created) == ["IMAGINE", "UPSCALE"]
+def test_the_command_lines_run_as_pasted(tmp_path: Path, no_settings: None) -> None:
+    """The commands of the section on the command line run one after the other in a shell, on the served fake."""
+    (commands,) = (block for block in SHELL if "omgmj serve" in block)
+    (tmp_path / "ids.txt").write_text("3434\n3435\n", encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    for name, line in (("omgmj", f'exec "{sys.executable}" -m omgmj "$@"'), ("jq", "exec cat")):
+        if name == "omgmj" or shutil.which(name) is None:
+            program = tmp_path / "bin" / name
+            program.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+            program.chmod(0o755)
+    # The service answers a moment after it was started.
+    script = commands.replace("omgmj query", "until omgmj list >/dev/null 2>&1; do :; done\nomgmj query", 1)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    run = subprocess.run(
+        ["/bin/sh", "-ec", f"trap 'kill $!' EXIT\n{script}"],
+        cwd=tmp_path,
+        env=dict(os.environ) | {"PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count('"status": "SUCCESS"') + run.stdout.count('"status":"SUCCESS"') >= 5
+    assert len(list((tmp_path / "pictures").iterdir())) >= 3

@@ -9,8 +9,10 @@ import logging
 import os
 import pty
 import re
+import socket
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -181,6 +183,26 @@ def test_actions_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "U1  🔄  🔍 Zoom" in plain(out.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("a cat\nin the rain", "a cat in the rain"),
+        ("a \x1b[2Jcat\u202e", "a \ufffd[2Jcat\ufffd"),
+        ("x" * 96, "x" * 96),
+        ("x" * 97, "x" * 95 + "…"),
+        ("猫" * 48, "猫" * 48),
+        ("猫" * 49, "猫" * 47 + " …"),
+    ],
+)
+def test_prompt(monkeypatch: pytest.MonkeyPatch, prompt: str, shown: str) -> None:
+    """The prompt has a line of its own, harmless, and is whole where there is room for it."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    View([1]).record(Task(1, Status.SUCCESS, prompt=prompt, image_url="https://x/y"))
+    lines = plain(out.getvalue()).splitlines()
+    assert lines[2:] == [f"    {shown}", "    https://x/y"]
+
+
 def test_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prompts that a DESCRIBE found are shown, each on a line."""
     out = Terminal()
@@ -228,7 +250,7 @@ def test_bar_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
         view.received(1, 700_000)
         view.received(1, 1_500_000)
         view.saved(1, Path("x"))
-    assert "0 of 1 done, 0 failed 0:00:00" in plain(err.getvalue())
+    assert "0 of 1 done, 0 failed, 0:00:00" in plain(err.getvalue())
     assert "omgmj: 1 of 1 done, 0 failed, 1.5 MB, " in plain(err.getvalue())
     err.truncate(0)
     with View():
@@ -242,14 +264,14 @@ def test_going(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", err)
     with View([1, 3]) as view:
         view.going(1)
-        view.going(3, Task(3, "A\x1b[2J", progress=31))
-        view._bar._live.refresh()  # type: ignore[union-attr]
+        view.going(3, Task(3, "A\x1b[2J", progress=31, prompt="a\x1b]0;b\nc\u202ed"))
+        view.tick()
         view.unresolved(TaskNotFound("gone").about(3))
         view.going(3, RUNNING)
-        assert view._bar._rows.keys() == {1}  # type: ignore[union-attr]
+        assert view._figures.rows.keys() == {1}
         view.record(DONE)
     shown = plain(err.getvalue())
-    assert re.search(r"3  A\ufffd\[2J +[━╺╸]+ +31 %", shown)
+    assert re.search(r"3  A\ufffd\[2J +[━─]+  31 %  a\ufffd\]0;b c\ufffdd", shown)
     assert "3  IN_PROGRESS" not in shown
 
 
@@ -267,7 +289,7 @@ def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bar() -> None:
     """On a terminal there is a bar, and at the end the figures stay."""
     text = on_screen(DONE, FAILED)
-    assert "0 of 2 done, 0 failed 0:00:00" in text
+    assert "0 of 2 done, 0 failed, 0:00:00" in text
     assert re.search(r"omgmj: 2 of 2 done, 1 failed, [0-9.]+ s\s*$", text)
 
 
@@ -276,16 +298,54 @@ def test_bar_beside_a_file(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as file:
         text = on_screen(DONE, FAILED, stdout=file)
     assert [json.loads(line)["taskId"] for line in (tmp_path / "out").read_text().splitlines()] == [1, 2]
-    assert "0 of 2 done, 0 failed 0:00:00" in text
+    assert "0 of 2 done, 0 failed, 0:00:00" in text
 
 
-def test_no_bar_beside_a_pipe() -> None:
-    """With output to a pipe there is no bar, as the pipe's reader may use the screen."""
-    theirs, ours = os.pipe()
+@pytest.mark.parametrize("pair", [os.pipe, socket.socketpair])
+def test_no_bar_beside_a_pipe(pair: Callable[[], tuple[int | socket.socket, int | socket.socket]]) -> None:
+    """With output to a pipe, such as ksh makes too, there is no bar, as the pipe's reader may use the screen."""
+    theirs, ours = (end if isinstance(end, int) else end.detach() for end in pair())
     with os.fdopen(ours, "w") as file:
         assert on_screen(DONE, FAILED, stdout=file) == ""
     with os.fdopen(theirs) as pipe:
         assert [json.loads(line)["taskId"] for line in pipe] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("progress", "is_terminal", "term"), [("auto", False, "xterm"), ("auto", True, "dumb"), ("plain", True, "xterm")]
+)
+def test_lines(monkeypatch: pytest.MonkeyPatch, progress: str, is_terminal: bool, term: str) -> None:
+    """Where nothing can be drawn, or is to be, a line tells how far it is, and at the end there are the figures."""
+    monkeypatch.setenv("TERM", term)
+    err = Terminal() if is_terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with View([1, 3], progress) as view:
+        view.going(3, RUNNING)
+        view.tick()
+        assert err.getvalue() == ""
+        now += 6
+        view.tick()
+        view.record(DONE)
+    first, last = plain(err.getvalue()).splitlines()
+    assert first == "omgmj: 0 of 2 done, 0 failed, 0:00:06; 3 IN_PROGRESS 31 %"
+    assert last == "omgmj: 1 of 2 done, 0 failed, 6.0 s"
+
+
+@pytest.mark.parametrize(("progress", "seconds"), [("none", 600), ("auto", 4)])
+def test_no_lines(monkeypatch: pytest.MonkeyPatch, progress: str, seconds: float) -> None:
+    """There are only messages where nothing else is wanted, and where it is over before a line is due."""
+    err = Terminal() if progress == "none" else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with View([1, 2], progress) as view:
+        now += seconds
+        view.tick()
+        view.record(DONE)
+        view.unresolved(TaskNotFound("gone").about(2))
+    assert plain(err.getvalue()) == "omgmj: 2: TaskNotFound: gone\n"
 
 
 def test_no_figures_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

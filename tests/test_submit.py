@@ -532,7 +532,7 @@ async def test_bad_input_sends_nothing(tmp_path: Any) -> None:
         calls: list[Callable[[], Any]] = [
             lambda: session.imagine(""),
             lambda: session.imagine("  "),
-            lambda: session.imagine("a cat", pool="TURBO"),
+            lambda: session.imagine("a cat", pool="TURBO"),  # type: ignore[arg-type]
             lambda: session.imagine("a cat", webhook="me.test"),
             lambda: session.imagine("a cat", images=[b""]),
             lambda: session.imagine("a cat", images=png),  # type: ignore[arg-type]
@@ -543,7 +543,7 @@ async def test_bad_input_sends_nothing(tmp_path: Any) -> None:
             lambda: session.blend("a.png"),
             lambda: session.blend(None),  # type: ignore[arg-type]
             lambda: session.blend([png, b"no image"]),
-            lambda: session.blend([png, png], dimensions="16:9"),
+            lambda: session.blend([png, png], dimensions="16:9"),  # type: ignore[arg-type]
             lambda: session.describe(tmp_path),
             lambda: session.describe(5),  # type: ignore[arg-type]
             lambda: session.act(seen, "U1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
@@ -111,6 +112,63 @@ async def test_a_handle_that_is_dropped_while_a_policy_is_asked() -> None:
 
         assert (await session.wait(task_id, backoff=policy)).succeeded
         assert session.stats().watched == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before Python 3.12")
+async def test_a_policy_that_starts_eager_tasks() -> None:
+    """Where tasks start eagerly, in the middle of a policy, what they call and leave takes effect right after it."""
+    async with FakeService() as fake, fake.session(rate=50) as session:
+        other, followed, *ids = [fake.add_task(Life.succeed(after=10 + n)) for n in range(6)]
+        started: list[Any] = []
+
+        def policy(facts: omgmj.Facts, roll: float) -> float:
+            for call in calls.pop((facts.task_id, facts.attempt), ()):
+                started.append(loop.create_task(call()))
+                if facts.task_id == ids[0]:
+                    watch.discard(ids[:1])
+            return 1.0
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]  # Python 3.12's.
+        try:
+            waiting = loop.create_task(session.wait(other))
+            watch, follow = session.watch(ids, backoff=policy), session.follow(followed, backoff=policy)
+            calls: dict[tuple[int, int], list[Callable[[], Any]]] = {
+                (followed, 1): [follow.aclose],
+                (ids[0], 2): [lambda: session.query(other), lambda: session.wait(ids[1]), session.page],
+                (ids[3], 3): [lambda: session.imagine("a cat"), watch.aclose],
+            }
+            assert (await waiting).succeeded
+        finally:
+            loop.set_task_factory(None)
+        assert len(await asyncio.gather(*started)) == 6
+        for left in (watch, follow):
+            with pytest.raises(StopAsyncIteration):
+                while True:
+                    await anext(left)
+        assert session.stats().watched == session.stats().in_flight == 0
+
+
+async def test_a_policy_that_raised_holds_no_handle() -> None:
+    """What a policy raised while IDs were added keeps no handle alive: one that is dropped leaves all the same."""
+    async with FakeService() as fake, fake.session() as session:
+        first, second = (fake.add_task(Life.succeed(after=60)) for _ in range(2))
+        other = asyncio.ensure_future(session.wait(first))
+        await asyncio.sleep(5)
+
+        def policy(facts: omgmj.Facts, roll: float) -> float:
+            if facts.task_id == first:
+                raise KeyError("mine")
+            return 1.0
+
+        watch = session.watch([second], backoff=policy)
+        watch.add([first])
+        del watch
+        assert session.stats().watched == 1
+        with pytest.raises(omgmj.UsageError) as raised:
+            await session.wait(first, backoff=policy)
+        assert "in policy" in "".join(getattr(raised.value.__cause__, "__notes__", ()))
+        assert (await other).succeeded
 
 
 async def test_an_end_that_changes_the_watch_it_comes_from() -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import looptime
 import pytest
 
 import omgmj
@@ -654,3 +655,26 @@ async def test_ending_many_does_not_hold_the_loop() -> None:
         assert max(ended) <= 2000
         assert await drained(watch) == []
         assert len(errors) == 20_000
+
+
+@pytest.mark.parametrize("kind", ["watch", "follow"])
+def test_a_handle_is_read_in_its_own_loop(kind: str) -> None:
+    """Who reads on in another loop is told so, and does not hang; in its own the handle is as good as before."""
+    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
+
+        async def begin() -> Any:
+            return session.watch(fake.task_ids) if kind == "watch" else session.follow(fake.task_ids[0])
+
+        async def read(handle: Any) -> omgmj.Task:
+            task: omgmj.Task = await anext(handle)
+            return task
+
+        fake = FakeService(tasks=1)
+        runner.run(fake.__aenter__())
+        session = fake.session()
+        handle = runner.run(begin())
+        with pytest.raises(omgmj.UsageError, match="belongs to the event loop"):
+            asyncio.run(read(handle))
+        assert runner.run(read(handle)).id == fake.task_ids[0]
+        runner.run(session.aclose())
+        runner.run(fake.__aexit__())
