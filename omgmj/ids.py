@@ -86,6 +86,7 @@ class Wanted:
     async def all(self, view: View) -> AsyncGenerator[int, None]:
         """Yield the known IDs, which `view` expects, and those of the stream as they come, when it expects them too.
 
+        One that the view expects already is not yielded once more; which ones were done before, nobody keeps.
         A line that names no task is shown there, as one more that came to nothing. It ends nothing.
         """
         for task_id in self.known:
@@ -104,8 +105,9 @@ class Wanted:
                 else:
                     if found is not None:
                         wrong, came = 0, True
-                        view.expect([found])
-                        yield found
+                        if found not in view.left:
+                            view.expect([found])
+                            yield found
         if not came and not view.lost:
             complain(f"no task IDs in {self._stream.name}")
 
