@@ -59,9 +59,10 @@ def gather_ids(given: Iterable[str], source: str | None) -> Wanted:
     try:
         file = _open(source)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            if file.isatty():
+            stream = _Stream(file, name)
+            if stream.is_typed:
                 complain("type task IDs, one a line; Ctrl-D ends them")
-            return Wanted(ids, _Stream(file, name))
+            return Wanted(ids, stream)
         with file:
             ids += _read_ids(file, name)
     except OSError as error:
@@ -111,6 +112,11 @@ class Wanted:
         if not came and not view.lost:
             complain(f"no task IDs in {self._stream.name}")
 
+    def view(self, progress: str) -> View:
+        """Return what shows a run over the IDs; a bar would be drawn over what is typed on a terminal."""
+        is_typed = self._stream is not None and self._stream.is_typed
+        return View(self.known, "plain" if is_typed and progress == "auto" else progress)
+
     @property
     def unread(self) -> str:
         """Where a stream may hold more IDs, which nobody knows of yet; empty where there are none."""
@@ -122,6 +128,7 @@ class _Stream:
 
     def __init__(self, file: io.FileIO, name: str) -> None:
         self.name = name
+        self.is_typed: bool = file.isatty()
         self.is_over: bool = False
         self._file = file
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import pty
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
@@ -23,6 +24,7 @@ from omgmj.errors import TaskNotFound, UsageError
 from omgmj.ids import CHUNK, LONGEST, NAMED, Wanted, gather_ids
 from omgmj.screen import View
 from tests.test_records import RECORD
+from tests.test_screen import Terminal
 
 NAMES_3432 = [
     "3432",
@@ -228,6 +230,20 @@ async def test_a_stream_without_ids(pipe: tuple[int, int], capsys: pytest.Captur
     view = View()
     assert await taken(stream(theirs), view) == []
     assert (capsys.readouterr().err, view.lost) == ("omgmj: no task IDs in standard input\n", 0)
+
+
+def test_no_bar_over_what_is_typed(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where IDs are typed no bar is drawn, as it would be over them; where they come by a pipe there is one."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    ours, typed = pty.openpty()
+    view = stream(typed).view("auto")
+    assert (view.has_bar, view.wants_rows) == (False, True)
+    assert not stream(typed).view("none").wants_rows
+    assert stream(pipe[0]).view("auto").has_bar
+    for end in (ours, typed):
+        os.close(end)
 
 
 @pytest.mark.real_time
