@@ -145,6 +145,8 @@ class View(logging.Handler):
         if is_first:
             self._figures.begin(time.monotonic())
             self.tick()
+        elif not before:
+            self._figures.measure(time.monotonic())  # Nothing could end while nothing was left.
 
     @property
     def has_bar(self) -> bool:
