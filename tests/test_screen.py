@@ -188,6 +188,7 @@ def test_actions_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("a cat\nin the rain", "a cat in the rain"),
         ("a \x1b[2Jcat\u202e", "a \ufffd[2Jcat\ufffd"),
+        ("ش\u200cش 👩\u200d👧", "ش\u200cش 👩\u200d👧"),
         ("x" * 96, "x" * 96),
         ("x" * 97, "x" * 95 + "…"),
         ("猫" * 48, "猫" * 48),
