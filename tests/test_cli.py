@@ -281,7 +281,7 @@ def test_progress_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             seen.append(progress)
             super().__init__(ids, progress)
 
-    for module in ("cli", "creating", "gallery", "playground"):
+    for module in ("creating", "ids", "playground"):
         monkeypatch.setattr(f"omgmj.{module}.View", Noting)
     picture = tmp_path / "cat.png"
     picture.write_bytes(PNG)
