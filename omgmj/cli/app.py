@@ -124,7 +124,7 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progr
 
         await each(wanted.all(view), ASKED_AT_ONCE, look)
 
-    view = View(wanted.known, progress)
+    view = wanted.view(progress)
     command = partial(again, "query", rate=rate)
     return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
 
@@ -153,7 +153,7 @@ def watch(
             async for task in watched:
                 view.record(task)
 
-    view = View(wanted.known, progress)
+    view = wanted.view(progress)
     command = partial(again, "watch", timeout=timeout, stall=stall, rate=rate)
     return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
 

@@ -162,7 +162,7 @@ def download(
         rate=rate,
     )
     then = "images that are there are fetched anew" if overwrite else "images that are there are not fetched anew"
-    view = View(wanted.known, progress)
+    view = wanted.view(progress)
     return run_with_settings(work, view, lambda: view.way_on(command, then, unread=wanted.unread), rate=rate)
 
 

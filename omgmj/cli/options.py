@@ -80,8 +80,8 @@ Progress = Annotated[
     Parameter(
         converter=choice(*PROGRESS),
         help=(
-            "What shows on standard error how far it is. auto: a bar where that is a terminal and the output goes into "
-            "no pipe, lines elsewhere; plain: a line now and then; none: nothing."
+            "What shows on standard error how far it is. auto: a bar where that is a terminal, the output goes into "
+            "no pipe and no IDs are typed, lines elsewhere; plain: a line now and then; none: nothing."
         ),
     ),
 ]

@@ -105,10 +105,10 @@ class Lines:
         self._due = SOON
 
     def tick(self) -> None:
-        """Tell how far it is, if it is time."""
+        """Tell how far it is, if it is time, and there is something left to come."""
         now = time.monotonic()
         elapsed = self._figures.elapsed(now)
-        if elapsed < self._due:
+        if elapsed < self._due or not self._figures.left:
             return
         words = [self._figures.said(now)]
         if self._figures.left <= ENOUGH:

@@ -59,9 +59,10 @@ def gather_ids(given: Iterable[str], source: str | None) -> Wanted:
     try:
         file = _open(source)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            if file.isatty():
+            stream = _Stream(file, name)
+            if stream.is_typed:
                 complain("type task IDs, one a line; Ctrl-D ends them")
-            return Wanted(ids, _Stream(file, name))
+            return Wanted(ids, stream)
         with file:
             ids += _read_ids(file, name)
     except OSError as error:
@@ -86,6 +87,7 @@ class Wanted:
     async def all(self, view: View) -> AsyncGenerator[int, None]:
         """Yield the known IDs, which `view` expects, and those of the stream as they come, when it expects them too.
 
+        One that the view expects already is not yielded once more; which ones were done before, nobody keeps.
         A line that names no task is shown there, as one more that came to nothing. It ends nothing.
         """
         for task_id in self.known:
@@ -104,10 +106,16 @@ class Wanted:
                 else:
                     if found is not None:
                         wrong, came = 0, True
-                        view.expect([found])
-                        yield found
+                        if found not in view.left:
+                            view.expect([found])
+                            yield found
         if not came and not view.lost:
             complain(f"no task IDs in {self._stream.name}")
+
+    def view(self, progress: str) -> View:
+        """Return what shows a run over the IDs; a bar would be drawn over what is typed on a terminal."""
+        is_typed = self._stream is not None and self._stream.is_typed
+        return View(self.known, "plain" if is_typed and progress == "auto" else progress)
 
     @property
     def unread(self) -> str:
@@ -120,6 +128,7 @@ class _Stream:
 
     def __init__(self, file: io.FileIO, name: str) -> None:
         self.name = name
+        self.is_typed: bool = file.isatty()
         self.is_over: bool = False
         self._file = file
 

@@ -31,6 +31,8 @@ LEAST_SAID = 10
 """Characters that the last column of the table has, however narrow the terminal is."""
 SHOWN = 500
 """Characters of a prompt that a row takes at most: more than any terminal has columns for."""
+JOINERS = "\u200c\u200d"
+"""What cannot be seen and is harmless: emoji are joined by it, and letters of Persian and Indic words kept apart."""
 PROGRESS = ("auto", "plain", "none")
 """How it is shown how far a run is: as a bar or in lines, whichever the terminal is fit for; in lines; not at all."""
 
@@ -145,6 +147,8 @@ class View(logging.Handler):
         if is_first:
             self._figures.begin(time.monotonic())
             self.tick()
+        elif not before:
+            self._figures.measure(time.monotonic())  # Nothing could end while nothing was left.
 
     @property
     def has_bar(self) -> bool:
@@ -378,7 +382,7 @@ def _clean(text: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\u200d" else "\ufffd" for c in text)
+    return "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in text)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -281,7 +281,7 @@ def test_progress_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             seen.append(progress)
             super().__init__(ids, progress)
 
-    for module in ("cli", "creating", "gallery", "playground"):
+    for module in ("creating", "ids", "playground"):
         monkeypatch.setattr(f"omgmj.{module}.View", Noting)
     picture = tmp_path / "cat.png"
     picture.write_bytes(PNG)
@@ -342,7 +342,7 @@ def test_on_a_terminal() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
     assert process.returncode == 1
     assert text.count("SUCCESS") == 2
-    assert "0 of 3 done, 0 failed, 0:00:00" in text
+    assert re.search("0 of 3 done, 0 failed, 0:00:[0-9]{2}", text)  # However long a busy machine takes to begin.
     assert "omgmj: 3 of 3 done, 1 failed" in text
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import pty
 import re
 import shlex
 import signal
@@ -22,6 +21,7 @@ import pytest
 
 from omgmj.cli.task_ids import NAMED
 from omgmj.testing import FakeService
+from tests.cli.kept import Pseudo, read_all, squeezed
 from tests.cli.test_app import DONE, OMGMJ, fake, records, surroundings
 
 __all__ = ["fake", "surroundings"]  # fixtures
@@ -216,26 +216,23 @@ def test_named_pipes(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_typed_on_a_terminal() -> None:
-    """IDs can be typed: each is watched when its line is sent, the counts grow, and Ctrl-D ends the input."""
-    ours, theirs = pty.openpty()
+    """IDs can be typed: each is watched when its line is sent, and what is typed stays, with nothing drawn over it."""
+    kept = Pseudo()
 
     def take_the_terminal() -> None:
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    screen = b""
-    with subprocess.Popen(WATCH, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_the_terminal) as process:  # noqa: PLW1509 (no thread of the child's is there yet)
-        os.close(theirs)
-        steps = [(b"Ctrl-D", b"1\n"), (b"1 of 1 done", b"4\n"), (b"1 of 2 done", b"2\n"), (b"2 of 3 done", b"\x03")]
-        try:
-            while part := os.read(ours, 4096):
-                screen += part
-                if steps and steps[0][0] in screen:
-                    os.write(ours, steps.pop(0)[1])
-        except OSError:  # Linux says so that the other end is gone.
-            pass
+    end = kept.end
+    with subprocess.Popen(WATCH, stdin=end, stdout=end, stderr=end, preexec_fn=take_the_terminal) as process:  # noqa: PLW1509 (no thread of the child's is there yet)
+        os.close(end)
+        for seen, typed in (("Ctrl-D", b"1\n"), ("1  SUCCESS", b"4\n"), ("\n4", b"2\n"), ("2  SUCCESS", b"\x03")):
+            while seen not in kept.text:
+                assert kept.read()
+            os.write(kept.fileno(), typed)
+        read_all(kept)
         assert process.wait(SOON) == 130
-    os.close(ours)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
-    assert "IN_PROGRESS" in text, "what was typed has a row"
-    assert "1 of 3 tasks left, and standard input was not read to its end. To go on: omgmj watch 4" in text
+    assert [line for line in kept.lines if re.match(r"\d\S*$", line)] == ["1", "4", "2"]
+    assert not re.search("[━─]", kept.text)
+    way_on = "1 of 3 tasks left, and standard input was not read to its end. To go on: omgmj watch 4"
+    assert squeezed(kept.text).endswith(squeezed(way_on))

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import pty
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
@@ -21,7 +22,8 @@ from hypothesis import strategies as st
 from omgmj.cli import task_ids
 from omgmj.cli.task_ids import CHUNK, LONGEST, NAMED, Wanted, gather_ids
 from omgmj.cli.view import View
-from omgmj.errors import UsageError
+from omgmj.errors import TaskNotFound, UsageError
+from tests.cli.test_view import Terminal
 from tests.test_records import RECORD
 
 NAMES_3432 = [
@@ -182,13 +184,30 @@ async def test_wrong_lines_without_end(pipe: tuple[int, int], capsys: pytest.Cap
 async def test_no_more_is_read_than_is_wanted(pipe: tuple[int, int]) -> None:
     """While nobody asks for the next ID the stream waits, and with it whoever fills it."""
     theirs, ours = pipe
-    os.write(ours, b"3432\n" * 10_000)
+    os.write(ours, b"".join(b"%d\n" % task_id for task_id in range(1000, 10_000)))
     async with aclosing(stream(theirs).all(View())) as coming:
         for _ in range(CHUNK // 5):
             await anext(coming)
         os.set_blocking(theirs, False)
-        assert len(os.read(theirs, 100_000)) == 50_000 - CHUNK
+        assert len(os.read(theirs, 100_000)) == 45_000 - CHUNK
     os.close(ours)
+
+
+@pytest.mark.real_time
+async def test_an_id_that_comes_again(pipe: tuple[int, int]) -> None:
+    """While an ID is still to come it is there once, after its end it may come again, and the figures add up."""
+    theirs, ours = pipe
+    os.write(ours, b"5\n6\n5\n5\n")
+    os.close(ours)
+    wanted = gather_ids(["6"], f"/dev/fd/{theirs}")
+    view = View(wanted.known)
+    async with aclosing(wanted.all(view)) as coming:
+        assert [await anext(coming), await anext(coming)] == [6, 5]
+        view.unresolved(TaskNotFound("gone").about(5))
+        assert [task_id async for task_id in coming] == [5]
+    for task_id in (5, 6):
+        view.unresolved(TaskNotFound("gone").about(task_id))
+    assert view._tally() == "0 of 3 done, 0 failed, 3 unresolved"
 
 
 @pytest.mark.real_time
@@ -211,6 +230,20 @@ async def test_a_stream_without_ids(pipe: tuple[int, int], capsys: pytest.Captur
     view = View()
     assert await taken(stream(theirs), view) == []
     assert (capsys.readouterr().err, view.lost) == ("omgmj: no task IDs in standard input\n", 0)
+
+
+def test_no_bar_over_what_is_typed(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where IDs are typed no bar is drawn, as it would be over them; where they come by a pipe there is one."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    ours, typed = pty.openpty()
+    view = stream(typed).view("auto")
+    assert (view.has_bar, view.wants_rows) == (False, True)
+    assert not stream(typed).view("none").wants_rows
+    assert stream(pipe[0]).view("auto").has_bar
+    for end in (ours, typed):
+        os.close(end)
 
 
 @pytest.mark.real_time

@@ -188,6 +188,7 @@ def test_actions_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("a cat\nin the rain", "a cat in the rain"),
         ("a \x1b[2Jcat\u202e", "a \ufffd[2Jcat\ufffd"),
+        ("ش\u200cش 👩\u200d👧", "ش\u200cش 👩\u200d👧"),
         ("x" * 96, "x" * 96),
         ("x" * 97, "x" * 95 + "…"),
         ("猫" * 48, "猫" * 48),
@@ -331,6 +332,27 @@ def test_lines(monkeypatch: pytest.MonkeyPatch, progress: str, is_terminal: bool
     first, last = plain(err.getvalue()).splitlines()
     assert first == "omgmj: 0 of 2 done, 0 failed, 0:00:06; 3 IN_PROGRESS 31 %"
     assert last == "omgmj: 1 of 2 done, 0 failed, 6.0 s"
+
+
+def test_lines_of_an_idle_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing is left nothing is told, and the time till then says nothing of the rate of what comes next."""
+    err = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with View([1]) as view:
+        view.record(DONE)
+        for _ in range(100):
+            now += 60
+            view.tick()
+        assert err.getvalue() == ""
+        view.expect(range(2, 12))
+        now += 5
+        for task_id in range(2, 6):
+            view.record(Task(task_id, Status.SUCCESS))
+        view.tick()
+    first, _ = err.getvalue().splitlines()
+    assert first == "omgmj: 5 of 11 done, 0 failed, 1:40:05, 2.0/s, about 0:00:03 left"
 
 
 @pytest.mark.parametrize(("progress", "seconds"), [("none", 600), ("auto", 4)])
