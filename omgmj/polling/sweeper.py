@@ -18,7 +18,7 @@ from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Planner, Seen
-from omgmj.scheduler.sweep_plan import SIZE, STRIKES, Sweep
+from omgmj.scheduler.sweep_plan import STRIKES, Sweep
 
 if TYPE_CHECKING:
     from omgmj.client.exchange import Exchange
@@ -62,7 +62,7 @@ class Sweeper:
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
         missed = dict.fromkeys(sweep.task_ids, _Gone(absent=False, slid=True))
         try:
-            found = await self._exchange.once(messages.page_request(sweep.page, SIZE), read)
+            found = await self._exchange.once(messages.page_request(sweep.page, messages.PAGE_MOST), read)
         except OmgmjError as error:
             now = self._loop.time()
             means = failures.meaning(error)
@@ -102,7 +102,7 @@ class Sweeper:
             low, high = min(by_id), max(by_id)
             for task_id in missed.keys() - by_id.keys():
                 # Before the first page there is none, nor is there one after a page that is not full.
-                slid = (task_id > high and sweep.page > 1) or (task_id < low and len(by_id) == SIZE)
+                slid = (task_id > high and sweep.page > 1) or (task_id < low and len(by_id) == messages.PAGE_MOST)
                 missed[task_id] = _Gone(absent=low < task_id < high, slid=slid)
         absent_count = sum(gone.absent for gone in missed.values())
         self._planner.sweep_plan.went(sweep, len(missed.keys() & by_id.keys()), absent_count, now)

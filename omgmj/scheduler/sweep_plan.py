@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.list_positions import ListPositions
 from omgmj.scheduler.registry import IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, Registry
 
-SIZE = 20
-"""Records on a page, the most the service gives."""
 PAYS = 2
 """Due IDs from which on a page costs less than asking for each."""
 SHARE = 2
@@ -25,7 +24,7 @@ NEW_PAYS = 15
 """New IDs on a page for which the others are not waited for."""
 YOUNG = 5.0
 """Seconds since the first page was read in which an ID that it did not show is one that was made just now."""
-BEYOND = 10 * SIZE
+BEYOND = 10 * PAGE_MOST
 """Places before the first that an ID may seem to lie until it was seen: one that is newer by more may not exist."""
 FEW = 4
 """Watched IDs below which the list is not read."""
@@ -166,7 +165,7 @@ class SweepPlan:
             return None
         page = 1
         if self._positions:
-            page = int(self._place_of(self._positions.oldest, now) // SIZE) + 2
+            page = int(self._place_of(self._positions.oldest, now) // PAGE_MOST) + 2
         while page in self._deeper_out:
             page += 1
         if page in self._out:
@@ -196,12 +195,12 @@ class SweepPlan:
         self.slowest = max(took, self.slowest - SLOW_WEIGHT * self.slowest)
         if sweep.page == 1 and shown:
             self._head, self._head_at = max(shown), now
-            if sum(self._is_old(one, sweep.at) for one in self._positions.newer(self._head, SIZE)) >= PAYS:
+            if sum(self._is_old(one, sweep.at) for one in self._positions.newer(self._head, PAGE_MOST)) >= PAYS:
                 self.strike(now, times=STRIKES)
                 return
             heard_at = next((self._heard_at(one) for one in self._positions.newer(self._head, 1)), polled)
             self._behind += BEHIND_WEIGHT * (max(0.0, polled - heard_at) - self._behind)
-        new = self._positions.learn((sweep.page - 1) * SIZE, shown, polled - self._behind)
+        new = self._positions.learn((sweep.page - 1) * PAGE_MOST, shown, polled - self._behind)
         if sweep.deeper:
             self._learn_deeper(sum(task_id in self._registry.rows for task_id in new), now, is_new=bool(new))
 
@@ -304,8 +303,8 @@ class SweepPlan:
             return None
         self._positions.expect(task_id, now)
         place = self._place_of(task_id, now)
-        page = int(place // SIZE)
-        return _Spot(page + 1, place - page * SIZE)
+        page = int(place // PAGE_MOST)
+        return _Spot(page + 1, place - page * PAGE_MOST)
 
     def _is_too_new(self, row: int, now: float) -> bool:
         """Whether the list, as far as it is behind, does not show an ID yet that was heard of just now."""
@@ -316,7 +315,7 @@ class SweepPlan:
         registry = self._registry
         watched = 0
         due = []
-        for one in self._positions.around(task_id, spot.offset, SIZE - 1 - spot.offset, now):
+        for one in self._positions.around(task_id, spot.offset, PAGE_MOST - 1 - spot.offset, now):
             row = registry.rows.get(one)
             if row is None or registry.who[row] is None or registry.listed[row] == MISSED or self._is_too_new(row, now):
                 continue

@@ -6,15 +6,14 @@ import random
 
 import pytest
 
+from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.list_positions import ListPositions
-
-SIZE = 20
 
 
 def read(places: ListPositions, latest: list[int], page: int, now: float) -> None:
     """Read a page of a list, the newest first."""
-    first = (page - 1) * SIZE
-    places.learn(first, latest[first : first + SIZE], now)
+    first = (page - 1) * PAGE_MOST
+    places.learn(first, latest[first : first + PAGE_MOST], now)
 
 
 def errors(places: ListPositions, latest: list[int], now: float) -> list[float]:
@@ -50,7 +49,7 @@ def test_what_moves_unheard_of_is_learned_from_pages() -> None:
     for second in range(61):
         read(places, latest, 1 + second % 5, float(second))
         latest[:0] = range(latest[0] + 5, latest[0], -1)
-    assert max(errors(places, latest[:100], 61.0)) < SIZE / 4
+    assert max(errors(places, latest[:100], 61.0)) < PAGE_MOST / 4
     for second in range(61, 121):
         read(places, latest, 1 + second % 5, float(second))
     assert max(errors(places, latest[:100], 121.0)) < 2
@@ -79,7 +78,7 @@ def test_numbers_may_be_left_out(heard_of: float) -> None:
                 places.expect(newest, now)
         if step > 100:
             found += errors(places, latest[:200], now)
-    assert sum(found) / len(found) < SIZE / 2
+    assert sum(found) / len(found) < PAGE_MOST / 2
 
 
 def test_the_ids_on_a_page_are_those_around_one_of_them() -> None:

@@ -11,10 +11,11 @@ from omgmj.backoff import Fixed
 from omgmj.errors import RateLimited
 from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
+from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.planner import Ended, Planner, Why
 from omgmj.scheduler.progress import NO_IMAGE
 from omgmj.scheduler.registry import Subscription
-from omgmj.scheduler.sweep_plan import HOLD, LAG, SIZE, STRIKES, Sweep
+from omgmj.scheduler.sweep_plan import HOLD, LAG, STRIKES, Sweep
 from omgmj.scheduler.timer_wheel import TICKS
 from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, whys
 
@@ -22,7 +23,7 @@ from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, wh
 def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
     """IDs of one page of the list that are due together go out together, and the page's records come home to each."""
     planner = Planner(RETRY)
-    ids = tuple(range(1, SIZE + 1))
+    ids = tuple(range(1, PAGE_MOST + 1))
     waiter = Subscription(Sink(), ids, Fixed(2.0), 0.0, None, None)
     planner.watch(waiter, 0.0, 0.0)
     for task_id in ids:

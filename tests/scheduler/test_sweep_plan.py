@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from omgmj.backoff import Fixed
+from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.list_positions import KEPT
 from omgmj.scheduler.registry import LISTED, MISSED, Registry, Subscription
 from omgmj.scheduler.sweep_plan import (
@@ -20,7 +21,6 @@ from omgmj.scheduler.sweep_plan import (
     LONGEST_REST,
     NEW_PAYS,
     REST,
-    SIZE,
     STRIKES,
     YOUNG,
     Sweep,
@@ -68,7 +68,7 @@ async def test_stats_tell_of_sweeps() -> None:
             pass
         stats = session.stats()
         assert stats.sweeps == sum(fake.pages.values()) > 5
-        assert stats.sweeps * 2 < stats.swept_used < stats.swept <= stats.sweeps * SIZE
+        assert stats.sweeps * 2 < stats.swept_used < stats.swept <= stats.sweeps * PAGE_MOST
 
 
 BROKEN = ["list_forbidden", "list_error", "list_wrong_shape"]
@@ -242,7 +242,7 @@ def listing(*ids: int) -> tuple[Registry, SweepPlan]:
 def read(sweeps: SweepPlan, sweep: Sweep | None, latest: list[int], now: float) -> Sweep:
     """Have a planned page read from a list, the newest first."""
     assert sweep is not None
-    shown = latest[(sweep.page - 1) * SIZE : sweep.page * SIZE]
+    shown = latest[(sweep.page - 1) * PAGE_MOST : sweep.page * PAGE_MOST]
     sweeps.learn(sweep, shown, now)
     sweeps.went(sweep, len(set(sweep.task_ids) & set(shown)), 0, now)
     return sweep
@@ -257,8 +257,8 @@ def test_the_list_is_read_from_the_newest_down() -> None:
     for place in (0, 19, 20, 57, 99):
         sweep = sweeps.plan(latest[place], 1.0)
         assert sweep is not None
-        assert sweep.page == place // SIZE + 1
-        assert set(sweep.task_ids) == set(latest[(sweep.page - 1) * SIZE : sweep.page * SIZE])
+        assert sweep.page == place // PAGE_MOST + 1
+        assert set(sweep.task_ids) == set(latest[(sweep.page - 1) * PAGE_MOST : sweep.page * PAGE_MOST])
         assert sweeps.plan(latest[place], 1.0) is None  # it is out
         read(sweeps, sweep, latest, 1.0)
 
@@ -298,7 +298,7 @@ def test_drift_is_learned() -> None:
         if (sweep := sweeps.plan(1990, float(second))) is not None:
             read(sweeps, sweep, latest, float(second))
     place = sweeps._positions.place(1990, 30.0)
-    assert abs(place - (latest.index(1990) + 10)) < SIZE
+    assert abs(place - (latest.index(1990) + 10)) < PAGE_MOST
 
 
 def test_strikes_leave_the_list_alone_longer_each_time() -> None:
@@ -350,7 +350,7 @@ def test_pages_that_do_not_pay_are_left_alone() -> None:
     read(sweeps, sweeps.plan(1001, 0.0), latest, 0.0)
     for _ in range(20):
         if (sweep := sweeps.plan(1095, 0.0)) is not None:
-            sweeps.learn(sweep, latest[:SIZE], 0.0)
+            sweeps.learn(sweep, latest[:PAGE_MOST], 0.0)
             sweeps.went(sweep, 0, 0, 0.0)
     assert sweeps.plan(1095, 0.0) is None
 
@@ -363,7 +363,7 @@ def test_good_sweeps_outweigh_strikes() -> None:
     for _ in range(3 * STRIKES):
         sweep = sweeps.plan(1095, 0.0)
         assert sweep is not None
-        sweeps.learn(sweep, latest[:SIZE], 0.0)
+        sweeps.learn(sweep, latest[:PAGE_MOST], 0.0)
         sweeps.went(sweep, 2, 3, 0.0)
         read(sweeps, sweeps.plan(1095, 0.0), latest, 0.0)
     assert sweeps.plan(1095, 0.0) is not None
@@ -545,7 +545,7 @@ def test_a_page_that_is_out_is_not_read_once_more_for_older_ids() -> None:
     assert out is not None
     assert out.page == 2
     for _ in range(10):
-        sweeps.learn(sweep, latest[:SIZE], 0.0)
+        sweeps.learn(sweep, latest[:PAGE_MOST], 0.0)
     assert sweeps.plan(1001, 0.0) is None
-    sweeps.learn(out, latest[SIZE : 2 * SIZE], 0.0)
+    sweeps.learn(out, latest[PAGE_MOST : 2 * PAGE_MOST], 0.0)
     assert sweeps.plan(1001, 0.0) == Sweep(3, (1001,), deeper=True, at=0.0)
