@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import random
 
 import pytest
 
 from omgmj.protocol.messages import PAGE_MOST
+from omgmj.scheduler import list_positions
 from omgmj.scheduler.list_positions import ListPositions
 
 
@@ -126,3 +128,19 @@ def test_what_was_forgotten_is_not_known() -> None:
     places.clear()
     assert not places
     assert not places.knows(40)
+
+
+def test_the_model_is_worked_out_by_its_example() -> None:
+    """The example in the model's text comes out as written there."""
+    assert doctest.testmod(list_positions) == (0, 7)
+
+
+def test_a_place_moves_on_with_the_list() -> None:
+    """The place some seconds ahead is further on by the speed, and not before the first."""
+    places = ListPositions()
+    read(places, list(range(1100, 1000, -1)), 1, 0.0)
+    for step in range(1, 41):
+        places.expect(1100 + step, step / 10)
+    assert places.place(1100, 4.0) == 40.0
+    assert places.place(1100, 4.0, 0.5) == pytest.approx(45.0, abs=0.5)
+    assert places.place(1140, 4.0, -1.0) == 0.0
