@@ -83,7 +83,7 @@ class SweepPlan:
 
     def awaited_until(self, task_id: int, now: float) -> float:
         """Until when a due ID may wait for pages that are read deeper; in the past where it need not."""
-        return self._depth.awaited_until if self._may_read_deeper(now) and self._is_deeper(task_id) else -NEVER
+        return self._depth.awaited_until if self._may_read_deeper(task_id, now) else -NEVER
 
     def holds(self, task_id: int, now: float) -> bool:
         """Whether a due ID should wait a little, as its page is under way, or others of it will be due soon."""
@@ -107,7 +107,7 @@ class SweepPlan:
 
     def plan(self, task_id: int, now: float) -> Sweep | None:
         """Return the page to read instead of polling a due ID; None where a poll costs less."""
-        if self._is_deeper(task_id):
+        if self._may_read_deeper(task_id, now):
             return self._plan_deeper(task_id, now)
         spot = self._locate(task_id, now)
         if spot is None or spot.page in self._out:
@@ -130,11 +130,14 @@ class SweepPlan:
         """Whether an ID may only be on a page that was not read yet."""
         return not self._positions or task_id < self._positions.oldest
 
-    def _may_read_deeper(self, now: float) -> bool:
-        return self._registry.watched >= FEW and now >= max(self._trust.rests_until, self._depth.paused_until)
+    def _may_read_deeper(self, task_id: int, now: float) -> bool:
+        """Whether such a page may be read for an ID."""
+        if self._registry.watched < FEW or now < max(self._trust.rests_until, self._depth.paused_until):
+            return False
+        return self._is_deeper(task_id)
 
     def _plan_deeper(self, task_id: int, now: float) -> Sweep | None:
-        if not self._may_read_deeper(now) or self._depth.is_full:
+        if self._depth.is_full:
             return None
         known = 0
         if self._positions:
