@@ -100,7 +100,7 @@ class SweepPlan:
             return spot is not None
         if task_id <= self._head.task_id or now - self._head.at > YOUNG:
             return False
-        if self._is_too_new(self._registry.rows[task_id], now):
+        if self._is_too_new(self._registry.rows[task_id], now + self._lag.ahead):
             return True
         _, due = self._on_page(task_id, spot, now)
         return len(due) < NEW_PAYS
@@ -223,9 +223,9 @@ class SweepPlan:
         row = self._registry.rows.get(task_id)
         return row is not None and self._registry.answers[row] > 0 and now - self._registry.first[row] > LAG
 
-    def _is_too_new(self, row: int, now: float) -> bool:
-        """Whether an ID was heard of so late that a page asked for now does not show it yet."""
-        return not self._registry.answers[row] and self._registry.first[row] > now + self._lag.ahead
+    def _is_too_new(self, row: int, shown_at: float) -> bool:
+        """Whether an ID was heard of so late that a page telling of a moment does not show it yet."""
+        return not self._registry.answers[row] and self._registry.first[row] > shown_at
 
     def _locate(self, task_id: int, now: float) -> _Spot | None:
         """Expect an ID in the list from now on, and return its spot; None where there is none, or no list to read."""
@@ -245,12 +245,13 @@ class SweepPlan:
 
     def _on_page(self, task_id: int, spot: _Spot, now: float) -> tuple[int, list[int]]:
         """Count the watched IDs on the page of an ID; return those due by now or soon."""
-        registry = self._registry
+        registry, listed = self._registry, self._registry.listed
+        shown_at = now + self._lag.ahead
         watched = 0
         due = []
         for one in self._positions.around(task_id, spot.offset, PAGE_MOST - 1 - spot.offset, now):
             row = registry.rows.get(one)
-            if row is None or registry.who[row] is None or registry.listed[row] == MISSED or self._is_too_new(row, now):
+            if row is None or registry.who[row] is None or listed[row] == MISSED or self._is_too_new(row, shown_at):
                 continue
             watched += 1
             if registry.due[row] <= now + HOLD and not registry.flags[row] & (IN_FLIGHT | PUSHED | SINGLE):
