@@ -1,6 +1,7 @@
 """The parts of a session that live in its event loop, put together, and what takes several of them at once.
 
-That is: pages that also feed the waits, submissions whose tasks the waits know, and the search for lost ones.
+That is: pages that also feed the waits, submissions whose tasks the waits know, and the clocks for the search of lost
+ones.
 """
 
 from __future__ import annotations
@@ -20,24 +21,20 @@ from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.errors import SessionClosed
 from omgmj.images.uploads import Given, data_uris, in_thread
-from omgmj.listing.tasks import Tasks
+from omgmj.listing.reconcile import reconcile
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, responses
 from omgmj.protocol.headers import served_at
 from omgmj.protocol.messages import Answer
-from omgmj.protocol.submissions import Draft, fits
-from omgmj.validation import PAGE_MOST, is_loopback
+from omgmj.protocol.submissions import Draft
+from omgmj.validation import is_loopback
 
 if TYPE_CHECKING:
     from omgmj.client.transport import Http, Transport
 
 LADEN = 8
 """Submissions with images that are encoded or on their way at once."""
-OLD = 10
-"""Tasks in a row that are too old, after which no other is expected: the clocks of one service differ."""
-SLACK = timedelta(seconds=10)
-"""By how much a task may seem to be made before it was sent: clocks of one service differ, and are read in seconds."""
 
 
 class Engine:
@@ -151,17 +148,8 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        found, old = [], 0
-        async with Tasks(self.page, PAGE_MOST) as tasks:
-            async for task in tasks:
-                # By the service's clock, which the first page told.
-                early = since - (task.submitted_at or since) + self._service_ahead
-                old = old + 1 if early > SLACK else 0
-                if old == OLD:
-                    break  # All behind them are older still.
-                if not old and not self.poller.is_created(task.id) and fits(task, submission):
-                    found.append(task)
-        return found
+        ahead, is_known = lambda: self._service_ahead, self.poller.is_created
+        return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:
         """End all that is under way, and let go of the connections."""

@@ -24,7 +24,7 @@ from omgmj.polling.watch import TaskIds, Watch
 from omgmj.protocol import messages, responses, submissions
 from omgmj.protocol.headers import age
 from omgmj.protocol.image_urls import Via
-from omgmj.protocol.messages import Answer
+from omgmj.protocol.messages import PAGE_MOST, Answer, check_size
 from omgmj.protocol.submissions import (
     Dimensions,
     Pool,
@@ -45,7 +45,6 @@ from omgmj.validation import (
     check_rate,
     check_seconds,
     check_since,
-    check_size,
     check_task_id,
 )
 
@@ -205,7 +204,7 @@ class Session:
         terms = self._terms(timeout, stall, backoff)
         return Follow(self._open().poller, checked, terms)
 
-    async def page(self, number: int = 1, size: int = 20) -> TaskPage:
+    async def page(self, number: int = 1, size: int = PAGE_MOST) -> TaskPage:
         """Return a page of the account's tasks, newest first: page `number`, from 1, of pages of 5 to 20.
 
         One direct call, with the errors of `query`. A page beyond the end is empty. Tasks that are made between two
@@ -217,7 +216,7 @@ class Session:
     def tasks(
         self,
         *,
-        size: int = 20,
+        size: int = PAGE_MOST,
         status: Words | None = None,
         action: Words | None = None,
         since: datetime | None = None,

@@ -1,7 +1,8 @@
 """What users hand in: numbers, IDs and the base URL, checked where they enter, before anything is done with them.
 
 Each check returns what it was given in the one form that is used inside, or raises `UsageError` with a text that says
-what is wanted and what came instead. What creates a task is checked in `submissions`, images in `uploads`.
+what is wanted and what came instead. The size of a page is checked in `protocol.messages`, what creates a task in
+`protocol.submissions`, images in `images.uploads`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from urllib.parse import urlsplit
 from omgmj.errors import UsageError
 from omgmj.records import ID_LIMIT
 
-PAGE_LEAST, PAGE_MOST = 5, 20
-"""The sizes of a page that the service allows."""
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
 
@@ -111,13 +110,6 @@ def check_page(number: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < ID_LIMIT:
         raise UsageError(f"a page is a whole number from 1, not {brief(number)}")
     return int(number)
-
-
-def check_size(size: object) -> int:
-    """Return `size` as that of a page of the list, 5 to 20 tasks; `UsageError` where it is none."""
-    if not isinstance(size, int) or isinstance(size, bool) or not PAGE_LEAST <= size <= PAGE_MOST:
-        raise UsageError(f"the size of a page is a whole number from {PAGE_LEAST} to {PAGE_MOST}, not {brief(size)}")
-    return int(size)
 
 
 def check_base_url(url: object) -> str:

@@ -15,7 +15,6 @@ from omgmj.validation import (
     check_rate,
     check_seconds,
     check_since,
-    check_size,
     check_task_id,
 )
 
@@ -75,7 +74,7 @@ def test_messages_show_what_was_given_and_stay_short(value: object, shown: str) 
 def test_what_is_refused_is_shown(value: object, shown: str) -> None:
     """A message shows what was given, also a number that Python does not write out."""
     assert brief(value) == shown
-    for check in (check_since, check_page, check_size):
+    for check in (check_since, check_page):
         with pytest.raises(UsageError) as caught:
             check(value)
         assert str(caught.value).endswith(f"not {shown}")
@@ -145,14 +144,6 @@ def test_what_is_no_page(value: object) -> None:
         check_page(value)
     assert len(str(caught.value)) < 100
     assert [check_page(number) for number in (1, 2**63 - 1)] == [1, 2**63 - 1]
-
-
-@pytest.mark.parametrize("value", [4, 21, 0, -5, True, 12.0, "12", None])
-def test_what_is_no_size(value: object) -> None:
-    """A page has 5 to 20 records, in a whole number; anything else is refused."""
-    with pytest.raises(UsageError, match="from 5 to 20, not "):
-        check_size(value)
-    assert [check_size(size) for size in (5, 20)] == [5, 20]
 
 
 @pytest.mark.parametrize(

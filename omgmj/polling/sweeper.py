@@ -1,6 +1,6 @@
-"""Reads pages of the account's list, and hands what they show to the planner, record by record.
+"""Sweeper: reads pages of the account's list, and hands what they show to the planner, record by record.
 
-Which page to read, and for whom, is decided in `sweep_plan`; who gives it a slot and a worker is `poller`.
+Which page to read, and for whom, is decided in `sweep_plan`; its slot and its worker come from `poller`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from omgmj.errors import DecodeError, OmgmjError, TransportError
 from omgmj.models import Task
@@ -18,21 +18,14 @@ from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Planner, Seen
-from omgmj.scheduler.sweep_plan import SIZE, STRIKES, Sweep
+from omgmj.scheduler.sweep_plan import NotShown, Sweep
 
 if TYPE_CHECKING:
     from omgmj.client.exchange import Exchange
 
 
-class _Gone(NamedTuple):
-    """Where an ID is that a page did not show: nowhere in the list, or on another page."""
-
-    absent: bool
-    slid: bool
-
-
 class Sweeper:
-    """The reader of pages. It counts them, the records they showed, and those of use; `tell` gets what each meant."""
+    """Reader of pages. It counts them, the records they showed, and those of use; `tell` gets what each meant."""
 
     def __init__(
         self,
@@ -52,40 +45,30 @@ class Sweeper:
         self._loop = loop
 
     async def sweep(self, sweep: Sweep) -> None:
-        """Read one page of the list; whom it fails to show is asked for singly, whatever the reason."""
+        """Read one page of the list; those of its IDs that it fails to show are polled singly, whatever the reason."""
 
         def read(answer: Answer) -> tuple[Answer, list[Any]]:
             return answer, responses.read_records(answer).records
 
-        sweeps = self._planner.sweep_plan
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
-        missed = dict.fromkeys(sweep.task_ids, _Gone(absent=False, slid=True))
+        missed = dict.fromkeys(sweep.task_ids, NotShown(absent=False, slid=True))
         try:
-            found = await self._exchange.once(messages.page_request(sweep.page, SIZE), read)
+            found = await self._exchange.once(messages.page_request(sweep.page, messages.PAGE_MOST), read)
         except OmgmjError as error:
-            now = self._loop.time()
-            means = failures.meaning(error)
-            if isinstance(error, TransportError):
-                self._health.no_answer(error, now, random.random(), probe=False, blames=True)
-            if means is Meaning.PACED or self._health.breaker.is_open:
-                sweeps.failed(sweep, now, strikes=0)
-            elif means is Meaning.TRANSIENT:
-                sweeps.broke(sweep, now)
-            else:
-                sweeps.failed(sweep, now, strikes=STRIKES)
+            self._on_failure(sweep, error, self._loop.time())
         else:
             now = self._loop.time()
             if found is None:
-                sweeps.failed(sweep, now, strikes=0)
+                self._planner.sweep_plan.on_lost(sweep)
             else:
                 self._health.answers(now)
-                self._take_in(sweep, missed, *found, now)
-        for task_id, gone in missed.items():
-            self._planner.missed(task_id, self._loop.time(), absent=gone.absent, slid=gone.slid)
+                missed = self._on_page(sweep, *found, now)
+        for task_id, where in missed.items():
+            self._planner.missed(task_id, self._loop.time(), absent=where.absent, slid=where.slid)
 
     def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, poll: bool) -> bool:
-        """Take in a record that a page showed; return whether it was of use."""
+        """Record what a page showed of a task; return whether it was of use."""
         roll = random.random()
         run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
         seen = self._planner.saw_listed(task, now, roll, asked_at=asked_at, age=run_for, ended_ago=ended_ago, poll=poll)
@@ -93,28 +76,34 @@ class Sweeper:
             self._tell(task, seen)
         return seen is not None
 
-    def _take_in(self, sweep: Sweep, missed: dict[int, _Gone], answer: Answer, records: list[Any], now: float) -> None:
-        """Take in what a page showed; of the IDs in `missed`, take out those it showed."""
+    def _on_failure(self, sweep: Sweep, error: OmgmjError, now: float) -> None:
+        """Judge why a page could not be read: the rate, the service, passing trouble, or the list itself."""
+        plan, means = self._planner.sweep_plan, failures.meaning(error)
+        if isinstance(error, TransportError):
+            self._health.no_answer(error, now, random.random(), probe=False, blames=True)
+        if means is Meaning.PACED or self._health.breaker.is_open:
+            plan.on_lost(sweep)
+        elif means is Meaning.TRANSIENT:
+            plan.on_transient(sweep, now)
+        else:
+            plan.on_refusal(sweep, now)
+
+    def _on_page(self, sweep: Sweep, answer: Answer, records: list[Any], now: float) -> dict[int, NotShown]:
+        """Hand on the records of a page; return those of the sweep's IDs without one that can be read."""
         by_id = {task_id: record for record in records if (task_id := responses.record_id(record)) is not None}
-        self._planner.sweep_plan.learn(sweep, list(by_id), now)
-        missed.update(dict.fromkeys(missed, _Gone(absent=False, slid=False)))
-        if by_id:
-            low, high = min(by_id), max(by_id)
-            for task_id in missed.keys() - by_id.keys():
-                # Before the first page there is none, nor is there one after a page that is not full.
-                slid = (task_id > high and sweep.page > 1) or (task_id < low and len(by_id) == SIZE)
-                missed[task_id] = _Gone(absent=low < task_id < high, slid=slid)
-        absent_count = sum(gone.absent for gone in missed.values())
-        self._planner.sweep_plan.went(sweep, len(missed.keys() & by_id.keys()), absent_count, now)
+        not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now)
         self.records += len(records)
+        awaited, read = set(sweep.task_ids), set()
         for task_id, record in by_id.items():
-            poll = task_id in missed
+            poll = task_id in awaited
             if not poll and not self._planner.is_watched(task_id):
                 continue
             try:
                 task = responses.read_record(record, asked=task_id)
             except DecodeError:
                 continue
-            missed.pop(task_id, None)
+            read.add(task_id)
             self._health.mind_word(task)
             self.used += self.saw(task, answer, now, sweep.at, poll=poll)
+        there = NotShown(absent=False, slid=False)
+        return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}

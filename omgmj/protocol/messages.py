@@ -9,6 +9,12 @@ import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from omgmj.errors import UsageError
+from omgmj.validation import brief
+
+PAGE_LEAST, PAGE_MOST = 5, 20
+"""Tasks; the sizes that a page of the list may have [D]."""
+
 
 class Request(NamedTuple):
     """One call to the service, without host and token. `idempotent`: whether it may be sent again."""
@@ -59,6 +65,13 @@ FORM = "application/x-www-form-urlencoded"
 def query_request(task_id: int) -> Request:
     """Build the call that asks for one task's record."""
     return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True)  # noqa: FBT003
+
+
+def check_size(size: object) -> int:
+    """Return `size` as that of a page of the list, in tasks; `UsageError` where the service has no such pages."""
+    if not isinstance(size, int) or isinstance(size, bool) or not PAGE_LEAST <= size <= PAGE_MOST:
+        raise UsageError(f"the size of a page is a whole number from {PAGE_LEAST} to {PAGE_MOST}, not {brief(size)}")
+    return int(size)
 
 
 def page_request(number: int, size: int) -> Request:

@@ -1,34 +1,55 @@
-"""Where IDs lie in the account's list, which is newest first: the place of each, foretold from the pages read so far.
+"""Positions of IDs in the account's list, which is newest first: the place of each, foretold from the pages read.
 
-IDs are given in order, so an ID's place is how many newer ones there are. Each page read leaves an anchor: its IDs and
-their places at that time. From an anchor to an ID beyond it the places between are told by how far apart the numbers of
-IDs are on pages. How far the list has moved since is told by new IDs that are heard of, as the list has moved at least
-so far that they are in it; and by a rate, for what moves unheard of. As an answer is under way for a while, how far the
-list had moved at a moment shortly ago is kept too. Whether a page pays is `sweep_plan`'s business.
+The model. IDs ascend as tasks are made, so an ID's place is the number of newer ones, 0 for the newest.
+
+    M(t)         tasks made by t, heard of or not: `list_movement`, which knows their rate r unheard of, and the speed v
+    s            numbers from one ID to the next: the moving mean of (high - low) / (n - 1) over pages of n IDs
+    d(x, y)      places from x to y: the greater of |x - y| / s and the number of known IDs from one to the other
+    a            anchor, a page read: its IDs from a.high to a.low, places from a.first to a.last, and a.moved = M then
+    p(x, a)      place of x back then: a.first - d(x, a.high) if newer, a.last + d(x, a.low) if older, else by counting
+    p(x, t)      place of x at t: p(x, a) + M(t) - a.moved, of the nearest anchor, where M(t) - a.moved is distance too
+    p(x, t) + u v    place of x in u seconds; neither is below 0
+
+    x is heard of, and p(x, t) < 0: at least so many more tasks were made, M(t) := M(t) - p(x, t).
+    A page shows its newest x at place q, which is e = q - p(x, t) off: M(t) := M(t) + e / 2, the rest may be its own;
+    and as e tasks came unheard of in the dt seconds since the anchor, r := r + e / dt * min(1/2, dt / 10).
+
+Page 2 shows every other number, so that the newest ID is about 180. An ID is heard of that is 20 places newer, and
+after 10 s one is found 4 places further on than foretold:
+
+    >>> positions = ListPositions()
+    >>> new = positions.learn(20, range(140, 100, -2), at=0.0)
+    >>> [positions.place(task_id, now=0.0) for task_id in (180, 160, 140, 120, 102, 62)]
+    [0.0, 10.0, 20.0, 30.0, 39.0, 59.0]
+    >>> positions.expect(220, now=0.0)
+    >>> [positions.place(task_id, now=0.0) for task_id in (220, 180, 140)]
+    [0.0, 20.0, 40.0]
+    >>> new = positions.learn(44, range(140, 100, -2), at=10.0)
+    >>> [round(positions.place(140, now), 1) for now in (10.0, 20.0)]
+    [44.0, 46.0]
+
+What is known of the list is the most recent, as many IDs as `KEPT`. Whether a page pays is `sweep_plan`'s business.
 """
 
 from __future__ import annotations
 
-import math
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from omgmj.scheduler.list_movement import ListMovement
+
 KEPT = 200_000
 """IDs of the list that are kept at most."""
 SPACING_WEIGHT = 0.05
-"""How much the last page counts in how far apart IDs are."""
+"""Weight, 0 to 1: the last page's in how far apart IDs are, once there are many."""
 CORRECTED = 0.5
-"""Which share of an error corrects what the whole list is thought to have moved by: the rest may be one page's own."""
-RATE_OVER, SPEED_OVER = 10.0, 2.0
-"""Seconds of movement that make the rate, and the speed."""
-PAST, PAST_STEP = 256, 0.05
-"""How many moments of late are kept, and how many seconds they are apart at least."""
+"""Share, 0 to 1: so much of an error corrects the whole list's movement, as the rest may be one page's own."""
 
 
 class _Anchor(NamedTuple):
-    """A page that was read: its newest and oldest ID, their places, counted from 0, and how far the list had moved."""
+    """Anchor, a page that was read: its newest and oldest ID, their places, the list's movement, and the moment."""
 
     high: int
     low: int
@@ -39,17 +60,14 @@ class _Anchor(NamedTuple):
 
 
 class ListPositions:
-    """What is known of the list's order. Times are seconds on the planner's clock."""
+    """The list's order as far as known. Times are seconds on the planner's clock."""
 
     def __init__(self) -> None:
         self._known = array("q")  # ascending: the newest is the last
         self._anchors: list[_Anchor] = []  # by their newest ID, ascending; they do not overlap
-        self._spacing = 1.0  # how far apart the numbers of IDs are that follow each other
+        self._spacing = 1.0  # s
         self._spans = 0  # how many pages told of it
-        self._rate = 0.0  # new tasks a second
-        self._moved = 0.0  # how many new tasks had come at that time
-        self._moved_at = 0.0
-        self._past: list[tuple[float, float]] = []  # the same at moments before, of late
+        self._movement = ListMovement()  # M
 
     def __bool__(self) -> bool:
         """Whether anything is known."""
@@ -57,7 +75,7 @@ class ListPositions:
 
     @property
     def oldest(self) -> int:
-        """The oldest ID that a page showed, or that was expected to be shown."""
+        """Oldest ID that a page showed, or should show."""
         return self._known[0]
 
     def clear(self) -> None:
@@ -66,23 +84,23 @@ class ListPositions:
         self._anchors.clear()
 
     def knows(self, task_id: int) -> bool:
-        """Whether a page showed the ID, or it is expected to be there."""
+        """Whether a page showed the ID, or should show it."""
         at = bisect_left(self._known, task_id)
         return at < len(self._known) and self._known[at] == task_id
 
     def newer(self, task_id: int, most: int) -> Sequence[int]:
-        """Return the known IDs that follow on an ID, so many at most."""
+        """Return the known IDs next newer than an ID, so many at most, ascending."""
         at = bisect_right(self._known, task_id)
         return self._known[at : at + most]
 
     def expect(self, task_id: int, now: float) -> None:
-        """Take in that an ID exists, and is to be found in the list."""
+        """Record that an ID exists, and so stands in the list."""
         if not self.knows(task_id):
             insort(self._known, task_id)
-            self._move(max(0.0, -self._foretold(task_id, now)), now)
+            self._movement.add(max(0.0, -self._foretold(task_id, now)), now)
 
     def learn(self, first: int, shown: Sequence[int], at: float) -> list[int]:
-        """Take in a page that showed these IDs from a place on, at a moment shortly ago; return those that are new."""
+        """Record a page: the IDs it showed from a place on, at a moment shortly ago; return those that are new."""
         new = [task_id for task_id in shown if not self.knows(task_id)]
         for task_id in new:
             insort(self._known, task_id)
@@ -94,38 +112,23 @@ class ListPositions:
                 self._spacing += weight * ((high - low) / (len(shown) - 1) - self._spacing)
             if self._anchors:
                 self._correct(high, first, at)
-            self._put(_Anchor(high, low, first, last, self.moved(at), at))
+            self._put(_Anchor(high, low, first, last, self._movement.made(at), at))
         if len(self._known) > KEPT:
             del self._known[: len(self._known) - KEPT]
             del self._anchors[: bisect_left(self._anchors, (self._known[0],))]
         return new
 
-    def moved(self, at: float) -> float:
-        """How many new tasks had come by a moment that is now or was shortly ago."""
-        if at >= self._moved_at:
-            return self._moved + self._rate * (at - self._moved_at)
-        index = bisect_right(self._past, (at, math.inf))
-        if not index:
-            return self._past[0][1] if self._past else self._moved
-        began, before = self._past[index - 1]
-        ended, after = self._past[index] if index < len(self._past) else (self._moved_at, self._moved)
-        return before + (after - before) * (at - began) / (ended - began) if ended > began else after
-
-    def speed(self, now: float) -> float:
-        """How many new tasks come a second, heard of or not, as far as is known of late."""
-        began = max(now - SPEED_OVER, self._past[0][0]) if self._past else now
-        return (self.moved(now) - self.moved(began)) / (now - began) if now - began > 1.0 else self._rate
-
-    def place(self, task_id: int, now: float) -> float:
-        """Return the place of an ID, as far as can be told; a page was read before."""
-        return max(0.0, self._foretold(task_id, now))
+    def place(self, task_id: int, now: float, ahead: float = 0.0) -> float:
+        """Return the place of an ID so many seconds ahead of now, as far as can be told; a page was read before."""
+        place = max(0.0, self._foretold(task_id, now))
+        return max(0.0, place + self._movement.speed(now) * ahead)
 
     def beyond(self, task_id: int, now: float) -> float:
-        """How many places before the first an ID seems to lie, less than nothing for one that the list may show."""
+        """Return how many places before the first an ID seems to lie; below 0 for one that the list may show."""
         return -self._foretold(task_id, now)
 
     def around(self, task_id: int, before: float, after: float, now: float) -> Iterator[int]:
-        """Yield a known ID, and those up to so many places before and after it."""
+        """Yield a known ID, and the known ones up to so many places before and after it."""
         known = self._known
         anchor = self._nearest(task_id, now)
         middle = bisect_left(known, task_id)
@@ -140,13 +143,13 @@ class ListPositions:
                 yield known[at]
 
     def _between(self, anchor: _Anchor, one: int, other: int) -> float:
-        """How many places two known IDs that follow each other are apart."""
+        """Return the places from one known ID to the next, either way."""
         if anchor.low <= min(one, other) and max(one, other) <= anchor.high:
             return 1.0
         return max(1.0, abs(one - other) / self._spacing)
 
     def _from(self, anchor: _Anchor, task_id: int) -> float:
-        """Return an ID's place as it was when the anchor was noted, less than nothing for one that came later."""
+        """Return an ID's place at the time of an anchor, below 0 for one that came later."""
         if task_id > anchor.high:
             return anchor.first - self._count(anchor.high, task_id)
         if task_id < anchor.low:
@@ -154,12 +157,12 @@ class ListPositions:
         return float(anchor.first + bisect_right(self._known, anchor.high) - bisect_right(self._known, task_id))
 
     def _count(self, low: int, high: int) -> float:
-        """How many places apart two IDs are, as far as their numbers tell."""
+        """Return the places from one ID to another."""
         known = bisect_left(self._known, high) - bisect_left(self._known, low)
         return max(float(known), (high - low) / self._spacing)
 
     def _nearest(self, task_id: int, now: float) -> _Anchor:
-        """Return the anchor that tells most: not far away, and not long ago."""
+        """Return the nearest anchor: not far away, and not long ago."""
         anchors = self._anchors
         at = bisect_left(anchors, (task_id,))
         near = anchors[max(0, at - 1) : at + 1]
@@ -169,41 +172,27 @@ class ListPositions:
         return min(
             (newer, newer.low - task_id, newer),
             (older, task_id - older.high, older),
-            key=lambda one: one[1] / self._spacing + self.moved(now) - one[2].moved,
+            key=lambda one: one[1] / self._spacing + self._movement.made(now) - one[2].moved,
         )[0]
 
     def _foretold(self, task_id: int, now: float) -> float:
-        """Return the place of an ID; less than nothing where it is newer than the list is thought to go."""
+        """Return the place of an ID, below 0 where it is newer than the list is thought to go."""
         anchor = self._nearest(task_id, now)
-        return self._from(anchor, task_id) + self.moved(now) - anchor.moved
-
-    def _move(self, places: float, at: float) -> None:
-        """Take in that so many more tasks than thought had come by a moment."""
-        if at < self._moved_at:
-            self._moved += places
-            self._past = [(when, moved + places if when >= at else moved) for when, moved in self._past]
-            return
-        moved = self.moved(at)
-        if not self._past or at - self._past[-1][0] >= PAST_STEP:
-            self._past.append((at, moved))
-            if len(self._past) > 2 * PAST:
-                del self._past[:PAST]
-        self._moved, self._moved_at = moved + places, at
+        return self._from(anchor, task_id) + self._movement.made(now) - anchor.moved
 
     def _correct(self, task_id: int, place: int, at: float) -> None:
-        """Take in where an ID is: what the list moved by unseen is rate."""
+        """Correct the movement by where an ID is."""
         passed = at - self._nearest(task_id, at).at
         foretold = self._foretold(task_id, at)
         if foretold < 0:
-            self._move(-foretold, at)
+            self._movement.add(-foretold, at)
             foretold = 0.0
         error = place - foretold
-        self._move(CORRECTED * error, at)
-        if passed > 0:
-            self._rate = max(0.0, self._rate + min(0.5, passed / RATE_OVER) * error / passed)
+        self._movement.add(CORRECTED * error, at)
+        self._movement.on_unheard(error, passed)
 
     def _put(self, anchor: _Anchor) -> None:
-        """Note an anchor in place of those that it overlaps."""
+        """Record an anchor in place of those that it overlaps."""
         first = bisect_left(self._anchors, (anchor.low,))
         last = first
         while last < len(self._anchors) and self._anchors[last].low <= anchor.high:

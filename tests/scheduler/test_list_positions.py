@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import doctest
 import random
 
 import pytest
 
+from omgmj.protocol.messages import PAGE_MOST
+from omgmj.scheduler import list_positions
 from omgmj.scheduler.list_positions import ListPositions
-
-SIZE = 20
 
 
 def read(places: ListPositions, latest: list[int], page: int, now: float) -> None:
     """Read a page of a list, the newest first."""
-    first = (page - 1) * SIZE
-    places.learn(first, latest[first : first + SIZE], now)
+    first = (page - 1) * PAGE_MOST
+    places.learn(first, latest[first : first + PAGE_MOST], now)
 
 
 def errors(places: ListPositions, latest: list[int], now: float) -> list[float]:
@@ -50,7 +51,7 @@ def test_what_moves_unheard_of_is_learned_from_pages() -> None:
     for second in range(61):
         read(places, latest, 1 + second % 5, float(second))
         latest[:0] = range(latest[0] + 5, latest[0], -1)
-    assert max(errors(places, latest[:100], 61.0)) < SIZE / 4
+    assert max(errors(places, latest[:100], 61.0)) < PAGE_MOST / 4
     for second in range(61, 121):
         read(places, latest, 1 + second % 5, float(second))
     assert max(errors(places, latest[:100], 121.0)) < 2
@@ -79,7 +80,7 @@ def test_numbers_may_be_left_out(heard_of: float) -> None:
                 places.expect(newest, now)
         if step > 100:
             found += errors(places, latest[:200], now)
-    assert sum(found) / len(found) < SIZE / 2
+    assert sum(found) / len(found) < PAGE_MOST / 2
 
 
 def test_the_ids_on_a_page_are_those_around_one_of_them() -> None:
@@ -127,3 +128,19 @@ def test_what_was_forgotten_is_not_known() -> None:
     places.clear()
     assert not places
     assert not places.knows(40)
+
+
+def test_the_model_is_worked_out_by_its_example() -> None:
+    """The example in the model's text comes out as written there."""
+    assert doctest.testmod(list_positions) == (0, 7)
+
+
+def test_a_place_moves_on_with_the_list() -> None:
+    """The place some seconds ahead is further on by the speed, and not before the first."""
+    places = ListPositions()
+    read(places, list(range(1100, 1000, -1)), 1, 0.0)
+    for step in range(1, 41):
+        places.expect(1100 + step, step / 10)
+    assert places.place(1100, 4.0) == 40.0
+    assert places.place(1100, 4.0, 0.5) == pytest.approx(45.0, abs=0.5)
+    assert places.place(1140, 4.0, -1.0) == 0.0

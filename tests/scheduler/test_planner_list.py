@@ -11,10 +11,12 @@ from omgmj.backoff import Fixed
 from omgmj.errors import RateLimited
 from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
+from omgmj.protocol.messages import PAGE_MOST
+from omgmj.scheduler.list_trust import LAG, STRIKES
 from omgmj.scheduler.planner import Ended, Planner, Why
 from omgmj.scheduler.progress import NO_IMAGE
 from omgmj.scheduler.registry import Subscription
-from omgmj.scheduler.sweep_plan import HOLD, LAG, SIZE, STRIKES, Sweep
+from omgmj.scheduler.sweep_plan import HOLD, Sweep
 from omgmj.scheduler.timer_wheel import TICKS
 from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, whys
 
@@ -22,13 +24,13 @@ from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, wh
 def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
     """IDs of one page of the list that are due together go out together, and the page's records come home to each."""
     planner = Planner(RETRY)
-    ids = tuple(range(1, SIZE + 1))
+    ids = tuple(range(1, PAGE_MOST + 1))
     waiter = Subscription(Sink(), ids, Fixed(2.0), 0.0, None, None)
     planner.watch(waiter, 0.0, 0.0)
     for task_id in ids:
         assert planner.due_queue.take(0.0, fresh=True)[0] == task_id
         planner.saw(record(task_id), 0.0, 0.0, poll=True)
-    planner.sweep_plan.learn(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
+    planner.sweep_plan.on_page(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
     assert planner.due(2.0, fresh=False) == 2.0
     sweep, due = planner.take(2.0, fresh=False)
     assert isinstance(sweep, Sweep)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import omgmj
-from omgmj.listing.tasks import PATIENCE, STUCK, Tasks
+from omgmj.listing.cursor import PATIENCE, STUCK
+from omgmj.listing.tasks import Tasks
 from omgmj.models import Task, TaskPage
 from omgmj.testing import FakeService
 

@@ -1,0 +1,44 @@
+"""The search for the task of a submission whose answer was lost, in the account's latest tasks.
+
+What fits a submission is told by `protocol.submissions`. Nothing is sent again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from omgmj.listing.tasks import Fetch, Tasks
+from omgmj.models import Submission, Task
+from omgmj.protocol.messages import PAGE_MOST
+from omgmj.protocol.submissions import fits
+
+OLD = 10
+"""Tasks in a row that are too old, after which no other is expected: the clocks of one service differ."""
+SLACK = timedelta(seconds=10)
+"""Time by which a task may seem to be made before it was sent: clocks differ, and are read in whole seconds."""
+
+
+async def reconcile(
+    fetch: Fetch,
+    submission: Submission,
+    since: datetime,
+    *,
+    ahead: Callable[[], timedelta],
+    is_known: Callable[[int], bool],
+) -> list[Task]:
+    """Return the tasks made after `since`, by this machine's clock, that may have come of a submission; newest first.
+
+    `ahead` tells how far the service's clock is ahead of ours, once the first page was fetched. IDs that are known
+    came as the answers to other submissions, and are left out.
+    """
+    found, old = [], 0
+    async with Tasks(fetch, PAGE_MOST) as tasks:
+        async for task in tasks:
+            early = since - (task.submitted_at or since) + ahead()  # by the service's clock
+            old = old + 1 if early > SLACK else 0
+            if old == OLD:
+                break  # All behind them are older still.
+            if not old and not is_known(task.id) and fits(task, submission):
+                found.append(task)
+    return found

@@ -1,0 +1,119 @@
+"""The search for a submission whose answer was lost: it is found, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from omgmj.errors import RateLimited, SubmissionUncertain, UsageError
+from omgmj.testing import FakeService, Fault, Life
+
+
+async def test_a_lost_submission_is_found() -> None:
+    """Looking finds the task of a lost answer by the error, and leaves out one that is known to be another's."""
+    async with FakeService() as fake, fake.session() as session:
+        first = await session.imagine("a cat")
+        await asyncio.sleep(3)
+        fake.inject(Fault("drop_before_headers", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        lost = fake.created[-1].task_id
+        assert lost != first
+        await asyncio.sleep(3)
+        await session.imagine("a dog")
+        assert [task.id for task in await session.reconcile(caught.value)] == [lost]
+        assert (await session.wait(lost)).is_terminal
+
+
+async def test_a_lost_submission_that_made_nothing_is_not_found() -> None:
+    """Where the service never read it, there is nothing to be found, also not a task of the same prompt long ago."""
+    async with FakeService() as fake, fake.session() as session:
+        fake.add_task(prompt="a cat")
+        await asyncio.sleep(600)
+        fake.inject(Fault("html_502", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        assert await session.reconcile(caught.value) == []
+
+
+async def test_a_lost_action_is_found() -> None:
+    """Looking finds what an action made, by the error, or by the custom ID and a time."""
+    async with FakeService() as fake, fake.session() as session:
+        parent = await session.wait(fake.add_task(Life.succeed(after=20)))
+        began = session._open().exchange.clock()
+        fake.inject(Fault("drop_after_headers", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.act(parent, "U1")
+        assert caught.value.task_id == parent.id
+        lost = fake.created[-1].task_id
+        assert [task.id for task in await session.reconcile(caught.value)] == [lost]
+        action = parent.find_action("U1")
+        assert [task.id for task in await session.reconcile(action=action, since=began)] == [lost]
+        assert await session.reconcile(prompt="another", since=began) == []
+
+
+async def test_reconcile_stops_reading_where_tasks_are_too_old() -> None:
+    """Only the latest pages are read, however many tasks the account has."""
+    async with FakeService() as fake, fake.session() as session:
+        fake.add_tasks(400)
+        await asyncio.sleep(600)
+        fake.inject(Fault("drop_before_headers", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        assert len(await session.reconcile(caught.value)) == 1
+        assert sum(fake.pages.values()) == 1
+
+
+@pytest.mark.parametrize("since", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+async def test_reconcile_at_the_ends_of_time(since: datetime) -> None:
+    """The earliest and the latest time that there is are times like others."""
+    async with FakeService(tasks=3) as fake, fake.session() as session:
+        found = await session.reconcile(prompt="a cat in the rain --ar 16:9", since=since)
+        assert len(found) <= len(fake.task_ids)
+
+
+async def test_a_record_that_looks_too_old_hides_none_behind_it() -> None:
+    """The clocks of one service differ: a task that seems to be made earlier, by some seconds, ends no search."""
+    async with FakeService() as fake, fake.session() as session:
+        await asyncio.sleep(600)
+        fake.inject(Fault("drop_before_headers", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        lost, other = fake.created[-1].task_id, fake.add_task(prompt="a dog")
+        fake._simulator.tasks[other].made -= 20.0
+        page = await session.page()
+        assert [task.id for task in page.tasks] == [other, lost]
+        assert [task.id for task in await session.reconcile(caught.value)] == [lost]
+
+
+async def test_reconcile_after_the_machine_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the wall clock has moved away from the loop's, a time of either one is searched far enough back."""
+    async with FakeService() as fake, fake.session() as session:
+        await asyncio.sleep(600)
+        exchange = session._open().exchange
+        exchange._began -= timedelta(hours=2)
+        fake.inject(Fault("drop_before_headers", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        assert len(await session.reconcile(caught.value)) == 1
+        assert len(await session.reconcile(prompt="a cat", since=datetime.now(UTC))) == 1
+
+
+async def test_reconcile_says_what_it_wants() -> None:
+    """Neither, both, or a time without zone is a usage error."""
+    async with FakeService() as fake, fake.session() as session:
+        for wrong in (
+            {},
+            {"prompt": "a cat"},
+            {"prompt": "a cat", "action": "U1", "since": datetime.now(UTC)},
+            {"prompt": "a cat", "since": datetime(2026, 1, 1)},  # noqa: DTZ001 (that is what is wrong)
+            {"prompt": "a cat", "since": "2026-01-01"},
+            {"error": RateLimited("no")},
+        ):
+            with pytest.raises(UsageError):
+                await session.reconcile(**wrong)
+        with pytest.raises(UsageError):
+            await session.reconcile(SubmissionUncertain("made by hand"))
+        assert fake.requests == 0

@@ -1,0 +1,210 @@
+"""Sweeps of the account's list: that they pay, and that a list that is not what it should be loses nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from omgmj.backoff import Fixed
+from omgmj.protocol.messages import PAGE_MOST
+from omgmj.scheduler.sweep_plan import FEW
+from omgmj.testing import EPOCH, FakeService, Life
+
+pytestmark = pytest.mark.in_memory
+
+
+async def watched(fake: FakeService, ids: list[int], **settings: object) -> tuple[Counter[int], list[float]]:
+    """Watch all of `ids` to their ends; return how often each was delivered, and how long after its end."""
+    seen: Counter[int] = Counter()
+    delays = []
+    begun = fake.now
+    async with fake.session(rate=1000.0, **settings) as session:
+        async for task in session.watch(ids):
+            seen[task.id] += 1
+            assert task.finished_at is not None
+            assert task.submitted_at is not None
+            delays.append(fake.now - begun - (task.finished_at - task.submitted_at).total_seconds())
+    return seen, delays
+
+
+async def test_a_page_answers_for_many() -> None:
+    """Where the watched IDs are most of the latest tasks, pages cost a fraction of asking one by one, and no time."""
+    requests = {}
+    for share in (1.0, 0.0):
+        async with FakeService(foreign_share=0.1, seed=2) as fake:
+            ids = fake.add_tasks(200)
+            if not share:
+                fake.inject("list_forbidden", times=None)
+            seen, delays = await watched(fake, ids)
+            assert seen == Counter(ids)
+            assert sum(delays) / len(delays) < 1.6
+            requests[share] = fake.requests
+    assert requests[1.0] < 0.4 * requests[0.0]
+
+
+async def test_stats_tell_of_sweeps() -> None:
+    """`stats` shows how many pages were read, how many records they showed, and how many of those were of use."""
+    async with FakeService(seed=2) as fake, fake.session(rate=1000.0) as session:
+        assert session.stats().sweeps == 0
+        async for _ in session.watch(fake.add_tasks(100)):
+            pass
+        stats = session.stats()
+        assert stats.sweeps == sum(fake.pages.values()) > 5
+        assert stats.sweeps * 2 < stats.swept_used < stats.swept <= stats.sweeps * PAGE_MOST
+
+
+BROKEN = ["list_forbidden", "list_error", "list_wrong_shape"]
+
+
+@pytest.mark.parametrize(
+    "fault", [*BROKEN, "list_duplicates", "list_twice", "list_foreign_shape", "list_total_lies", "list_empty"]
+)
+async def test_a_list_that_is_off_loses_nobody(fault: str) -> None:
+    """Whatever is wrong with the list, each final record comes once and in time; a broken one is left alone."""
+    async with FakeService(seed=3) as fake:
+        ids = fake.add_tasks(120)
+        fake.inject(fault, times=None)
+        seen, delays = await watched(fake, ids)
+        assert seen == Counter(ids)
+        assert sum(delays) / len(delays) < 1.6
+        assert fake.injected[fault] > 0
+        if fault in BROKEN:
+            assert sum(fake.pages.values()) <= 24
+
+
+@pytest.mark.parametrize("fault", ["drop_before_headers", "html_502", "cut_short", "rate_limited", "empty_body"])
+async def test_a_failed_sweep_fails_nobody(fault: str) -> None:
+    """Faults of the way to the service that hit pages as well cost time, and nobody their record."""
+    async with FakeService(seed=3, faults={fault: 0.2}) as fake:
+        ids = fake.add_tasks(120)
+        seen, _ = await watched(fake, ids)
+        assert seen == Counter(ids)
+        assert sum(fake.pages.values()) > 0
+
+
+async def test_a_list_that_lags_is_found_out() -> None:
+    """A list half a minute behind `query` is found out and left alone: records come about as soon as without it."""
+    async with FakeService(seed=4, list_lag=30.0) as fake:
+        early = fake.add_tasks(100)
+        await asyncio.sleep(31)
+        late = fake.add_tasks(100)
+        async with fake.session(rate=1000.0) as session:
+            delays = []
+            async for task in session.watch([*early, *late]):
+                assert task.finished_at is not None
+                ended = (task.finished_at - EPOCH).total_seconds()
+                delays.append(fake.now - max(31.0, ended))
+        assert len(delays) == 200
+        assert sum(delays) / len(delays) < 2.5
+        assert sum(fake.pages.values()) < 60
+
+
+@pytest.mark.parametrize("since", [20.0, 40.0])
+async def test_a_list_that_stands_still_is_found_out(since: float) -> None:
+    """A list that shows from some moment on what it showed then, to the letter, loses nobody and holds up few."""
+    async with FakeService(seed=4) as fake:
+        ids = fake.add_tasks(200)
+
+        async def freeze() -> None:
+            await asyncio.sleep(since)
+            while True:
+                fake.list_lag = fake.now - since
+                await asyncio.sleep(0.05)
+
+        freezing = asyncio.ensure_future(freeze())
+        seen, delays = await watched(fake, ids)
+        freezing.cancel()
+        assert seen == Counter(ids)
+        assert sum(delays) / len(delays) < 10
+        assert max(delays) < 60
+
+
+async def test_a_final_record_without_its_image_is_confirmed() -> None:
+    """A page's final record that lacks image or actions is not given out before `query` said the same."""
+    async with FakeService(seed=5) as fake, fake.session(rate=1000.0) as session:
+        bare = {"imageDcUrl": None, "actions": None}
+        life = Life.steps([(0, "IN_PROGRESS", "0%"), (20, "SUCCESS", "100%", bare)])
+        ids = [fake.add_task(life) for _ in range(40)]
+        async for task in session.watch(ids):
+            assert task.image_url is None
+        assert all(fake.asked[task_id] >= 1 for task_id in ids)
+
+
+async def test_a_few_ids_leave_the_list_alone() -> None:
+    """Below a handful of watched IDs no page is read."""
+    async with FakeService(seed=6) as fake:
+        seen, _ = await watched(fake, fake.add_tasks(FEW - 1))
+        assert len(seen) == FEW - 1
+        assert not fake.pages
+
+
+async def test_pushed_ids_are_asked_for_singly() -> None:
+    """A push is answered by `query`, whatever the list would cost."""
+    async with FakeService(seed=7) as fake, fake.session(rate=1000.0, backoff=Fixed(20)) as session:
+        ids = [fake.add_task(Life.succeed(100)) for _ in range(60)]
+        watch = session.watch(ids)
+        await asyncio.sleep(50)
+        before = fake.asked[ids[30]]
+        session.notify({"taskId": ids[30]})
+        await asyncio.sleep(0.5)
+        assert fake.asked[ids[30]] == before + 1
+        await watch.aclose()
+
+
+async def test_new_tasks_push_the_list_along() -> None:
+    """While tasks keep being made, in part by others, each record comes once, and pages still pay."""
+    async with FakeService(seed=8, foreign_share=0.2) as fake, fake.session(rate=1000.0) as session:
+        seen: Counter[int] = Counter()
+        watch = session.watch(fake.add_tasks(150))
+        async for task in watch:
+            seen[task.id] += 1
+            if len(seen) <= 300:
+                watch.add(fake.add_tasks(1))
+        assert seen == Counter(fake.task_ids)
+        assert session.stats().swept_used > session.stats().sweeps
+
+
+async def steady(fake: FakeService, *, most: int, a_second: int = 10) -> tuple[float, Counter[int]]:
+    """Make tasks on and on, each watched as it is made; return requests a task, and how often each came."""
+    seen: Counter[int] = Counter()
+    errors: list[Exception] = []
+
+    async def make() -> AsyncIterator[int]:
+        for _ in range(most):
+            yield fake.add_tasks(1)[0]
+            await asyncio.sleep(1 / a_second)
+
+    async with fake.session(rate=1000.0) as session:
+        async for task in session.watch(make(), on_error=errors.append):
+            seen[task.id] += 1
+    assert errors == []
+    return fake.requests / most, seen
+
+
+@pytest.mark.parametrize(("share", "most", "at_most"), [(0.9, 200, 0.4), (0.5, 200, 0.5), (0.05, 400, 1.1)])
+async def test_pages_pay_while_the_list_moves_on_and_on(share: float, most: int, at_most: float) -> None:
+    """Where tasks are made all the time, pages answer for many, at first looks too; where not, they cost little.
+
+    By chance the requests, over those of asking singly, are 0.25 to 0.27, 0.35 to 0.37, and 0.95 to 1.04.
+    """
+    requests = {}
+    for pages in (True, False):
+        async with FakeService(seed=9, foreign_share=1 - share) as fake:
+            if not pages:
+                fake.inject("list_forbidden", times=None)
+            requests[pages], seen = await steady(fake, most=most)
+            assert seen == Counter(fake.task_ids)
+            assert all(fake.asked[task_id] == 0 for task_id in fake.foreign_ids)
+    assert requests[True] < at_most * requests[False]
+
+
+@pytest.mark.parametrize("fault", ["list_empty", "list_duplicates", "list_foreign_shape"])
+async def test_a_list_that_moves_and_is_off_loses_nobody(fault: str) -> None:
+    """Whatever pages show while the list moves, each final record comes once."""
+    async with FakeService(seed=9, foreign_share=0.3) as fake:
+        fake.inject(fault, times=None)
+        _, seen = await steady(fake, most=150)
+        assert seen == Counter(fake.task_ids)
