@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from omgmj.images.uploads import Image
     from omgmj.listing.tasks import Tasks, Words
     from omgmj.models import Action, Stats, Status, Submission, Task, TaskPage
-    from omgmj.polling.wait import Follow
+    from omgmj.polling.follow import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
     from omgmj.protocol.submissions import Dimensions, Pool
@@ -61,7 +61,7 @@ else:
         "Session": "session",
         **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
         **dict.fromkeys(("Http", "Transport"), "client.transport"),
-        "Follow": "polling.wait",
+        "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
     }

@@ -13,9 +13,9 @@ from omgmj.backoff.rate import Rate
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.polling.health import Health
+from omgmj.polling.inbox import Inbox
 from omgmj.polling.poller import Poller
 from omgmj.polling.sweeper import Sweeper
-from omgmj.polling.watch import _Inbox
 from omgmj.scheduler.planner import Planner
 from omgmj.testing import FakeService, Life
 
@@ -187,7 +187,7 @@ async def test_a_watch_hears_of_what_raises_while_it_takes_ids_in(monkeypatch: p
 
 async def test_what_raises_while_a_dropped_watch_leaves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handle that is dropped leaves in a callback of the loop: what raises there ends the other waits."""
-    arm = break_later(monkeypatch, _Inbox, "leave")
+    arm = break_later(monkeypatch, Inbox, "leave")
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(after=1e6))
         waiting = asyncio.ensure_future(session.wait(task_id))

@@ -27,6 +27,7 @@ from omgmj.scheduler.sweep_plan import (
     SweepPlan,
 )
 from omgmj.testing import EPOCH, FakeService, Life
+from tests.scheduler.bench import Sink
 
 pytestmark = pytest.mark.in_memory
 
@@ -231,7 +232,7 @@ async def test_a_list_that_moves_and_is_off_loses_nobody(fault: str) -> None:
 def listing(*ids: int) -> tuple[Registry, SweepPlan]:
     """Return a registry that watches `ids`, all due at 0, and what is known of their list: nothing."""
     registry = Registry()
-    subscription = Subscription(object(), ids, Fixed(2.0), 0.0, None, None)
+    subscription = Subscription(Sink(), ids, Fixed(2.0), 0.0, None, None)
     for task_id in ids:
         row = registry.open(task_id, 0.0)
         registry.join(row, subscription)
