@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from urllib.parse import urljoin
 
 from omgmj.backoff.policies import Retry
+from omgmj.client.retrying import retrying
 from omgmj.client.ssrf import ForbiddenTarget
 from omgmj.errors import DownloadError, ImageExists, OmgmjError, TransportError, UsageError
 from omgmj.images.uploads import HEAD, image_type
@@ -122,16 +122,7 @@ class _Fetch:
         )
 
     async def _by(self, url: str) -> str:
-        failures = 0
-        while True:
-            try:
-                return await self._once(url)
-            except (TransportError, DownloadError) as error:
-                failures += 1
-                hint = error.retry_after if isinstance(error, DownloadError) else None
-                if failures >= RETRY.attempts or not _in_passing(error):
-                    raise
-            await asyncio.sleep(RETRY.delay(failures, random.random(), hint))
+        return await retrying(lambda: self._once(url), RETRY, what=_bare(url), passes=_in_passing)
 
     async def _once(self, url: str) -> str:
         await self._part.run(self._part.empty)
@@ -310,7 +301,7 @@ def _suffix(head: bytes, url: str) -> str:
 def _in_passing(error: OmgmjError) -> bool:
     if isinstance(error, DownloadError):
         return error.status in (408, 429) or error.status >= 500
-    return True
+    return isinstance(error, TransportError)
 
 
 def _bare(url: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 import omgmj
 from omgmj.backoff.rate import Rate
+from omgmj.client.deadline import Deadlines
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.polling.health import Health
@@ -158,7 +159,7 @@ async def test_direct_calls_hear_of_a_limiter_that_raises(monkeypatch: pytest.Mo
 
 async def test_calls_that_are_out_hear_of_a_timer_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the one timer of all exchanges raises, nothing bounds them any more: they end, and all waits with them."""
-    arm = break_later(monkeypatch, Exchange, "_sweep")
+    arm = break_later(monkeypatch, Deadlines, "_sweep")
     async with FakeService() as fake, fake.session(request_timeout=5.0) as session:
         task_id = fake.add_task(Life.succeed(after=1e6))
         fake.inject("silence", times=None)
