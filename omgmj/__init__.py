@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omgmj.backoff.durations import Durations
-    from omgmj.client.transport import Stream
     from omgmj.protocol.messages import Answer, Fate, Passage, Request
 
     __version__: str
     from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
+    from omgmj.client.aiohttp_adapter import Http
     from omgmj.client.credentials import Token
-    from omgmj.client.transport import Http, Transport
+    from omgmj.client.transport import Stream, Transport
     from omgmj.errors import (
         AuthError,
         DecodeError,
@@ -51,7 +51,6 @@ else:
     _LAZY = {
         **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
         "Durations": "backoff.durations",
-        "Stream": "client.transport",
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff.policies"),
         "Token": "client.credentials",
         "Progress": "images.download",
@@ -60,7 +59,8 @@ else:
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
         "Session": "session",
         **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
-        **dict.fromkeys(("Http", "Transport"), "client.transport"),
+        "Http": "client.aiohttp_adapter",
+        **dict.fromkeys(("Stream", "Transport"), "client.transport"),
         "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),

@@ -25,7 +25,7 @@ def test_a_moved_name_is_the_same_and_warns(module: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["HttpTransport"])
 def test_a_moved_name_that_is_not_exported(name: str) -> None:
     """The transport over the network is where the client is."""
-    with pytest.warns(DeprecationWarning, match=f"^import {name} from omgmj.client.transport: "):
+    with pytest.warns(DeprecationWarning, match=f"^import {name} from omgmj.client.aiohttp_adapter: "):
         assert getattr(importlib.import_module("omgmj.transport"), name)
 
 

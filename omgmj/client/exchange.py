@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -20,6 +20,7 @@ from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
+from omgmj.client.transport import Transport
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -35,9 +36,6 @@ from omgmj.protocol.failures import Meaning, is_refusal, meaning
 from omgmj.protocol.messages import Answer, Fate, Passage, Request
 from omgmj.protocol.responses import read_created
 from omgmj.protocol.submissions import Draft, text
-
-if TYPE_CHECKING:
-    from omgmj.client.transport import Transport
 
 T = TypeVar("T")
 UPLOAD = 128 * 1024

@@ -16,21 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import FileIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 from urllib.parse import urljoin
 
 from omgmj.backoff.policies import Retry
 from omgmj.client.retrying import retrying
 from omgmj.client.ssrf import ForbiddenTarget
+from omgmj.client.transport import Stream, Transport
 from omgmj.errors import DownloadError, ImageExists, OmgmjError, TransportError, UsageError
 from omgmj.images.uploads import HEAD, image_type
 from omgmj.models import Task
 from omgmj.protocol.headers import retry_after
 from omgmj.protocol.image_urls import Via, urls_by
 from omgmj.validation import check_count, check_task_id
-
-if TYPE_CHECKING:
-    from omgmj.client.transport import Stream, Transport
 
 MAX_BYTES = 100 * 1024 * 1024
 MAX_REDIRECTS = 5

@@ -22,11 +22,11 @@ from aiohttp import web
 
 from omgmj.backoff import Fixed, Retry
 from omgmj.backoff.rate import Rate
+from omgmj.client.aiohttp_adapter import HttpTransport
 from omgmj.client.credentials import GRACE, GRACE_STEP, SPREE, SPREE_SECONDS, Credentials
 from omgmj.client.deadline import Deadlines
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
-from omgmj.client.transport import HttpTransport
 from omgmj.errors import (
     AuthError,
     DecodeError,

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from omgmj.client.transport import CHUNK, HttpTransport, Stream
+from omgmj.client.aiohttp_adapter import CHUNK, HttpTransport
+from omgmj.client.transport import Stream
 from omgmj.errors import DownloadError, ImageExists, OmgmjError, SessionClosed, UsageError
 from omgmj.images import download as module
 from omgmj.images.download import BLOCK, download
@@ -754,7 +755,7 @@ async def test_a_killed_process_leaves_no_half_file(tmp_path: Path) -> None:
         from pathlib import Path
         from omgmj.images.download import download
         from omgmj.models import Status, Task
-        from omgmj.client.transport import HttpTransport
+        from omgmj.client.aiohttp_adapter import HttpTransport
 
         task = Task(3432, Status.SUCCESS, image_url=sys.argv[1])
         told = lambda done, total: print(done, flush=True)
