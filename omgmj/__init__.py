@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
     from omgmj.client.aiohttp_adapter import Http
     from omgmj.client.credentials import Token
+    from omgmj.client.secrets import Secret
     from omgmj.client.transport import Stream, Transport
     from omgmj.errors import (
         AuthError,
@@ -60,6 +61,7 @@ else:
         "Session": "session",
         **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
         "Http": "client.aiohttp_adapter",
+        "Secret": "client.secrets",
         **dict.fromkeys(("Stream", "Transport"), "client.transport"),
         "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
@@ -109,6 +111,7 @@ __all__ = [
     "RateLimited",
     "Request",
     "Retry",
+    "Secret",
     "ServiceError",
     "Session",
     "SessionClosed",

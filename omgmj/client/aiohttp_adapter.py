@@ -23,10 +23,10 @@ from aiohttp.http_writer import StreamWriter
 from multidict import CIMultiDict
 
 from omgmj.client.cancellation import as_failure
+from omgmj.client.secrets import Secret
 from omgmj.client.ssrf import ForbiddenTarget, check_target
 from omgmj.client.transport import Stream
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
-from omgmj.models import Secret
 from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Fate, Passage, Request
 
 MAX_ANSWER = 8 * 1024 * 1024

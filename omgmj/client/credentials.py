@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from omgmj.client.secrets import Secret
 from omgmj.errors import AuthError
-from omgmj.models import Secret
 
 Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
 

@@ -20,6 +20,7 @@ from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
+from omgmj.client.secrets import Secret
 from omgmj.client.transport import Transport
 from omgmj.errors import (
     AuthError,
@@ -31,7 +32,6 @@ from omgmj.errors import (
     SubmissionUncertain,
     TransportError,
 )
-from omgmj.models import Secret
 from omgmj.protocol.failures import Meaning, is_refusal, meaning
 from omgmj.protocol.messages import Answer, Fate, Passage, Request
 from omgmj.protocol.responses import read_created

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
-from omgmj.models import Secret
+from omgmj.client.secrets import Secret
 from omgmj.protocol.messages import Answer, Passage, Request
 
 

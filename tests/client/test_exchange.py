@@ -27,6 +27,7 @@ from omgmj.client.credentials import GRACE, GRACE_STEP, SPREE, SPREE_SECONDS, Cr
 from omgmj.client.deadline import Deadlines
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
+from omgmj.client.secrets import Secret
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -39,7 +40,7 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.models import Secret, Task
+from omgmj.models import Task
 from omgmj.protocol.messages import Answer, Request, query_request
 from omgmj.protocol.responses import read_query
 from omgmj.session import Session
