@@ -20,7 +20,8 @@ from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.client.transport import Transport
 from omgmj.errors import SessionClosed
-from omgmj.images.uploads import Given, data_uris, in_thread
+from omgmj.images.threads import in_thread
+from omgmj.images.uploads import Given, data_uris
 from omgmj.listing.tasks import Tasks
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.polling.poller import Poller

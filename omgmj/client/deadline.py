@@ -59,8 +59,8 @@ class Deadlines:
 class Deadline:
     """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own.
 
-    It stands in `out` until its block ends. A `CancelledError` that nobody asked for, neither this nor whoever cancels
-    the task, leaves the block as a `TransportError`: what was awaited below was cancelled by others.
+    It stands in `out` until its block ends. A `CancelledError` from below, asked for neither by this nor by a cancel of
+    the task, leaves the block as a `TransportError`.
     """
 
     __slots__ = ("_cancelling", "_error", "_out", "_task", "_timer", "when")
@@ -81,7 +81,7 @@ class Deadline:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let go of the task; raise the error that was meant where it was cancelled for that."""
+        """Let go of the task; raise the error that its cancellation stands for."""
         self._out.discard(self)
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             if (error := self.meant()) is not None:

@@ -1,7 +1,7 @@
 """One call to the service: the token, the time it may take, what the rate learns from the answer, and retries.
 
 `once` is a single exchange, for whoever holds a slot of the limiter; `call` takes slots itself and repeats what is
-transient. Whether an answer is good is `protocol`'s business, handed in as `read`.
+transient. Reading an answer is `protocol`'s business, handed in as `read`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Exchange:
     async def submit(self, draft: Draft) -> int:
         """Send what creates a task, and return the task's ID. It is sent again only where the service has not read it.
 
-        That is where no connection was made, or the answer is 429. `SubmissionUncertain` where the answer was lost.
+        It has not where no connection was made, or after a 429. `SubmissionUncertain`: the answer was lost.
         """
         passage = Passage()
         with self._deadlines.open() as deadline:
@@ -109,7 +109,7 @@ class Exchange:
             return await retrying(attempt, self._retry, what=path, passes=passes, on_retry=self._on_retry)
 
     async def _submit_once(self, draft: Draft, deadline: Deadline, passage: Passage) -> int:
-        """Send a submission once; what it raises, but `SubmissionUncertain`, says that there is surely no task."""
+        """Send a submission once; after any error but `SubmissionUncertain` there is surely no task."""
         sent = attrs.evolve(draft.submission, sent_at=self.clock())
         try:
             made = await self._once(draft.request, read_created, deadline, passage)
@@ -158,7 +158,7 @@ class Exchange:
         self._deadlines.close(error)
 
     async def _in_slot(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a slot of a direct call, and do in it what is given."""
+        """Wait for the slot of a direct call, and do the work in it."""
         if not self._limiter.enter_at_once(self._loop.time()):
             await self._limiter.enter()
         try:
@@ -185,7 +185,7 @@ class Exchange:
             except OmgmjError as refused:
                 error = refused
             else:
-                self._credentials.proved()
+                self._credentials.on_accepted()
                 self._limiter.rate.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
@@ -205,7 +205,7 @@ class Exchange:
         raise error
 
     async def _refused(self, error: OmgmjError, token: Secret, sent_at: float, deadline: Deadline) -> bool:
-        """Take in what an answer means to the rate and the token; return whether there is another token to try."""
+        """Tell the rate and the credentials of a refusal; return whether there is another token to try."""
         now = self._loop.time()
         if isinstance(error, RateLimited):
             self._on_429(error, sent_at, now)

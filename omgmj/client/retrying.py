@@ -1,6 +1,6 @@
-"""The one loop that repeats what failed in passing: direct calls, submissions, downloads.
+"""Retries: the one loop that repeats direct calls, submissions and downloads after a failure in passing.
 
-Whether an error passes is told by who calls. A poll that failed is no matter of this: it goes back to the scheduler.
+The caller tells which errors pass. A failed poll is no matter of this: it goes back to the scheduler.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def retrying(
     passes: Callable[[OmgmjError], bool],
     on_retry: Callable[[], object] | None = None,
 ) -> T:
-    """Return what `attempt` does; repeat it after a delay while its errors pass, up to `retry.attempts` in all.
+    """Return the result of `attempt`; repeat it after a delay while its errors pass, up to `retry.attempts` in all.
 
     `what` names it in the log. `on_retry` is called right before it is repeated.
     """

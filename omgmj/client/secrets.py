@@ -1,4 +1,4 @@
-"""The token, masked: it is in no repr, format or pickle, and is taken out of texts in which others spell it."""
+"""Secrets: the token is in no repr, format or pickle, and is taken out of the texts of others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHORTEST = 8
 
 
 class Secret:
-    """A string that shows itself to nobody who does not ask by name."""
+    """A string that is shown only where it is revealed by name."""
 
     __slots__ = ("__spelled", "__value")
 

@@ -1,6 +1,6 @@
-"""The border of plain values: what a session asks of whatever carries its requests.
+"""The transport: the border of plain values between a session and whatever carries its requests.
 
-Users bring transports of their own: what is here is public, and knows no HTTP library.
+Users bring transports of their own: this border is public, and knows no HTTP library.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class Stream(NamedTuple):
 
 
 class Transport(Protocol):
-    """What carries a session's requests: plain values in, plain values out."""
+    """Carrier of a session's requests: plain values in, plain values out."""
 
     @property
     def limit(self) -> int | None:
-        """How many requests it carries at once at most; None: no bound. Asked in the event loop."""
+        """Bound of the requests that it carries at once; None: no bound. Asked in the event loop."""
         ...
 
     async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:
         """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`.
 
-        What is not idempotent goes on a connection of its own, and `passage` tells how far it has come.
+        A request that is not idempotent goes on a connection of its own, and `passage` tells how far it has come.
         """
         ...
 

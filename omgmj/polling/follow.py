@@ -27,7 +27,7 @@ class Follow:
         return self
 
     async def __anext__(self) -> Task:
-        """Return the next change; `WaitError` or what concerns the account where the wait ends without an end."""
+        """Return the next change; raise a `WaitError`, or an error of the account, if the task comes to no end."""
         while (task := self._latest.take()) is None:
             await self._latest.told()
         return task

@@ -1,4 +1,4 @@
-"""The sink behind a watch: IDs that wait for room, results that wait for their reader, and what is in between."""
+"""The sink behind a watch: IDs waiting for room, subscriptions, and results waiting for their reader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK = 1000
 class Inbox(ReaderSink):
     """The sink of one watch. `max_watched` bounds the IDs that are watched, or done and not yet taken; None: no bound.
 
-    It is the one owner of the results, of the errors that are raised at the end, and of what ends the watch.
+    It is the one owner of the results, of the errors for the end, and of the cause that ends the watch.
     """
 
     def __init__(self, poller: Poller, terms: Terms, max_watched: int | None) -> None:
@@ -42,7 +42,7 @@ class Inbox(ReaderSink):
 
     @property
     def over(self) -> bool:
-        """Whether nothing is waited for any more, nor ever will be."""
+        """Whether the watch has ended, in whatever way."""
         return self._over
 
     def open(self, source: AsyncIterator[int | str] | None) -> None:
@@ -66,7 +66,7 @@ class Inbox(ReaderSink):
     def take(self) -> Task | OmgmjError | None:
         """Take the next result; None where it is still to come.
 
-        At the end raise what ended the watch, else the errors that were put aside, then `StopAsyncIteration`.
+        At the end raise its cause, else the errors put aside, then `StopAsyncIteration`.
         """
         if self._results:
             result = self._results.popleft()
@@ -138,7 +138,7 @@ class Inbox(ReaderSink):
         return self._max_watched - self._watching - len(self._results)
 
     def _take_in(self) -> None:
-        """Take in a chunk of the backlog, as far as there is room, and the next when the loop had its turn."""
+        """Subscribe to a chunk of the backlog, as far as there is room, and to the next when the loop had its turn."""
         if self._poller.is_asking:
             self._poller.later(self._take_in)
             return

@@ -16,7 +16,7 @@ from omgmj.validation import check_count, check_task_id
 MAX_WATCHED = 10_000
 """IDs of an endless source that are watched, or done and not yet taken, at once."""
 KEPT_CONTEXTS = 1000
-"""Contexts that are kept of IDs that came to an end."""
+"""Contexts of ended IDs that are kept."""
 
 TaskIds = Iterable[int | str] | Mapping[int, Any] | AsyncIterable[int | str]
 
@@ -122,7 +122,7 @@ class Watch:
 
 
 class _Contexts:
-    """What a mapping gave for each ID: while that is waited for, and of the last `KEPT_CONTEXTS` that came to an end.
+    """Contexts from mappings, by ID: of those that are waited for, and of the last `KEPT_CONTEXTS` that ended.
 
     They stay with the handle, as a context may hold it.
     """
