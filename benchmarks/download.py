@@ -18,7 +18,7 @@ import aiohttp
 
 from benchmarks.report import Bound, Report, ratio, spread
 from benchmarks.server import serving
-from omgmj.client.transport import HttpTransport
+from omgmj.client.aiohttp_adapter import HttpTransport
 from omgmj.images.download import download
 from omgmj.models import Status, Task
 from omgmj.testing import PNG

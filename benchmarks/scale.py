@@ -23,8 +23,8 @@ import omgmj
 from benchmarks.report import Bound, Report, ratio, spread
 from benchmarks.server import running_record
 from omgmj.backoff import Facts
+from omgmj.client.secrets import Secret
 from omgmj.client.transport import Stream
-from omgmj.models import Secret
 from omgmj.protocol.messages import Answer, Passage, Request
 
 FIRST_ID = 1_000_000

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omgmj.backoff.durations import Durations
-    from omgmj.client.transport import Stream
     from omgmj.protocol.messages import Answer, Fate, Passage, Request
 
     __version__: str
     from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
+    from omgmj.client.aiohttp_adapter import Http
     from omgmj.client.credentials import Token
-    from omgmj.client.transport import Http, Transport
+    from omgmj.client.secrets import Secret
+    from omgmj.client.transport import Stream, Transport
     from omgmj.errors import (
         AuthError,
         DecodeError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from omgmj.images.uploads import Image
     from omgmj.listing.tasks import Tasks, Words
     from omgmj.models import Action, Stats, Status, Submission, Task, TaskPage
-    from omgmj.polling.wait import Follow
+    from omgmj.polling.follow import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
     from omgmj.protocol.submissions import Dimensions, Pool
@@ -51,7 +52,6 @@ else:
     _LAZY = {
         **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
         "Durations": "backoff.durations",
-        "Stream": "client.transport",
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff.policies"),
         "Token": "client.credentials",
         "Progress": "images.download",
@@ -60,8 +60,10 @@ else:
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
         "Session": "session",
         **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
-        **dict.fromkeys(("Http", "Transport"), "client.transport"),
-        "Follow": "polling.wait",
+        "Http": "client.aiohttp_adapter",
+        "Secret": "client.secrets",
+        **dict.fromkeys(("Stream", "Transport"), "client.transport"),
+        "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
     }
@@ -109,6 +111,7 @@ __all__ = [
     "RateLimited",
     "Request",
     "Retry",
+    "Secret",
     "ServiceError",
     "Session",
     "SessionClosed",

@@ -19,8 +19,10 @@ from omgmj.backoff.rate import Rate
 from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
+from omgmj.client.transport import Transport
 from omgmj.errors import SessionClosed
-from omgmj.images.uploads import Given, data_uris, in_thread
+from omgmj.images.threads import in_thread
+from omgmj.images.uploads import Given, data_uris
 from omgmj.listing.reconcile import reconcile
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
@@ -31,7 +33,7 @@ from omgmj.protocol.submissions import Draft
 from omgmj.validation import is_loopback
 
 if TYPE_CHECKING:
-    from omgmj.client.transport import Http, Transport
+    from omgmj.client.aiohttp_adapter import Http
 
 LADEN = 8
 """Submissions with images that are encoded or on their way at once."""
@@ -73,7 +75,7 @@ class Engine:
         """Put together what a session was told; the arguments are its own, checked."""
         if transport is None:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
-            from omgmj.client.transport import HttpTransport  # noqa: PLC0415
+            from omgmj.client.aiohttp_adapter import HttpTransport  # noqa: PLC0415
 
             loopback = is_loopback(urlsplit(base_url).hostname or "")
             transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback)

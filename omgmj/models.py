@@ -6,13 +6,12 @@ All are immutable and hashable. What a record's fields are on the wire, and how 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import cattrs
@@ -45,66 +44,6 @@ STATUS_ORDER: Mapping[str, int] = {
     Status.CANCEL: 3,
 }
 TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.CANCEL})
-
-
-SHORTEST = 8
-"""Letters that a secret must have to be looked for in a text: one of fewer is no real one, and stands in every word."""
-
-
-class Secret:
-    """A string that shows itself to nobody who does not ask by name."""
-
-    __slots__ = ("__spelled", "__value")
-
-    def __init__(self, value: str) -> None:
-        """Keep `value`; `UsageError` unless it is one run of visible ASCII characters."""
-        if not isinstance(value, str):
-            raise UsageError(f"the token must be a string, not {type(value).__name__}; {_WHERE}")
-        if not value.strip():
-            raise UsageError(f"the token is missing or empty; {_WHERE}")
-        if not all("!" <= character <= "~" for character in value):
-            raise UsageError(f"the token holds a space, a line break or a character beyond printable ASCII; {_WHERE}")
-        self.__value = value
-        self.__spelled: re.Pattern[str] | None = None
-
-    def reveal(self) -> str:
-        """Return the string itself."""
-        return self.__value
-
-    def scrub(self, text: str) -> str:
-        """Return `text` with the secret taken out, should it stand there, also as JSON may spell it."""
-        if len(self.__value) < SHORTEST:
-            return text
-        text = text.replace(self.__value, "***")
-        if "\\" not in text:
-            return text
-        if self.__spelled is None:
-            # Nobody writes a letter or a digit in another way, and where it begins with some it is found fast.
-            ways = (
-                letter if letter.isalnum() else rf"(?:\\?{re.escape(letter)}|\\u00(?i:{ord(letter):02x}))"
-                for letter in self.__value
-            )
-            self.__spelled = re.compile("".join(ways))
-        return self.__spelled.sub("***", text)
-
-    def scrub_bytes(self, data: bytes) -> bytes:
-        """Return `data` with the secret taken out, should it stand there, also as JSON may spell it."""
-        return self.scrub(data.decode("latin-1")).encode("latin-1")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self.__value == other.reveal()
-
-    def __hash__(self) -> int:
-        return hash(self.__value)
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError("a Secret is not pickled")
-
-
-_WHERE = "pass it as Session(token) or set OMGMJ_TOKEN in the environment"
 
 
 @attrs.frozen
@@ -319,3 +258,17 @@ def read_task(record: object, *, asked: int | None, source: bytes, path: str = "
 
 converter: cattrs.Converter = make_converter(Task, Action, partial(read_task, asked=None, source=b"", path="$"))
 """The cattrs converter of tasks and actions, by the wire's names."""
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # For one version: transports of users import it from here.
+        if name != "Secret":
+            raise AttributeError(f"module 'omgmj.models' has no attribute {name!r}")
+        import warnings  # noqa: PLC0415 (only where it is needed)
+
+        import omgmj  # noqa: PLC0415 (as above)
+
+        warnings.warn("import Secret from omgmj: omgmj.models.Secret goes", DeprecationWarning, stacklevel=2)
+        return omgmj.Secret

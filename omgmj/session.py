@@ -19,7 +19,9 @@ from omgmj.images.download import MAX_BYTES, Progress, download
 from omgmj.images.uploads import Image, check_image, check_images
 from omgmj.listing.tasks import Tasks, Words
 from omgmj.models import Action, Stats, Task, TaskPage
-from omgmj.polling.wait import Follow, Terms, wait_for
+from omgmj.polling.follow import Follow
+from omgmj.polling.sinks import Terms
+from omgmj.polling.wait import wait_for
 from omgmj.polling.watch import TaskIds, Watch
 from omgmj.protocol import messages, responses, submissions
 from omgmj.protocol.headers import age

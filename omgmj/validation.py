@@ -140,3 +140,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_token(value: object) -> str:
+    """Return a token; `UsageError` unless it is one run of visible ASCII characters."""
+    where = "pass it as Session(token) or set OMGMJ_TOKEN in the environment"
+    if not isinstance(value, str):
+        raise UsageError(f"the token must be a string, not {type(value).__name__}; {where}")
+    if not value.strip():
+        raise UsageError(f"the token is missing or empty; {where}")
+    if not all("!" <= character <= "~" for character in value):
+        raise UsageError(f"the token holds a space, a line break or a character beyond printable ASCII; {where}")
+    return value

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 import pytest
 
-from omgmj.errors import DecodeError, TaskFailed, UsageError
-from omgmj.models import STATUS_ORDER, TERMINAL, Action, Secret, Status, Task, TaskPage
+from omgmj.errors import DecodeError, TaskFailed
+from omgmj.models import STATUS_ORDER, TERMINAL, Action, Status, Task, TaskPage
 
 SAMPLE = (Path(__file__).parent / "samples" / "query-response.json").read_bytes()
 NOW = datetime(2023, 8, 31, 14, 0, 14, tzinfo=UTC)
@@ -105,38 +105,6 @@ def test_raw_that_cannot_be_read_again(new: bytes) -> None:
     with pytest.raises(DecodeError, match="task 20") as caught:
         _ = task(source=b'{"status":"SUCCESS","new":' + new + b"}").raw
     assert caught.value.body.startswith(b'{"status"')
-
-
-@pytest.mark.parametrize("value", ["", " ", "a b", "a\nb", "schlüssel", "a\x7f", "\ud83d", None, 5, b"x"])
-def test_what_is_no_token(value: object) -> None:
-    """A token that is missing or not one run of visible ASCII is refused, by a text that says where to put it."""
-    with pytest.raises(UsageError, match="OMGMJ_TOKEN") as caught:
-        Secret(value)  # type: ignore[arg-type]
-    assert "schlüssel" not in str(caught.value)
-
-
-def test_a_secret_shows_itself_to_nobody() -> None:
-    """A secret is in no repr, str, format or pickle; it is revealed by name only, and scrubs texts."""
-    secret = Secret("sk-xyz-0123")
-    assert "sk-xyz-0123" not in f"{secret} {secret!r} {[secret]} {secret!s:>20}"
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        with pytest.raises(TypeError, match="not pickled"):
-            pickle.dumps(secret, protocol)
-    assert secret.reveal() == "sk-xyz-0123"
-    assert secret.scrub("no sk-xyz-0123 here") == "no *** here"
-    assert secret.scrub_bytes(b"no sk-xyz-0123 here") == b"no *** here"
-    assert (secret == Secret("sk-xyz-0123"), secret == Secret("other"), secret == "sk-xyz-0123") == (True, False, False)
-    assert hash(secret) == hash(Secret("sk-xyz-0123"))
-
-
-@pytest.mark.parametrize("spelling", [r'sk-47/x+\y"', r"sk-47\/x+\\y\"", r"sk\u002D47/x\u002b\\y\u0022"])
-def test_a_secret_is_found_as_json_may_spell_it(spelling: str) -> None:
-    """A secret is taken out of a JSON text also where that writes a character in another way."""
-    secret = Secret(r'sk-47/x+\y"')
-    for _ in range(2):
-        assert secret.scrub(rf'{{"a\n": "no {spelling} here"}}') == r'{"a\n": "no *** here"}'
-        assert secret.scrub_bytes(f"no {spelling} here\xff".encode("latin-1")) == b"no *** here\xff"
-    assert Secret("short").scrub(r"sh\u006frt short") == r"sh\u006frt short"
 
 
 def test_an_action_says_its_name() -> None:

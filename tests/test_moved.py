@@ -14,6 +14,7 @@ import omgmj
     [
         *(("omgmj.protocol", name) for name in ("Answer", "Fate", "Passage", "Request")),
         *(("omgmj.transport", name) for name in ("Http", "Stream", "Transport")),
+        ("omgmj.models", "Secret"),
     ],
 )
 def test_a_moved_name_is_the_same_and_warns(module: str, name: str) -> None:
@@ -25,7 +26,7 @@ def test_a_moved_name_is_the_same_and_warns(module: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["HttpTransport"])
 def test_a_moved_name_that_is_not_exported(name: str) -> None:
     """The transport over the network is where the client is."""
-    with pytest.warns(DeprecationWarning, match=f"^import {name} from omgmj.client.transport: "):
+    with pytest.warns(DeprecationWarning, match=f"^import {name} from omgmj.client.aiohttp_adapter: "):
         assert getattr(importlib.import_module("omgmj.transport"), name)
 
 
@@ -35,7 +36,7 @@ def test_backoff_stays(name: str) -> None:
     assert getattr(importlib.import_module("omgmj.backoff"), name) is getattr(omgmj, name)
 
 
-@pytest.mark.parametrize("module", ["omgmj.protocol", "omgmj.transport"])
+@pytest.mark.parametrize("module", ["omgmj.models", "omgmj.protocol", "omgmj.transport"])
 def test_other_names_are_none(module: str) -> None:
     """An old module has no other name."""
     with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nonsense'"):

@@ -17,9 +17,8 @@ import aiohttp
 import attrs
 
 from omgmj.errors import UsageError
-from omgmj.models import Secret
 from omgmj.session import BASE_URL, Session
-from omgmj.validation import check_base_url
+from omgmj.validation import check_base_url, check_token
 
 _CONFIG_TYPES: dict[str, tuple[type, ...]] = {"token": (str,), "base_url": (str,), "rate": (int, float)}
 
@@ -59,7 +58,7 @@ def read_settings() -> Settings:
     if not token.strip():
         raise UsageError(f"there is no token: {_where_to_put_it()}")
     try:
-        Secret(token)
+        check_token(token)
     except UsageError:
         raise UsageError(f"the token from {origin} must be one run of visible ASCII characters") from None
     base_url = os.environ.get("OMGMJ_BASE_URL") or config.get("base_url") or BASE_URL

@@ -1,11 +1,12 @@
 """One call to the service: its slot, its token, its time, its retries, and the bytes.
 
-The only room, beside the fake's server and the command line's settings, that knows aiohttp, and here only `transport`
-does: plain values go in and come out. The token is revealed to it alone, and is in no error, log line or repr.
+The only room, beside the fake's server and the command line's settings, that knows aiohttp, and here only
+`aiohttp_adapter` does: `transport` is a border of plain values. The token is revealed to a transport alone, and is in
+no error, log line or repr.
 
-`exchange` makes the call and bounds its time; what is idempotent is tried again, and what costs money goes out twice
-only where the first surely was not read. `limiter` gives slots: places in flight, the rate of `backoff`, three classes.
-`credentials` asks for the token anew after a 401. `ssrf` guards where downloads may go.
+`exchange` makes the call, `deadline` bounds its time, `retrying` tries again what is idempotent; what costs money goes
+out twice only where the first surely was not read. `limiter` gives slots: places in flight, the rate of `backoff`,
+three classes. `credentials` asks for the token anew after a 401. `ssrf` guards where downloads may go.
 
 What an answer means is read in `protocol`. What is asked when is `polling`'s business; nothing here knows of waits.
 """

@@ -1,7 +1,7 @@
-"""Whose a `CancelledError` is: it may come from below, where something that is awaited was cancelled by others.
+"""Cancellation: whether a `CancelledError` is the task's own, or comes from below, from something that it awaits.
 
-A task that somebody cancels ends. One that merely awaits what was cancelled, such as the DNS poll-up of an HTTP session
-that its owner closes, has failed, and says so.
+A task that somebody cancels ends. One that merely awaits something cancelled, such as the DNS query of an HTTP session
+closed by its owner, has failed, and says so.
 """
 
 from __future__ import annotations

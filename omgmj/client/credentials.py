@@ -1,4 +1,4 @@
-"""The token: where it comes from, held masked, and asked for again after a 401."""
+"""Credentials: the token, held masked, and its callable, asked again after a 401."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from omgmj.client.secrets import Secret
 from omgmj.errors import AuthError
-from omgmj.models import Secret
 
 Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 GRACE = 5.0
-"""Seconds that a token callable is asked again for, while it still returns the token that was refused."""
+"""Seconds for which a token callable is asked again, while it still returns the refused token."""
 GRACE_STEP = 0.5
 MAX_RENEWALS = 2
 """New tokens that may be refused in a row before the account is taken to be at fault."""
 SPREE, SPREE_SECONDS = 10, 60.0
-"""New tokens within so many seconds after which it is taken to be at fault too, whoever else finds them good."""
+"""New tokens within so many seconds, after which the account is taken to be at fault too, even if some were good."""
 UNAUTHORIZED = 401
 
 
@@ -42,15 +42,15 @@ class Credentials:
         return self._secret
 
     async def current(self) -> Secret:
-        """Return the token to send; `AuthError` where the callable fails, `UsageError` where it returns rubbish."""
+        """Return the token to send; `AuthError` if the callable fails, `UsageError` if it returns rubbish."""
         if self._secret is None:
             async with self._lock:
                 if self._secret is None:
                     self._secret = await self._fetch()
         return self._secret
 
-    def proved(self) -> None:
-        """Note that the token was taken."""
+    def on_accepted(self) -> None:
+        """Record that the service took the token."""
         self._renewals = 0
 
     async def renew(self, used: Secret, sent_at: float) -> bool:
@@ -80,7 +80,7 @@ class Credentials:
             return True
 
     def _is_spree(self) -> bool:
-        """Whether one token followed the other so fast that it is not tokens that are refused, but what is asked."""
+        """Whether new tokens come so fast that the tokens themselves cannot be at fault."""
         if len(self._renewed_at) < SPREE:
             return False
         return asyncio.get_running_loop().time() - self._renewed_at[0] < SPREE_SECONDS

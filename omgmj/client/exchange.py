@@ -1,7 +1,7 @@
 """One call to the service: the token, the time it may take, what the rate learns from the answer, and retries.
 
 `once` is a single exchange, for whoever holds a slot of the limiter; `call` takes slots itself and repeats what is
-transient. Whether an answer is good is `protocol`'s business, handed in as `read`.
+transient. Reading an answer is `protocol`'s business, handed in as `read`.
 """
 
 from __future__ import annotations
@@ -9,39 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from omgmj.backoff.policies import Retry
-from omgmj.client.cancellation import FROM_BELOW
 from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
+from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
-from omgmj.client.timer import Timer
+from omgmj.client.retrying import retrying
+from omgmj.client.secrets import Secret
+from omgmj.client.transport import Transport
 from omgmj.errors import (
     AuthError,
     DecodeError,
-    ExchangeTimeout,
     OmgmjError,
     RateLimited,
     ServiceError,
     SessionClosed,
     SubmissionUncertain,
     TransportError,
-    UsageError,
-    crashed,
 )
-from omgmj.models import Secret
 from omgmj.protocol.failures import Meaning, is_refusal, meaning
 from omgmj.protocol.messages import Answer, Fate, Passage, Request
 from omgmj.protocol.responses import read_created
 from omgmj.protocol.submissions import Draft, text
-
-if TYPE_CHECKING:
-    from omgmj.client.transport import Transport
 
 T = TypeVar("T")
 UPLOAD = 128 * 1024
@@ -73,10 +67,7 @@ class Exchange:
         self._timeout = request_timeout
         self._retry = retry
         self._loop = loop
-        self._out: set[_Bound] = set()
-        self._closed: SessionClosed | None = None
-        # One for all exchanges: a timer each costs CPU, and those that are cancelled pile up in the loop.
-        self._timer = Timer(loop, self._sweep, self._crash)
+        self._deadlines = Deadlines(request_timeout, loop)
         self._began, self._began_at = datetime.now(UTC), loop.time()
 
     async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
@@ -84,56 +75,44 @@ class Exchange:
 
         `read` makes a value of the answer, never None, or raises.
         """
-        failures = 0
-        with self.open() as bound:
-            while True:
-                if not self._limiter.enter_at_once(self._loop.time()):
-                    await self._limiter.enter()
-                try:
-                    value = await self._once(request, read, bound)
-                    if value is not None:
-                        return value
-                    continue
-                except OmgmjError as error:
-                    failures += 1
-                    again = meaning(error) in (Meaning.TRANSIENT, Meaning.PACED) and request.idempotent
-                    if not again or failures >= self._retry.attempts:
-                        raise
-                    delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
-                finally:
-                    self._limiter.leave()
-                await asyncio.sleep(delay)
-                self.retries += 1
+        with self._deadlines.open() as deadline:
+
+            async def attempt() -> T:
+                while (value := await self._in_slot(lambda: self._once(request, read, deadline))) is None:
+                    pass  # The token was refused, and there is a new one.
+                return value
+
+            def passes(error: OmgmjError) -> bool:
+                return request.idempotent and meaning(error) in (Meaning.TRANSIENT, Meaning.PACED)
+
+            return await retrying(attempt, self._retry, what=request.path, passes=passes, on_retry=self._on_retry)
 
     async def submit(self, draft: Draft) -> int:
         """Send what creates a task, and return the task's ID. It is sent again only where the service has not read it.
 
-        That is where no connection was made, or the answer is 429. `SubmissionUncertain` where the answer was lost.
+        It has not where no connection was made, or after a 429. `SubmissionUncertain`: the answer was lost.
         """
-        failures = 0
-        with self.open() as bound:
-            while True:
-                if not self._limiter.enter_at_once(self._loop.time()):
-                    await self._limiter.enter()
-                passage = Passage()
-                try:
-                    return await self._submit_once(draft, bound, passage)
-                except (RateLimited, TransportError) as error:
-                    failures += 1
-                    again = isinstance(error, RateLimited) or passage.fate is Fate.UNSENT
-                    if not again or failures >= self._retry.attempts:
-                        raise
-                    delay = self._retry.delay(failures, random.random(), getattr(error, "retry_after", None))
-                finally:
-                    self._limiter.leave()
-                await asyncio.sleep(delay)
-                self.retries += 1
+        passage = Passage()
+        with self._deadlines.open() as deadline:
 
-    async def _submit_once(self, draft: Draft, bound: _Bound, passage: Passage) -> int:
-        """Send a submission once; what it raises, but `SubmissionUncertain`, says that there is surely no task."""
+            async def attempt() -> int:
+                nonlocal passage
+                passage = Passage()
+                return await self._in_slot(lambda: self._submit_once(draft, deadline, passage))
+
+            def passes(error: OmgmjError) -> bool:
+                if isinstance(error, RateLimited):
+                    return True
+                return isinstance(error, TransportError) and passage.fate is Fate.UNSENT
+
+            path = draft.request.path
+            return await retrying(attempt, self._retry, what=path, passes=passes, on_retry=self._on_retry)
+
+    async def _submit_once(self, draft: Draft, deadline: Deadline, passage: Passage) -> int:
+        """Send a submission once; after any error but `SubmissionUncertain` there is surely no task."""
         sent = attrs.evolve(draft.submission, sent_at=self.clock())
         try:
-            made = await self._once(draft.request, read_created, bound, passage)
+            made = await self._once(draft.request, read_created, deadline, passage)
         except asyncio.CancelledError:
             if passage.fate is Fate.SENT:
                 log.warning(
@@ -167,28 +146,32 @@ class Exchange:
 
         Return None where the token was refused and there is a new one: the request wants to be sent again.
         """
-        with self.open() as bound:
-            return await self._once(request, read, bound)
+        with self._deadlines.open() as deadline:
+            return await self._once(request, read, deadline)
 
-    def open(self) -> _Bound:
+    def open(self) -> Deadline:
         """Return a context whose block ends with `SessionClosed` when the session is closed, or is closed already."""
-        if self._closed is not None:
-            raise self._closed.about(None)
-        return _Bound(self._out)
+        return self._deadlines.open()
 
     def close(self, error: SessionClosed) -> None:
         """End all that is out with a copy of `error`, and let nothing begin any more."""
-        self._closed = error
-        for bound in list(self._out):
-            bound.fire(error.about(None))
-        self._timer.cancel()
+        self._deadlines.close(error)
+
+    async def _in_slot(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Wait for the slot of a direct call, and do the work in it."""
+        if not self._limiter.enter_at_once(self._loop.time()):
+            await self._limiter.enter()
+        try:
+            return await work()
+        finally:
+            self._limiter.leave()
 
     async def _once(
-        self, request: Request, read: Callable[[Answer], T], bound: _Bound, passage: Passage | None = None
+        self, request: Request, read: Callable[[Answer], T], deadline: Deadline, passage: Passage | None = None
     ) -> T | None:
         try:
             sent_at = self._loop.time()
-            self._expire_at(bound, sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0))
+            deadline.expire_at(sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0))
             token = self._credentials.known or await self._credentials.current()
             self.queries += 1
             if passage is None:
@@ -196,60 +179,51 @@ class Exchange:
             else:
                 passage.fate = Fate.SENT  # Unless the transport knows better.
                 answer = await self._transport.send(self._base_url, request, token, passage)
-            bound.expires = math.inf
+            deadline.when = math.inf
             try:
                 value = read(answer)
             except OmgmjError as refused:
                 error = refused
             else:
-                self._credentials.proved()
+                self._credentials.on_accepted()
                 self._limiter.rate.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
             del answer  # It may hold what was masked, and a traceback may show it.
             if passage is not None and is_refusal(error):
                 passage.fate = Fate.REFUSED
-            if await self._refused(error, token, sent_at, bound):
+            if await self._refused(error, token, sent_at, deadline):
                 return None
         except asyncio.CancelledError:
-            meant = bound.meant()
+            meant = deadline.meant()
             if meant is None:
                 raise
             error = meant
         finally:
-            bound.expires = math.inf
+            deadline.when = math.inf
         # Raised out here, so that nothing of what was cut off hangs on it as its context.
         raise error
 
-    async def _refused(self, error: OmgmjError, token: Secret, sent_at: float, bound: _Bound) -> bool:
-        """Take in what an answer means to the rate and the token; return whether there is another token to try."""
+    async def _refused(self, error: OmgmjError, token: Secret, sent_at: float, deadline: Deadline) -> bool:
+        """Tell the rate and the credentials of a refusal; return whether there is another token to try."""
         now = self._loop.time()
         if isinstance(error, RateLimited):
-            self.rate_limited += 1
-            self._limiter.rate.saw_429(sent_at, now, error.retry_after)
+            self._on_429(error, sent_at, now)
         elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
-            self._expire_at(bound, now + GRACE + self._timeout)
+            deadline.expire_at(now + GRACE + self._timeout)
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
             self._limiter.rate.saw_success(now)
         return False
 
-    def _expire_at(self, bound: _Bound, when: float) -> None:
-        bound.expires = when
-        self._timer.by(when)
+    def _on_429(self, error: RateLimited, sent_at: float, now: float) -> None:
+        self.rate_limited += 1
+        self._limiter.rate.saw_429(sent_at, now, error.retry_after)
+        log.debug("slowed down to %.3g requests a second: %s", self._limiter.rate.limit, error)
 
-    def _sweep(self) -> None:
-        now = self._loop.time()
-        for bound in list(self._out):
-            if bound.expires <= now + 1e-6:
-                bound.fire(ExchangeTimeout(f"no answer within {self._timeout:g} s"))
-        self._timer.by(min((bound.expires for bound in self._out), default=math.inf))
-
-    def _crash(self, error: Exception) -> None:
-        """End all that is out, as nothing bounds it any more."""
-        for bound in list(self._out):
-            bound.fire(crashed(error))
+    def _on_retry(self) -> None:
+        self.retries += 1
 
 
 def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answer, token: Secret) -> OmgmjError:
@@ -272,54 +246,3 @@ def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answe
     # What it was made from is not looked through.
     refused.__cause__ = refused.__context__ = refused.__traceback__ = None
     return refused
-
-
-class _Bound:
-    """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own.
-
-    It stands in `out` until its block ends. A `CancelledError` that nobody asked for, neither this nor whoever cancels
-    the task, leaves the block as a `TransportError`: what was awaited below was cancelled by others.
-    """
-
-    __slots__ = ("_cancelling", "_error", "_out", "_task", "expires")
-
-    def __init__(self, out: set[_Bound]) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise UsageError("omgmj must be awaited in an asyncio task")
-        self.expires: float = math.inf
-        self._out = out
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._error: OmgmjError | None = None
-        out.add(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let go of the task; raise the error that was meant where it was cancelled for that."""
-        self._out.discard(self)
-        if kind is not None and issubclass(kind, asyncio.CancelledError):
-            if (error := self.meant()) is not None:
-                try:
-                    raise error
-                finally:
-                    error.__context__ = None  # Nothing of what was cut off is to hang on it.
-        elif self._error is not None:
-            self._task.uncancel()  # It fired, and something swallowed the cancellation.
-
-    def fire(self, error: OmgmjError) -> None:
-        """Have the task's await end with `error`."""
-        if self._error is None:
-            self._error = error
-            self.expires = math.inf
-            self._task.cancel()
-
-    def meant(self) -> OmgmjError | None:
-        """In `except CancelledError`: return the error that is meant; None where somebody cancelled the task."""
-        error, self._error = self._error, None
-        asked = self._task.uncancel() if error is not None else self._task.cancelling()
-        if asked > self._cancelling:
-            return None
-        return error or TransportError(FROM_BELOW)

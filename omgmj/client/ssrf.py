@@ -1,7 +1,7 @@
-"""Where downloads may go: to the public internet over https, and nowhere inside.
+"""SSRF guard: downloads go to the public internet over https, and nowhere inside.
 
 URLs of images come from the service, and redirects from whoever answers: neither may lead to the machine or the
-network that this runs in. The transfer itself is `transport`'s.
+network that this runs in. The transfer itself is `aiohttp_adapter`'s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INTERNAL = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "fec0::/10", "192
 
 
 class ForbiddenTarget(UsageError):
-    """A URL that downloads do not go to."""
+    """A URL refused to downloads."""
 
 
 async def check_target(scheme: str, host: str | None, *, loopback: bool = False) -> None:

@@ -1,44 +1,16 @@
-"""Moves plain values over HTTP: the only file that touches aiohttp's client.
+"""The transport: the border of plain values between a session and whatever carries its requests.
 
-It decides nothing: what an answer means is `protocol`'s business, how long it may take and whether it is sent again
-`exchange`'s. Every exception of aiohttp leaves here as one of ours, with its text only: aiohttp's own exceptions
-carry the request's headers, and so the token.
+Users bring transports of their own: this border is public, and knows no HTTP library.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
 
-import aiohttp
-import yarl
-from aiohttp import hdrs
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_writer import StreamWriter
-from multidict import CIMultiDict
-
-from omgmj.client.cancellation import as_failure
-from omgmj.client.ssrf import ForbiddenTarget, check_target
-from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
-from omgmj.models import Secret
-from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Fate, Passage, Request
-
-MAX_ANSWER = 8 * 1024 * 1024
-"""Bytes of an answer that are read at most; a page of 20 records is some 60 kB."""
-CHUNK = 64 * 1024
-CONNECT = 15.0
-"""Seconds that a connection for a stream may take to be made."""
-IDLE = 30.0
-"""Seconds that a stream may go without a byte."""
-MOST_URLS = 256
-"""URLs that are kept made; each page of the list has its own."""
-
-Http = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession]
+from omgmj.client.secrets import Secret
+from omgmj.protocol.messages import Answer, Passage, Request
 
 
 class Stream(NamedTuple):
@@ -50,17 +22,17 @@ class Stream(NamedTuple):
 
 
 class Transport(Protocol):
-    """What carries a session's requests: plain values in, plain values out."""
+    """Carrier of a session's requests: plain values in, plain values out."""
 
     @property
     def limit(self) -> int | None:
-        """How many requests it carries at once at most; None: no bound. Asked in the event loop."""
+        """Bound of the requests that it carries at once; None: no bound. Asked in the event loop."""
         ...
 
     async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:
         """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`.
 
-        What is not idempotent goes on a connection of its own, and `passage` tells how far it has come.
+        A request that is not idempotent goes on a connection of its own, and `passage` tells how far it has come.
         """
         ...
 
@@ -70,257 +42,3 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Let go of all connections that are ours."""
-
-
-class HttpTransport:
-    """The transport over the network.
-
-    `http` is None (a session of our own, made at the first use), a borrowed `aiohttp.ClientSession` (never closed), or
-    a callable that makes one (closed with us). `max_in_flight` sizes the connection pool of a session of our own.
-    `loopback` lets streams go to this machine, over http too; without it they go to public addresses only, over https.
-    """
-
-    def __init__(self, http: Http | None = None, *, max_in_flight: int = 64, loopback: bool = False) -> None:
-        self._http = http
-        self._loopback = loopback
-        self._max_in_flight = max_in_flight
-        self._client: aiohttp.ClientSession | None = None
-        self._urls: dict[tuple[str, str], yarl.URL] = {}
-        self._token: Secret | None = None
-        self._made_headers: CIMultiDict[str] = CIMultiDict()
-
-    @property
-    def limit(self) -> int | None:
-        """The smallest bound of the connection pool; None where it has none."""
-        connector = self._open().connector
-        bounds = [bound for bound in (connector.limit, connector.limit_per_host) if bound] if connector else []
-        return min(bounds, default=None)
-
-    async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:
-        """Send `request` and return the whole answer, or raise `TransportError` or `DecodeError`."""
-        if passage is not None:
-            passage.fate = Fate.UNSENT  # Until `_Submitted` begins to leave.
-        client = self._open()
-        try:
-            url = self._urls.get((base_url, request.path))
-            if url is None:
-                if len(self._urls) >= MOST_URLS:
-                    self._urls.clear()
-                url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
-            response = await client.request(
-                request.method, url, headers=self._headers(token), **(_SETTINGS | _sent(request, url, passage))
-            )
-            # No `async with`, which costs four coroutines; what is left in the middle is closed by this as well.
-            try:
-                content = response.content
-                # As a rule all of the answer has come by now.
-                body = content.read_nowait() if content.is_eof() else await _read(response)
-                return Answer(response.status, _headers(response), body)
-            finally:
-                if request.idempotent:
-                    response.release()
-                else:
-                    response.close()  # Whatever becomes of it, the next one finds no connection that was used.
-        except Exception as error:  # noqa: BLE001 (whatever aiohttp raises must not leave with the token in it)
-            ours = _ours(error, token)
-        # Raised out here: inside the block aiohttp's exception, headers and all, would hang on it as its context.
-        raise ours
-
-    @asynccontextmanager
-    async def stream(self, url: str) -> AsyncIterator[Stream]:
-        """GET `url` without the token and without following redirects; `ForbiddenTarget` where it may not go.
-
-        `ExchangeTimeout` after `CONNECT` seconds without a connection, or `IDLE` seconds without a byte.
-        """
-        async with await self._get(url) as response:
-            headers = _headers(response)
-            if hdrs.CONTENT_ENCODING in response.headers:
-                headers.pop("content-length", None)  # It counts the packed bytes.
-            yield Stream(response.status, headers, _chunks(response))
-
-    async def aclose(self) -> None:
-        """Close the session, unless it is borrowed."""
-        if self._client is not None and self._client is not self._http:
-            await self._client.close()
-
-    async def _get(self, url: str) -> aiohttp.ClientResponse:
-        try:
-            client, target = self._open(), _target(url)
-            async with as_failure():
-                await check_target(target.scheme, target.host, loopback=self._loopback)
-                return await client.request("GET", target, **_STREAMING)
-        except Exception as error:  # noqa: BLE001 (as in send)
-            ours = _ours(error)
-        raise ours
-
-    def _headers(self, token: Secret) -> CIMultiDict[str]:
-        """Return the headers of a request; kept made, as aiohttp takes long to make them of a plain dict."""
-        if token is not self._token:
-            self._made_headers = CIMultiDict(
-                {
-                    hdrs.AUTHORIZATION: f"Bearer {token.reveal()}",
-                    hdrs.CONTENT_TYPE: FORM,
-                    hdrs.ACCEPT: "application/json",
-                    # Answers are small, and a borrowed session may have decompression switched off.
-                    hdrs.ACCEPT_ENCODING: "identity",
-                }
-            )
-            self._token = token
-        return self._made_headers
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._client is None:
-            self._client = self._make()
-        if self._client.closed:
-            raise UsageError("the aiohttp session that omgmj was to use is closed")
-        return self._client
-
-    def _make(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            return aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_in_flight), cookie_jar=aiohttp.DummyCookieJar()
-            )
-        client: object = self._http() if callable(self._http) else self._http
-        if not isinstance(client, aiohttp.ClientSession):
-            if inspect.iscoroutine(client):
-                client.close()  # Nobody is going to await it.
-            raise UsageError(
-                f"http must be an aiohttp.ClientSession or a callable that makes one, not {type(client).__name__}"
-            )
-        if client.auth is not None or "Authorization" in client.headers:
-            if client is not self._http:
-                client.detach()  # It has no connection yet, and nobody is going to close it.
-            raise UsageError(
-                "the aiohttp session has an auth or an Authorization header of its own: it clashes with the bearer"
-                " token, and would go with downloads"
-            )
-        return client
-
-
-def _sent(request: Request, url: yarl.URL, passage: Passage | None) -> dict[str, Any]:
-    if request.idempotent:
-        return {"data": request.body}
-    # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept either.
-    return {"data": _Submitted(request.body, passage or Passage()), "server_hostname": url.host}
-
-
-class _Submitted(aiohttp.Payload):
-    """The body of what must not be sent twice: tells how far it has left, and ends its connection.
-
-    It is written piece by piece, as it may hold images.
-    """
-
-    _value: bytes | bytearray
-    _autoclose = True
-
-    def __init__(self, body: bytes | bytearray, passage: Passage) -> None:
-        super().__init__(body, content_type=FORM)
-        self._size = len(body)
-        self._passage = passage
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self._value.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002 (it is that of the body)
-        self._passage.fate = Fate.PARTIAL
-        if isinstance(writer, StreamWriter) and isinstance(writer.protocol, ResponseHandler):
-            writer.protocol.force_close()
-        whole = memoryview(self._value)
-        for start in range(0, len(whole), CHUNK):
-            if start + CHUNK >= len(whole):
-                self._passage.fate = Fate.SENT  # Without its last piece nobody can act on it.
-            await writer.write(whole[start : start + CHUNK])
-
-
-# Said with every request, so that a borrowed session's own settings do not count: one that raises for a status hides
-# the answer, a middleware that retries would send again what must not be sent twice, and the bound of an exchange is
-# `exchange`'s.
-_SETTINGS: dict[str, Any] = {
-    "allow_redirects": False,
-    "raise_for_status": False,
-    "middlewares": (),
-    "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-}
-
-# A place in the connection pool is waited for as long as it takes; what is bounded is the other side's silence.
-_STREAMING: dict[str, Any] = _SETTINGS | {
-    "headers": {hdrs.ACCEPT: "image/*", hdrs.ACCEPT_ENCODING: "identity"},
-    "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT, sock_read=IDLE),
-    # No more is read while so much is left that nobody took. It comes in pieces of up to 256 KiB, each of which is
-    # there several times over while it is decrypted; aiohttp itself would gather three.
-    "read_bufsize": CHUNK,
-}
-
-
-def _target(url: str) -> yarl.URL:
-    try:
-        return yarl.URL(url)
-    except ValueError as error:
-        raise ForbiddenTarget(f"this is no URL: {error}") from None
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    parts = []
-    size = 0
-    async for part in response.content.iter_chunked(CHUNK):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER:
-            raise DecodeError(f"the answer is larger than {MAX_ANSWER} bytes; it was not read to its end")
-    return b"".join(parts)
-
-
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    ours: OmgmjError | None = None
-    try:
-        while True:
-            # A bound of our own: aiohttp's does not hold after a chunk whose size cannot be read.
-            async with as_failure(), asyncio.timeout(IDLE):
-                part = await response.content.readany()  # As it came: pieces would be copies.
-            if not part:
-                return
-            yield part
-            del part  # Not to be held while the next one comes.
-    except TimeoutError:
-        ours = ExchangeTimeout(f"no byte came for {IDLE:g} s")
-    except Exception as error:  # noqa: BLE001 (as in send)
-        ours = _ours(error)
-    if ours is not None:
-        raise ours
-
-
-# aiohttp's own names are found without being put into lower case at each look.
-_KEPT = [(name, getattr(hdrs, name.upper().replace("-", "_"))) for name in KEPT_HEADERS]
-
-
-def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    got = response.headers
-    return {name: got[known] for name, known in _KEPT if known in got}
-
-
-# Where a message of aiohttp's begins to quote what the service sent. A quotation may be cut, in the middle of a token
-# that the service tells back, where no masking finds it.
-_QUOTATION = re.compile(r"""(?<!\w)b?['"]""")
-
-
-def _ours(error: Exception, token: Secret | None = None) -> OmgmjError:
-    if isinstance(error, OmgmjError):
-        return error
-    kind: type[OmgmjError] = ExchangeTimeout if isinstance(error, TimeoutError) else TransportError
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        text = f"the proxy refused the connection: HTTP {error.status}"
-    elif isinstance(error, aiohttp.ClientResponseError):
-        said = _QUOTATION.split(error.message, maxsplit=1)[0].rstrip(": \n")
-        text = f"the answer is no HTTP that can be read: {said or type(error).__name__}"
-    elif isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
-        # aiohttp refuses the request itself, such as a netrc entry beside the bearer token.
-        kind, text = UsageError, f"aiohttp refused the request: {error}"
-    elif isinstance(error, aiohttp.ServerDisconnectedError) and error.args and not isinstance(error.args[0], str):
-        text = "ServerDisconnectedError: Server disconnected in the middle of the headers"  # Here it quotes them all.
-    else:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    text = " ".join(text.split())
-    return kind(token.scrub(text) if token else text)

@@ -1,30 +1,26 @@
-"""What users hand in as an image becomes a data URI, checked before anything is sent.
+"""Uploads: an image of the user's becomes a data URI, checked before anything is sent.
 
-A type is told from the first bytes, never from a name. What is done with the URI is `protocol`'s business, and images
-that come from the service are `download`'s.
+A type is told from the first bytes, never from a name. The use of the URI is `protocol`'s business, images from the
+service are `download`'s.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import os
 import stat
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from omgmj.errors import UsageError
+from omgmj.images.media_type import HEAD, image_type
 
-T = TypeVar("T")
 Image = bytes | bytearray | memoryview | str | os.PathLike[str]
 """The content itself, a data URI (a string that begins with `data:`), or the path of a file."""
 
 MAX_IMAGE = 20 * 1024 * 1024
 """Bytes that an image may have, decoded."""
-HEAD = 12
-"""Bytes that `image_type` wants to see."""
 LONGEST_PATH = 4096
 """Characters of a path at most."""
 _SLICE = 384 * 1024
@@ -32,21 +28,8 @@ _SLICE = 384 * 1024
 _CHARACTERS = _SLICE // 3 * 4
 
 
-def image_type(head: bytes) -> str | None:
-    """Return the media type of what begins with these bytes, None where it is no PNG, JPEG, WebP or GIF."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    return None
-
-
 class Given(NamedTuple):
-    """An image as it was handed in, which nobody changes any more, and what to call it in an error."""
+    """An image as it was handed in, out of reach of changes, and its name in an error."""
 
     image: bytes | str
     name: str
@@ -79,16 +62,6 @@ def data_uris(images: Iterable[Given]) -> list[str]:
     `UsageError` names the image that is empty, larger than `MAX_IMAGE`, no PNG, JPEG, WebP or GIF, or cannot be read.
     """
     return [_data_uri(image, name) for image, name in images]
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns; it is done in a thread, as it takes long."""
-    # One of our own: those that asyncio and anyio keep are not there for whoever turns the clock by hand.
-    thread = ThreadPoolExecutor(1, thread_name_prefix="omgmj-image")
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, work)
-    finally:
-        thread.shutdown(wait=False)
 
 
 def _data_uri(image: bytes | str, what: str) -> str:

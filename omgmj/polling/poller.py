@@ -14,7 +14,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -30,26 +30,13 @@ from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age, retry_after
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Ended, Planner, Seen
-from omgmj.scheduler.registry import Subscription
+from omgmj.scheduler.registry import Sink, Subscription
 from omgmj.scheduler.sweep_plan import Sweep
 
 if TYPE_CHECKING:
     from omgmj.client.exchange import Exchange
 
 HTTP_OK = 200
-
-
-class Sink(Protocol):
-    """Who is told what becomes of a subscription. It is called in the event loop and must not wait."""
-
-    def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:
-        """Take in a record; `moved` says that it is news, and a terminal one is the last."""
-
-    def lost(self, subscription: Subscription, error: OmgmjError) -> None:
-        """Take in that one ID, `error.task_id`, comes to no end."""
-
-    def broke(self, error: OmgmjError) -> None:
-        """Take in that nothing of what is waited for comes to an end; the sink has been closed."""
 
 
 class Poller:
@@ -390,16 +377,12 @@ class Poller:
     def _tell(self, task: Task, seen: Seen) -> None:
         self._tell_ended(seen.ended)
         for subscription in seen.waiting:
-            _sink(subscription).got(subscription, task, moved=seen.moved)
+            subscription.sink.got(subscription, task, moved=seen.moved)
 
     def _tell_ended(self, ended: list[Ended]) -> None:
         for one in ended:
             told = one if one.error else one._replace(error=self._health.outage)
-            _sink(one.subscription).lost(one.subscription, error_of(told, self._loop.time()))
+            one.subscription.sink.lost(one.subscription, error_of(told, self._loop.time()))
 
 
 _Job = tuple[int | Sweep, bool]
-
-
-def _sink(subscription: Subscription) -> Sink:
-    return subscription.sink  # type: ignore[return-value]

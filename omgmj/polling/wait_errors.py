@@ -1,4 +1,4 @@
-"""What is raised when a wait ends without an end: each error with its ID, the last record, and how it came to that."""
+"""Errors of waits that end before their task: each with its ID, the last record, and how it came to that."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDINGS: dict[Why, tuple[type[WaitError], str]] = {
 
 
 def error_of(one: Ended, now: float) -> OmgmjError:
-    """Return the error that tells of a wait that ended without an end."""
+    """Return the error of a wait that ended before its task."""
     if one.why is Why.FAILED and one.error is not None:
         return _without_frames(one.error.about(one.task_id))
     kind, said = _ENDINGS[one.why]
@@ -39,9 +39,9 @@ def error_of(one: Ended, now: float) -> OmgmjError:
 
 
 def _without_frames(error: OmgmjError) -> OmgmjError:
-    """Return an error whose cause, such as what a policy raised, has its traceback as text.
+    """Return an error with the traceback of its cause, such as a policy's exception, as text.
 
-    The frames themselves would hold the handle of the watch that was being added to, so that nobody could drop it.
+    The frames themselves would hold a watch that was being added to, so that nobody could drop it.
     """
     cause = error.__cause__
     if cause is not None and cause.__traceback__ is not None:
@@ -55,5 +55,5 @@ def _percent(task: Task) -> str:
 
 
 def record_of(source: bytes | None, task_id: int) -> Task | None:
-    """Read again what was kept of an ID's last record."""
+    """Read an ID's last record again from its source."""
     return None if source is None else read_source(source, task_id)

@@ -34,6 +34,7 @@ from omgmj.scheduler.registry import (
     SLID,
     UNLISTED,
     Registry,
+    Sink,
     Subscription,
 )
 from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
@@ -103,7 +104,7 @@ class Planner:
             if subscription.pending:
                 self._drop(task_id, subscription)
 
-    def drop(self, task_id: int, sink: object) -> bool:
+    def drop(self, task_id: int, sink: Sink) -> bool:
         """End the subscription of a sink to one ID; return whether there was one."""
         row = self._registry.rows.get(task_id)
         subscription = None if row is None else self._registry.find(row, sink)

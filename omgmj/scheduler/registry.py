@@ -10,9 +10,10 @@ import heapq
 import math
 from array import array
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from omgmj.models import Status
+from omgmj.errors import OmgmjError
+from omgmj.models import Status, Task
 
 if TYPE_CHECKING:
     from omgmj.backoff.policies import Policy
@@ -31,19 +32,32 @@ BLOCK = 256
 """Rows that are added at once."""
 
 
+class Sink(Protocol):
+    """Receiver of what becomes of its subscriptions. It is called in the event loop and must not wait."""
+
+    def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:
+        """Receive a record; `moved` says whether it is news. A terminal one is the last of its ID."""
+
+    def lost(self, subscription: Subscription, error: OmgmjError) -> None:
+        """Receive the end of a wait for one ID, `error.task_id`, whose task came to none."""
+
+    def broke(self, error: OmgmjError) -> None:
+        """Receive the end of everything that this sink waits for; it has been closed."""
+
+
 class Subscription:
     """What one wait, watch or follow wants of the IDs that it took in together, at one moment.
 
-    `sink` is whoever is to be told; here sinks are only told apart. `timeout` and `stall` are seconds, None for ever;
-    a `timeout` of 0 ends with the first poll.
+    `sink` receives what becomes of it; here sinks are only told apart. `timeout` and `stall` are seconds, None for
+    ever; a `timeout` of 0 ends with the first poll.
     """
 
     __slots__ = ("deadline", "ids", "joined", "once", "outages", "pending", "policy", "since", "sink", "stall")
 
     def __init__(
-        self, sink: object, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
+        self, sink: Sink, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
     ) -> None:
-        self.sink: object = sink
+        self.sink: Sink = sink
         self.ids: array[int] = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
         self.policy: Policy = policy
         self.since: float = now
@@ -79,7 +93,7 @@ class Registry:
         self.rows: dict[int, int] = {}
         self.watched: int = 0
         self.once: set[Subscription] = set()
-        self.who: list[Subscription | dict[object, Subscription] | None] = []
+        self.who: list[Subscription | dict[Sink, Subscription] | None] = []
         self.last: list[bytes | None] = []
         self.trait: list[Trait] = []
         self.flags: bytearray = bytearray()
@@ -137,7 +151,7 @@ class Registry:
             return tuple(who.values())
         return () if who is None else (who,)
 
-    def find(self, row: int, sink: object) -> Subscription | None:
+    def find(self, row: int, sink: Sink) -> Subscription | None:
         """Return the subscription by which a sink waits for the row's ID."""
         who = self.who[row]
         if isinstance(who, dict):

@@ -26,13 +26,13 @@ from typing import Any, Self
 
 import omgmj  # The session stands below, but who serves on loopback needs none: annotations find it lazily.
 from omgmj.errors import TransportError, UsageError
-from omgmj.models import Secret
 from omgmj.testing.http_server import HttpServer
 from omgmj.testing.memory_transport import InMemoryTransport, act_in_memory
 from omgmj.testing.service.account import Created
 from omgmj.testing.service.faults import Fault, FaultShares
 from omgmj.testing.service.lives import Life, Lives, check_number
 from omgmj.testing.service.simulator import EPOCH, Reply, Simulator
+from omgmj.validation import check_token
 
 IN_MEMORY = "https://fake.invalid"
 """The base URL of sessions in memory; such a host can never exist."""
@@ -96,7 +96,7 @@ class FakeService:
             list_lag=list_lag,
             epoch=epoch,
         )
-        self.token: str = Secret(token).reveal()
+        self.token: str = check_token(token)
         """The token that `session` uses unless told otherwise."""
         self._latency = check_number("latency", latency)
         self._simulator.add_tasks(tasks, now=0.0, failing=failing)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from omgmj.client.secrets import Secret
 from omgmj.client.transport import Stream
 from omgmj.errors import TransportError
-from omgmj.models import Secret
 from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Passage, Request
 from omgmj.testing.service.simulator import Reply
 

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import copy
 import json
+import logging
 import pickle
 import random
 import traceback
@@ -21,10 +22,12 @@ from aiohttp import web
 
 from omgmj.backoff import Fixed, Retry
 from omgmj.backoff.rate import Rate
+from omgmj.client.aiohttp_adapter import HttpTransport
 from omgmj.client.credentials import GRACE, GRACE_STEP, SPREE, SPREE_SECONDS, Credentials
+from omgmj.client.deadline import Deadlines
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
-from omgmj.client.transport import HttpTransport
+from omgmj.client.secrets import Secret
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -37,7 +40,7 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.models import Secret, Task
+from omgmj.models import Task
 from omgmj.protocol.messages import Answer, Request, query_request
 from omgmj.protocol.responses import read_query
 from omgmj.session import Session
@@ -303,6 +306,18 @@ async def test_a_429_slows_the_rate_and_other_answers_win_it_back() -> None:
         await asyncio.sleep(1.0)
         await exchange.call(REQUEST, read)
     assert limiter.rate.limit > cut
+
+
+async def test_a_429_and_each_retry_are_logged_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    """Who debugs sees how a 429 slows the session down and why a call is sent again, but not the token."""
+    transport = Scripted(in_turn(envelope(429, f"slow down {TOKEN}", status=429), TransportError("gone"), GOOD))
+    with caplog.at_level(logging.DEBUG, "omgmj"):
+        assert (await make(transport, rate=20.0).call(REQUEST, read)).succeeded
+    slowed, *repeated = [record.message for record in caplog.records]
+    assert slowed.startswith("slowed down to 1")
+    assert [f"{REQUEST.path} failed, attempt {n} of 4" in line for n, line in enumerate(repeated, 1)] == [True, True]
+    assert TOKEN not in caplog.text
+    assert "slow down ***" in caplog.text
 
 
 async def test_a_retry_holds_no_place_while_it_pauses() -> None:
@@ -755,13 +770,13 @@ async def test_the_sweep_runs_in_nobodys_context(monkeypatch: pytest.MonkeyPatch
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
     variable.set("mine")
     seen: list[str] = []
-    sweep = Exchange._sweep
+    sweep = Deadlines._sweep
 
-    def watched(exchange: Exchange) -> None:
+    def watched(deadlines: Deadlines) -> None:
         seen.append(variable.get())
-        sweep(exchange)
+        sweep(deadlines)
 
-    monkeypatch.setattr(Exchange, "_sweep", watched)
+    monkeypatch.setattr(Deadlines, "_sweep", watched)
     exchange = make(Scripted(never), timeout=5.0, retry=Retry(attempts=1))
     with pytest.raises(ExchangeTimeout):
         await exchange.call(REQUEST, read)
@@ -803,9 +818,9 @@ async def test_cancellation_passes_through_untouched() -> None:
     await cancelled_at(renewing, 3.0)
     assert renewing._limiter.in_flight == 0
     await cancelled_at(renewing, 3.0)  # The lock is free again.
-    assert not hanging._out
-    assert not pausing._out
-    assert not renewing._out
+    assert not hanging._deadlines._out
+    assert not pausing._deadlines._out
+    assert not renewing._deadlines._out
 
 
 async def test_timeouts_around_a_call_work() -> None:
@@ -877,11 +892,11 @@ async def test_a_cancellation_at_the_same_instant_wins(order: str) -> None:
     exchange = make(Scripted(never), timeout=2.0)
     call = asyncio.create_task(exchange.call(REQUEST, read))
     await asyncio.sleep(1.0)
-    [bound] = exchange._out
+    [deadline] = exchange._deadlines._out
     if order == "theirs first":
         call.cancel()
-    bound.fire(ExchangeTimeout("ours"))
-    bound.fire(ExchangeTimeout("twice"))
+    deadline.fire(ExchangeTimeout("ours"))
+    deadline.fire(ExchangeTimeout("twice"))
     if order == "ours first":
         call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -937,7 +952,7 @@ async def test_closing_ends_all_calls() -> None:
     assert len({id(result) for result in results}) == 6
     assert now() == 2.0
     assert transport.in_flight == 0
-    assert not any("Exchange" in repr(timer) and not timer.cancelled() for timer in timers())
+    assert not any("Timer._run" in repr(timer) and not timer.cancelled() for timer in timers())
 
 
 async def test_a_call_outside_a_task_is_a_usage_error() -> None:
@@ -966,7 +981,7 @@ async def test_what_a_reader_raises_that_is_no_error_of_ours_passes() -> None:
     with pytest.raises(ZeroDivisionError):
         await exchange.call(REQUEST, broken)
     assert exchange._limiter.in_flight == 0
-    assert not exchange._out
+    assert not exchange._deadlines._out
 
 
 async def test_a_storm_of_faults_and_cancellations_leaves_nothing() -> None:
@@ -991,7 +1006,7 @@ async def test_a_storm_of_faults_and_cancellations_leaves_nothing() -> None:
         kinds = {type(result) for result in results}
         assert kinds <= {Task, asyncio.CancelledError, TransportError, ExchangeTimeout, ServiceError, RateLimited}
         assert sum(isinstance(result, Task) for result in results) > 100
-        assert (exchange._limiter.in_flight, len(exchange._out)) == (0, 0)
+        assert (exchange._limiter.in_flight, len(exchange._deadlines._out)) == (0, 0)
         assert fake.in_flight_peak <= 10 + fake.injected["silence"] + fake.injected["slow"] + 60
         for result in results:
             if isinstance(result, OmgmjError):

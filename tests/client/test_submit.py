@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from omgmj.backoff import Retry
+from omgmj.client.secrets import Secret
 from omgmj.errors import (
     AuthError,
     ExchangeTimeout,
@@ -28,7 +29,7 @@ from omgmj.errors import (
     TransportError,
     UsageError,
 )
-from omgmj.models import Secret, Submission
+from omgmj.models import Submission
 from omgmj.protocol.messages import Answer, Request
 from omgmj.session import Session
 from omgmj.testing import PNG, FakeService, Fault, Life

@@ -14,8 +14,8 @@ from aiohttp.abc import AbstractResolver
 
 import omgmj
 from omgmj.client.cancellation import as_failure
+from omgmj.client.secrets import Secret
 from omgmj.client.transport import Stream
-from omgmj.models import Secret
 from omgmj.protocol.messages import Answer, Fate, Passage, Request
 from omgmj.testing import PNG, FakeService, Life
 

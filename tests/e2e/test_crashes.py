@@ -10,12 +10,13 @@ import pytest
 
 import omgmj
 from omgmj.backoff.rate import Rate
+from omgmj.client.deadline import Deadlines
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.polling.health import Health
+from omgmj.polling.inbox import Inbox
 from omgmj.polling.poller import Poller
 from omgmj.polling.sweeper import Sweeper
-from omgmj.polling.watch import _Inbox
 from omgmj.scheduler.planner import Planner
 from omgmj.testing import FakeService, Life
 
@@ -158,7 +159,7 @@ async def test_direct_calls_hear_of_a_limiter_that_raises(monkeypatch: pytest.Mo
 
 async def test_calls_that_are_out_hear_of_a_timer_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the one timer of all exchanges raises, nothing bounds them any more: they end, and all waits with them."""
-    arm = break_later(monkeypatch, Exchange, "_sweep")
+    arm = break_later(monkeypatch, Deadlines, "_sweep")
     async with FakeService() as fake, fake.session(request_timeout=5.0) as session:
         task_id = fake.add_task(Life.succeed(after=1e6))
         fake.inject("silence", times=None)
@@ -187,7 +188,7 @@ async def test_a_watch_hears_of_what_raises_while_it_takes_ids_in(monkeypatch: p
 
 async def test_what_raises_while_a_dropped_watch_leaves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handle that is dropped leaves in a callback of the loop: what raises there ends the other waits."""
-    arm = break_later(monkeypatch, _Inbox, "leave")
+    arm = break_later(monkeypatch, Inbox, "leave")
     async with FakeService() as fake, fake.session() as session:
         task_id = fake.add_task(Life.succeed(after=1e6))
         waiting = asyncio.ensure_future(session.wait(task_id))

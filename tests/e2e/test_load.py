@@ -12,7 +12,7 @@ import pytest
 
 import omgmj
 from omgmj.backoff import Facts
-from omgmj.models import Secret
+from omgmj.client.secrets import Secret
 from omgmj.protocol.messages import Answer, Request
 from omgmj.testing import FakeService, InMemoryTransport, Life
 

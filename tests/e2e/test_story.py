@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omgmj.backoff import Fixed
-from omgmj.images.uploads import image_type
+from omgmj.images.media_type import image_type
 from omgmj.session import Session
 from omgmj.testing import FakeService, Lives
 from tests.conftest import new_real_loop

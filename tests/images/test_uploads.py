@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,12 @@ from hypothesis import strategies as st
 
 from omgmj.errors import UsageError
 from omgmj.images import uploads
-from omgmj.images.uploads import MAX_IMAGE, check_image, check_images, data_uris, image_type, in_thread
+from omgmj.images.media_type import image_type
+from omgmj.images.threads import in_thread
+from omgmj.images.uploads import MAX_IMAGE, check_image, check_images, data_uris
+from tests.images.test_media_type import HEADS
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
-HEADS = {
-    "image/png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-    "image/jpeg": b"\xff\xd8\xff\xe0\0\x10JFIF",
-    "image/webp": b"RIFF\x24\0\0\0WEBPVP8 ",
-    "image/gif": b"GIF89a\x01\0\x01\0",
-}
 
 
 def data_uri(image: Any, what: str = "image") -> str:
@@ -32,20 +28,6 @@ def data_uri(image: Any, what: str = "image") -> str:
 
 def uri(content: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-@pytest.mark.parametrize("kind", HEADS)
-def test_types_are_told_from_the_first_bytes(kind: str) -> None:
-    """Each type is known by its first bytes, and by no fewer of them than tell it."""
-    assert image_type(HEADS[kind]) == kind
-    assert image_type(b" " + HEADS[kind]) is None
-    assert image_type(HEADS[kind][:2]) is None
-
-
-def test_old_gif_and_other_riff() -> None:
-    """GIF87a is a GIF; a RIFF that holds sound is no WebP; TIFF, SVG and nothing are no image."""
-    assert image_type(b"GIF87a") == "image/gif"
-    assert [image_type(head) for head in (b"RIFF\x24\0\0\0WAVEfmt ", b"II*\0", b"<svg", b"")] == [None] * 4
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
@@ -224,15 +206,6 @@ async def test_the_loop_goes_on_while_a_large_image_is_encoded() -> None:
         turns += 1
     assert await task
     assert turns > 10
-
-
-async def test_a_cancellation_passes_through() -> None:
-    """Who is cancelled while a thread reads does not wait for it."""
-    task = asyncio.create_task(in_thread(lambda: time.sleep(0.05)))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 @given(st.text(st.sampled_from("iVBORw0KGgo=A,;:/ "), max_size=40).map(lambda text: "data:image/png;base64," + text))

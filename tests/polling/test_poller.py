@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import omgmj
-from omgmj.models import Secret
+from omgmj.client.secrets import Secret
 from omgmj.protocol.messages import Answer, Request
 from omgmj.testing import FakeService, InMemoryTransport, Life
 

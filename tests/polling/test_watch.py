@@ -269,7 +269,7 @@ async def test_contexts_do_not_pile_up() -> None:
                 task = await anext(watch)
                 assert watch.context(task) == f"chat {task.id}"
                 got.append(task.id)
-        assert len(watch._context) == 1001
+        assert sum(watch.context(task_id) is not None for task_id in (pending, *got)) == 1001
         assert watch.context(str(pending)) == "pending"
         assert watch.context(got[-1000]) == f"chat {got[-1000]}"
         assert watch.context(got[-1001]) is None
@@ -368,6 +368,20 @@ async def test_leaving_leaves_nothing_behind(leave: Callable[[omgmj.Session, lis
         assert ours() == []
         await asyncio.sleep(50)
         assert fake.requests == started
+
+
+async def test_a_watch_that_the_users_own_refer_to_is_dropped_like_any() -> None:
+    """A callback and a context that hold the watch do not keep it waiting: nothing but the handle holds them."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = fake.add_task(Life.succeed(after=1e6))
+        held: list[omgmj.Watch] = []
+        held.append(session.watch({task_id: held}, on_error=held.__contains__))
+        await asyncio.sleep(5)
+        assert session.stats().watched == 1
+        del held
+        gc.collect()
+        await settled()
+        assert (session.stats().watched, ours()) == (0, [])
 
 
 async def test_a_cancelled_read_loses_nothing() -> None:

@@ -10,6 +10,7 @@ from omgmj.backoff import Facts, Fixed, Policy, Retry
 from omgmj.errors import ExchangeTimeout, OmgmjError, TaskNotFound
 from omgmj.models import STATUS_ORDER, Action, Status, Task
 from omgmj.protocol.failures import Meaning
+from omgmj.scheduler import registry as rows
 from omgmj.scheduler.planner import Ended, Planner, Seen, Why
 from omgmj.scheduler.registry import IN_FLIGHT, PUSHED, SINGLE, Registry, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
@@ -51,7 +52,13 @@ def record(
 
 
 class Sink:
-    """Somebody who waits."""
+    """Somebody who waits, and whom the planner only tells apart."""
+
+    def got(self, *_: object, moved: bool) -> None: ...
+
+    def lost(self, *_: object) -> None: ...
+
+    def broke(self, *_: object) -> None: ...
 
 
 class Willing(SweepPlan):
@@ -84,7 +91,7 @@ class Willing(SweepPlan):
         self.strikes += times
 
 
-def waits(planner: Planner, task_id: int, sink: object) -> bool:
+def waits(planner: Planner, task_id: int, sink: rows.Sink) -> bool:
     """Whether a sink waits for the ID."""
     row = planner._registry.rows.get(task_id)
     return row is not None and planner._registry.find(row, sink) is not None

@@ -7,6 +7,7 @@ import pytest
 from omgmj.backoff import Fixed
 from omgmj.scheduler.due_queue import SPARE, DueQueue
 from omgmj.scheduler.registry import HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry, Subscription
+from tests.scheduler.bench import Sink
 
 
 class Bench:
@@ -18,7 +19,7 @@ class Bench:
 
     def watch(self, task_id: int, due: float, *, fresh: bool = False) -> Subscription:
         """Have one more wait for an ID, which is due at a time."""
-        one = Subscription(object(), [task_id], Fixed(), 0.0, None, None)
+        one = Subscription(Sink(), [task_id], Fixed(), 0.0, None, None)
         row = self.registry.open(task_id, 0.0)
         self.registry.join(row, one)
         self.due_queue.schedule(task_id, row, due, fresh=fresh)

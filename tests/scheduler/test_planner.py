@@ -16,6 +16,7 @@ from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy
 from omgmj.errors import DecodeError, OmgmjError, RateLimited, ServiceError, TaskNotFound
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.protocol.failures import Meaning
+from omgmj.scheduler import registry as rows
 from omgmj.scheduler.due_queue import PUSH_SPACING
 from omgmj.scheduler.planner import Ended, Planner, Seen, Why
 from omgmj.scheduler.progress import NO_IMAGE
@@ -575,14 +576,14 @@ def test_thousands_of_waiters_of_one_id_come_and_go_in_linear_work() -> None:
         __slots__ = ("whose",)
 
         @property
-        def sink(self) -> object:
+        def sink(self) -> rows.Sink:
             nonlocal reads
             reads += 1
             return self.whose
 
         @sink.setter
-        def sink(self, whose: object) -> None:
-            self.whose: object = whose
+        def sink(self, whose: rows.Sink) -> None:
+            self.whose: rows.Sink = whose
 
     planner = Planner(RETRY)
     # Who came last is the first to go, as it is the last that a search would find.

@@ -8,16 +8,18 @@ import math
 import pytest
 
 from omgmj.backoff import Fixed
+from omgmj.scheduler import registry as rows
 from omgmj.scheduler.registry import IN_FLIGHT, NEVER, Registry, Subscription
+from tests.scheduler.bench import Sink
 
 POLICY = Fixed()
 
 
 def subscription(
-    *ids: int, sink: object = None, timeout: float | None = None, stall: float | None = None
+    *ids: int, sink: rows.Sink | None = None, timeout: float | None = None, stall: float | None = None
 ) -> Subscription:
     """Return a subscription to `ids` of a sink of its own, at the time 0."""
-    return Subscription(sink or object(), ids, POLICY, 0.0, timeout, stall)
+    return Subscription(sink or Sink(), ids, POLICY, 0.0, timeout, stall)
 
 
 def enter(registry: Registry, one: Subscription) -> None:
@@ -41,7 +43,7 @@ def test_a_subscription_reads_its_terms(
 
 def test_a_sink_joins_an_id_once() -> None:
     """A sink that waits for an ID already does not wait for it twice, alone or among others."""
-    registry, sink = Registry(), object()
+    registry, sink = Registry(), Sink()
     row = registry.open(7, 0.0)
     first, second, third = subscription(7, sink=sink), subscription(7), subscription(7)
     assert registry.waiting(row) == ()
@@ -67,14 +69,14 @@ def test_a_sink_finds_its_own_subscription() -> None:
     registry.join(row, two)
     assert registry.find(row, one.sink) is one
     assert registry.find(row, two.sink) is two
-    assert registry.find(row, object()) is None
+    assert registry.find(row, Sink()) is None
     registry.part(row, one)
     assert registry.find(row, one.sink) is None
 
 
 def test_another_subscription_of_the_same_sink_does_not_part_for_it() -> None:
     """A subscription that did not join, as its sink waited already, cannot take out the one that did."""
-    registry, sink = Registry(), object()
+    registry, sink = Registry(), Sink()
     row = registry.open(7, 0.0)
     one, other, again = subscription(7, sink=sink), subscription(7), subscription(7, sink=sink)
     for many in (False, True):
@@ -184,7 +186,7 @@ def test_deadlines_of_those_who_left_do_not_pile_up() -> None:
 
 def test_a_subscription_to_nothing_has_no_deadline() -> None:
     """A subscription whose IDs had all joined before through the same sink ends at no time: it waits for nothing."""
-    registry, sink = Registry(), object()
+    registry, sink = Registry(), Sink()
     enter(registry, subscription(1, sink=sink))
     enter(registry, subscription(1, sink=sink, timeout=5.0))
     enter(registry, subscription(1, sink=sink, timeout=0))

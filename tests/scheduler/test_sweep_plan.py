@@ -11,12 +11,13 @@ from omgmj.scheduler.list_positions import KEPT
 from omgmj.scheduler.list_trust import CHECK_PAGES, CHECK_SECONDS, LAG, LONGEST_REST, REST, STRIKES
 from omgmj.scheduler.registry import LISTED, MISSED, Registry, Subscription
 from omgmj.scheduler.sweep_plan import NEW_PAYS, YOUNG, NotShown, Sweep, SweepPlan
+from tests.scheduler.bench import Sink
 
 
 def listing(*ids: int) -> tuple[Registry, SweepPlan]:
     """Return a registry that watches `ids`, all due at 0, and what is known of their list: nothing."""
     registry = Registry()
-    subscription = Subscription(object(), ids, Fixed(2.0), 0.0, None, None)
+    subscription = Subscription(Sink(), ids, Fixed(2.0), 0.0, None, None)
     for task_id in ids:
         row = registry.open(task_id, 0.0)
         registry.join(row, subscription)

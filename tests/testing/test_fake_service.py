@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 import trustme
 
+from omgmj.client.secrets import Secret
 from omgmj.errors import AuthError, TransportError, UsageError
-from omgmj.models import Secret
 from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Request
 from omgmj.session import Session
 from omgmj.testing import FAULTS, FakeService, Fault, InMemoryTransport, Life, Lives

@@ -21,9 +21,9 @@ import trustme
 from aiohttp import web
 
 import omgmj
-from omgmj.client.transport import MAX_ANSWER, HttpTransport
+from omgmj.client.aiohttp_adapter import MAX_ANSWER, HttpTransport
+from omgmj.client.secrets import Secret
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError, UsageError
-from omgmj.models import Secret
 from omgmj.protocol.messages import Answer, Request, page_request, query_request
 from omgmj.testing import FAULTS, FakeService, Fault, Life
 from omgmj.testing.service.faults import OF_LIST

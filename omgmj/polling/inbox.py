@@ -1,0 +1,219 @@
+"""The sink behind a watch: IDs waiting for room, subscriptions, and results waiting for their reader."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
+from omgmj.models import Task
+from omgmj.polling.poller import Poller
+from omgmj.polling.sinks import ReaderSink, Terms
+from omgmj.scheduler.registry import Subscription
+from omgmj.validation import check_task_id
+
+CHUNK = 1000
+"""IDs taken in at one go; the event loop gets its turn in between."""
+
+
+class Inbox(ReaderSink):
+    """The sink of one watch. `max_watched` bounds the IDs that are watched, or done and not yet taken; None: no bound.
+
+    It is the one owner of the results, of the errors for the end, and of the cause that ends the watch.
+    """
+
+    def __init__(self, poller: Poller, terms: Terms, max_watched: int | None) -> None:
+        super().__init__(poller)
+        self._terms = terms
+        self._max_watched = max_watched
+        self._results: deque[Task | OmgmjError] = deque()
+        self._put_aside: list[OmgmjError] = []
+        self._fatal: BaseException | None = None
+        self._watching = 0
+        self._subscriptions: set[Subscription] = set()
+        self._backlog: deque[int] = deque()
+        self._space = asyncio.Event()
+        self._feeder: asyncio.Task[None] | None = None
+
+    # The reader's side.
+
+    @property
+    def over(self) -> bool:
+        """Whether the watch has ended, in whatever way."""
+        return self._over
+
+    def open(self, source: AsyncIterator[int | str] | None) -> None:
+        """Begin, and draw IDs from `source` as there is room; `SessionClosed` where it is too late."""
+        self._poller.open(self)
+        if source is not None:
+            self._feeder = self._loop.create_task(self._feed(source), name="omgmj feeder")
+
+    def add(self, task_ids: Iterable[int]) -> None:
+        """Wait for these too."""
+        self._backlog.extend(task_ids)
+        self._take_in()
+
+    def discard(self, gone: set[int]) -> None:
+        """Wait no longer for these, and drop what came of them."""
+        self._results = deque(result for result in self._results if id_of(result) not in gone)
+        self._put_aside = [error for error in self._put_aside if error.task_id not in gone]
+        self._backlog = deque(task_id for task_id in self._backlog if task_id not in gone)
+        self._drop(gone)
+
+    def take(self) -> Task | OmgmjError | None:
+        """Take the next result; None where it is still to come.
+
+        At the end raise its cause, else the errors put aside, then `StopAsyncIteration`.
+        """
+        if self._results:
+            result = self._results.popleft()
+            if self._max_watched is not None:
+                self._take_in()
+            return result
+        if self._fatal is not None:
+            fatal, self._fatal = self._fatal, None
+            raise fatal
+        if not self._over and (self._watching or self._backlog or self._feeder):
+            return None
+        self.leave()
+        errors, self._put_aside = self._put_aside, []
+        if errors:
+            raise WatchErrors(f"{len(errors)} tasks came to no end", errors)
+        raise StopAsyncIteration
+
+    def put_aside(self, error: OmgmjError) -> None:
+        """Keep an error, to be raised at the end."""
+        self._put_aside.append(error)
+
+    def close(self) -> None:
+        """Leave, and drop what is in hand."""
+        self._put_aside.clear()
+        self._results.clear()
+        self._fatal = None
+        self.leave()
+
+    # The poller's side.
+
+    def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
+        """Deliver a final record."""
+        if task.is_terminal:
+            self._deliver(subscription, task)
+
+    def lost(self, subscription: Subscription, error: OmgmjError) -> None:
+        """Deliver an error."""
+        self._deliver(subscription, error)
+
+    def broke(self, error: OmgmjError) -> None:
+        """End the watch with an error."""
+        self._fatal = error
+        self._end()
+        self._told.set()
+
+    # In between.
+
+    def _drop(self, gone: set[int]) -> None:
+        if self._poller.is_asking:
+            self._poller.later(lambda: self._drop(gone))
+            return
+        for task_id in gone:
+            if self._poller.drop(task_id, self):
+                self._watching -= 1
+        self._subscriptions = {subscription for subscription in self._subscriptions if subscription.pending}
+        self._take_in()
+        self._told.set()
+
+    def _deliver(self, subscription: Subscription, result: Task | OmgmjError) -> None:
+        self._watching -= 1
+        if not subscription.pending:
+            self._subscriptions.discard(subscription)
+        self._results.append(result)
+        self._told.set()
+
+    def _room(self) -> int:
+        if self._max_watched is None:
+            return CHUNK
+        return self._max_watched - self._watching - len(self._results)
+
+    def _take_in(self) -> None:
+        """Subscribe to a chunk of the backlog, as far as there is room, and to the next when the loop had its turn."""
+        if self._poller.is_asking:
+            self._poller.later(self._take_in)
+            return
+        room = self._room()
+        if room > 0:
+            self._space.set()
+        size = min(CHUNK, room, len(self._backlog))
+        if self._over or size <= 0:
+            return
+        chunk = [self._backlog.popleft() for _ in range(size)]
+        try:
+            subscription = self._poller.watch(self, chunk, *self._terms)
+        except SessionClosed as error:
+            self.broke(error)
+            return
+        self._watching += subscription.joined
+        if subscription.pending:
+            self._subscriptions.add(subscription)
+        if self._backlog:
+            self._poller.soon(self._take_in)
+        elif not self._watching:
+            self._told.set()
+
+    def _end(self) -> None:
+        super()._end()
+        self._backlog.clear()
+        if self._feeder is not None:
+            self._feeder.cancel()
+
+    def _unsubscribe(self) -> None:
+        for subscription in self._subscriptions:
+            self._poller.leave(subscription)
+        self._subscriptions.clear()
+
+    async def _feed(self, source: AsyncIterator[int | str]) -> None:
+        try:
+            while not self._over:
+                if self._room() <= len(self._backlog):
+                    self._space.clear()
+                    await self._space.wait()
+                    continue
+                given = await anext(source)
+                try:
+                    task_id = check_task_id(given)
+                except UsageError as error:
+                    self._results.append(error)
+                    self._told.set()
+                else:
+                    self.add((task_id,))
+        except StopAsyncIteration:
+            pass
+        except asyncio.CancelledError:
+            if self._over:
+                raise
+            self._fail(OmgmjError("the source of task IDs was cancelled"))
+        except Exception as error:  # noqa: BLE001 (the user's own iterable: its reader gets what it raised)
+            self._fail(error)
+        finally:
+            self._feeder = None
+            self._told.set()
+            await _close_iterator(source)
+
+    def _fail(self, error: Exception) -> None:
+        """End the watch with what the source raised."""
+        self._fatal = error
+        self._feeder = None  # It ends by itself.
+        self.leave()
+
+
+def id_of(result: Task | OmgmjError) -> int | None:
+    """Return the ID that a result is of; None for what concerns no single one."""
+    return result.id if isinstance(result, Task) else result.task_id
+
+
+async def _close_iterator(iterator: AsyncIterator[Any]) -> None:
+    if (aclose := getattr(iterator, "aclose", None)) is not None:
+        with contextlib.suppress(Exception):
+            await aclose()
