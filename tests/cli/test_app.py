@@ -281,8 +281,8 @@ def test_progress_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             seen.append(progress)
             super().__init__(ids, progress)
 
-    for module in ("cli", "creating", "gallery", "playground"):
-        monkeypatch.setattr(f"omgmj.{module}.View", Noting)
+    for module in ("query_and_watch", "create_tasks", "list_tasks", "demo"):
+        monkeypatch.setattr(f"omgmj.cli.{module}.View", Noting)
     picture = tmp_path / "cat.png"
     picture.write_bytes(PNG)
     for arguments in (
@@ -381,7 +381,7 @@ def test_interrupted_before_anything(capsys: pytest.CaptureFixture[str], monkeyp
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(app, "gather_ids", interrupt)
+    monkeypatch.setattr("omgmj.cli.query_and_watch.gather_ids", interrupt)
     assert app.main(["watch", "--from", "-"]) == 130
     assert capsys.readouterr().err == "omgmj: interrupted\n"
 
