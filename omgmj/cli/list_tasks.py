@@ -76,7 +76,7 @@ def list_tasks(
     earliest = None if since is None else read_since(since, datetime.now().astimezone())
     statuses, kinds = _words("--status", status), _words("--action", action)
     for word in sorted({*(statuses or ())}.difference(Status)):
-        # It may be a new one; it may also cost a look through the whole account that finds nothing.
+        # It may be a new one; it may also cost a search through the whole account that finds nothing.
         complain(f"{word!a} is no status that is known; known are {', '.join(Status)}")
 
     async def work(session: Session, view: View) -> None:

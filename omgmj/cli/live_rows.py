@@ -1,6 +1,6 @@
 """Watching on behalf of a command: the records as they come, and how far the others are.
 
-The rows cost no request: they hear what the watch asks anyway, as all who wait for one ID share its polls.
+The rows cost no request: they hear what the watch polls anyway, as all who wait for one ID share its polls.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from omgmj.session import Session
 
 ONLY_HEARS = Fixed(86400)
-"""When a row would poll by itself: later than any watch does."""
+"""The policy of a row, which would poll by itself later than any watch does."""
 
 
 @contextlib.asynccontextmanager

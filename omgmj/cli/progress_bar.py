@@ -28,7 +28,7 @@ WIDTH = 20
 LEAST = 5
 """Characters of a bar at least: where there is no room for it, the words have the line for themselves."""
 DONE, TO_DO = Style(color="cyan"), Style(dim=True)
-"""How a bar polls. A failed task is red, and one that succeeded green."""
+"""The colours of a bar."""
 SETTLED = 3.0
 """Seconds whose ends say nothing of the rate: most of those tasks had ended before anyone asked."""
 ENOUGH = 3

@@ -82,7 +82,7 @@ def records(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-# Watching and looking.
+# Watching and querying.
 
 
 @pytest.mark.usefixtures("fake")
