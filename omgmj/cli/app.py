@@ -18,7 +18,7 @@ from omgmj.cli.demo import demo, serve
 from omgmj.cli.exit_codes import FAILED, INTERRUPTED, MEANINGS, OK, PIPE_CLOSED, USAGE
 from omgmj.cli.list_tasks import download, list_tasks
 from omgmj.cli.query_and_watch import query, watch
-from omgmj.cli.view import Output, complain, drop
+from omgmj.cli.terminal import Output, complain, drop
 from omgmj.errors import OmgmjError, UsageError
 
 app: App = App(

@@ -19,7 +19,8 @@ from omgmj.cli.live_rows import watching
 from omgmj.cli.options import Progress, Rate, Timeout, again, check_directory, choice, directory
 from omgmj.cli.runner import run_with_settings
 from omgmj.cli.task_ids import read_task_id
-from omgmj.cli.view import View, complain
+from omgmj.cli.terminal import complain
+from omgmj.cli.view import View
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
 from omgmj.models import Task
 from omgmj.protocol.submissions import DIMENSIONS, POOLS, Dimensions, Pool

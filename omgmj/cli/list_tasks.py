@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, Token
 
 from omgmj.cli.options import From, Ids, Progress, Rate, again, check_directory, choice, directory
+from omgmj.cli.resume_advice import resume_advice
 from omgmj.cli.runner import each, run_with_settings
 from omgmj.cli.task_ids import gather_ids
-from omgmj.cli.view import View, complain
+from omgmj.cli.terminal import complain
+from omgmj.cli.view import View
 from omgmj.errors import AuthError, ImageExists, OmgmjError, UsageError
 from omgmj.models import Status
 from omgmj.protocol.image_urls import PARAMETERS, THROUGH_WSRV, WAYS, Via
@@ -163,7 +165,9 @@ def download(
     )
     then = "images that are there are fetched anew" if overwrite else "images that are there are not fetched anew"
     view = View(wanted.known, progress)
-    return run_with_settings(work, view, lambda: view.way_on(command, then, unread=wanted.unread), rate=rate)
+    return run_with_settings(
+        work, view, lambda: resume_advice(view.tally, command, then, unread=wanted.unread), rate=rate
+    )
 
 
 def _compress(via: str, **given: object) -> dict[str, object] | None:

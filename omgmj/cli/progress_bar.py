@@ -1,6 +1,6 @@
 """How far a run is: drawn on a terminal, or told in a line now and then where nothing can be drawn.
 
-What is drawn leaves nothing behind, and takes away nothing else. What is counted, and what is said of it, is `view`'s
+What is drawn leaves nothing behind, and takes away nothing else. What is counted, and what is said of it, is `tally`'s
 business; when to draw or to tell is `runner`'s.
 """
 

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from omgmj.cli.live_rows import watching
 from omgmj.cli.options import From, Ids, Progress, Rate, Timeout, above_zero, again
+from omgmj.cli.resume_advice import resume_advice
 from omgmj.cli.runner import each, run_with_settings
 from omgmj.cli.task_ids import gather_ids
 from omgmj.cli.view import View
@@ -55,7 +56,7 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progr
 
     view = View(wanted.known, progress)
     command = partial(again, "query", rate=rate)
-    return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
+    return run_with_settings(work, view, lambda: resume_advice(view.tally, command, unread=wanted.unread), rate=rate)
 
 
 def watch(
@@ -83,4 +84,4 @@ def watch(
 
     view = View(wanted.known, progress)
     command = partial(again, "watch", timeout=timeout, stall=stall, rate=rate)
-    return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
+    return run_with_settings(work, view, lambda: resume_advice(view.tally, command, unread=wanted.unread), rate=rate)

@@ -342,7 +342,7 @@ def test_on_a_terminal() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
     assert process.returncode == 1
     assert text.count("SUCCESS") == 2
-    assert "0 of 3 done, 0 failed, 0:00:00" in text
+    assert re.search(r"0 of 3 done, 0 failed, 0:00:\d\d", text)
     assert "omgmj: 3 of 3 done, 1 failed" in text
 
 
