@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omgmj.backoff.durations import Durations
-    from omgmj.client.transport import Stream
-    from omgmj.protocol.messages import Answer, Fate, Passage, Request
-
-    __version__: str
     from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
     from omgmj.client.credentials import Token
-    from omgmj.client.transport import Http, Transport
+    from omgmj.client.transport import Http, Stream, Transport
     from omgmj.errors import (
         AuthError,
         DecodeError,
@@ -44,26 +40,28 @@ if TYPE_CHECKING:
     from omgmj.polling.wait import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
+    from omgmj.protocol.messages import Answer, Fate, Passage, Request
     from omgmj.protocol.submissions import Dimensions, Pool
     from omgmj.session import Session
+
+    __version__: str
 else:
     # Imported at the first use, so that `import omgmj` costs little; what stands in no line here is an error.
     _LAZY = {
-        **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
         "Durations": "backoff.durations",
-        "Stream": "client.transport",
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff.policies"),
         "Token": "client.credentials",
+        **dict.fromkeys(("Http", "Stream", "Transport"), "client.transport"),
         "Progress": "images.download",
         "Image": "images.uploads",
-        **dict.fromkeys(("Action", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
-        "Session": "session",
-        **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
-        **dict.fromkeys(("Http", "Transport"), "client.transport"),
+        **dict.fromkeys(("Action", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
         "Follow": "polling.wait",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
+        **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
+        **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
+        "Session": "session",
     }
 
     def __getattr__(name: str) -> object:
