@@ -12,6 +12,7 @@ README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 """The lines of README between which the figures stand."""
 SHORT = ("figure", "measured")
+HEADLINE = ("", "omgmj", "as people write it")
 
 
 class Bound(NamedTuple):
@@ -25,7 +26,10 @@ class Bound(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Rows under a head; bounds, held to on request; bars of one `unit` for the picture; in `short`, for README."""
+    """Rows under a head; bounds, held to on request; bars of one `unit` for the picture; the figures in `short`.
+
+    `headline` is a row for README under `HEADLINE`: a figure that a stranger understands, ours and theirs.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -33,6 +37,7 @@ class Report(NamedTuple):
     bars: Sequence[tuple[str, float]]
     unit: str
     short: Sequence[tuple[str, str]]
+    headline: tuple[str, str, str] | None = None
 
     def __str__(self) -> str:
         parts = [_table(self.head, self.rows)]
@@ -59,8 +64,9 @@ class Report(NamedTuple):
         # Text as text, and the same names each time, so that the picture changes only where a figure does.
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9})
         RESULTS.mkdir(exist_ok=True)
-        text = f"{machine}\n\n{_table(SHORT, self.short)}\n\n{self}\n"
-        (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+        tables = [_table(HEADLINE, [self.headline])] if self.headline else []
+        text = "\n\n".join((machine, *tables, _table(SHORT, self.short), str(self)))
+        (RESULTS / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
         figure = Figure(figsize=(8, 0.7 + 0.26 * len(self.bars)), layout="constrained")
         axes = figure.subplots()
         labels = [label for label, _ in self.bars]
@@ -85,15 +91,17 @@ def spread(rounds: Sequence[float], digits: int = 0) -> str:
 
 
 def write_readme(names: Iterable[str]) -> None:
-    """Put the short tables of all that was ever written, in this order, into README."""
+    """Put the headlines of all that was ever written, in this order, into README."""
     machine, rows = "", []
     for name in names:
         if (file := RESULTS / f"{name}.md").exists():
-            machine, _, _, _, *lines = file.read_text(encoding="utf-8").splitlines()
-            rows += lines[: lines.index("")]
+            first, _, head, _, row, *_ = file.read_text(encoding="utf-8").splitlines()
+            if head == _line(HEADLINE):
+                machine = first
+                rows.append(row)
     text = README.read_text(encoding="utf-8")
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    table = "\n".join((_line(("figure", machine)), _line(["---"] * 2), *rows))
+    table = "\n".join((_line((machine, *HEADLINE[1:])), _line(["---"] * len(HEADLINE)), *rows))
     README.write_text(f"{text[:begin]}{table}\n{text[end:]}", encoding="utf-8")
 
 

@@ -280,7 +280,7 @@ def run(*, short: bool) -> Report:
         head=(f"{many:,} watched IDs", "measured"),
         rows=[
             ("bytes an ID, before any answer", f"{bare.total:.0f}"),
-            ("bytes an ID, each looked at once, its record kept", f"{full.total:.0f} ({files})"),
+            ("bytes an ID, each polled once, its record kept", f"{full.total:.0f} ({files})"),
             ("bytes of an asyncio task each, before any answer", f"{each:.0f}"),
             ("start, ms of CPU", spread([1000 * value for value in ours])),
             ("start of an asyncio task each, ms of CPU", spread([1000 * value for value in theirs])),
@@ -296,6 +296,11 @@ def run(*, short: bool) -> Report:
             ("omgmj, its record kept", full.total),
         ],
         unit=f"bytes an ID, at {many:,} watched IDs",
+        headline=(
+            "memory of a task that is waited for",
+            f"{bare.total:.0f} bytes",
+            f"{each:.0f} bytes (an asyncio task each)",
+        ),
         short=[
             (f"memory of a watched ID, of an asyncio task each, at {many:,}", f"{bare.total / each:.2f}x"),
             (f"CPU of starting {many:,} watches, of an asyncio task each", f"{ratio(ours, theirs):.2f}x"),

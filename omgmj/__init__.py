@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omgmj.backoff.durations import Durations
-    from omgmj.protocol.messages import Answer, Fate, Passage, Request
-
-    __version__: str
     from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Policy, Retry
     from omgmj.client.aiohttp_adapter import Http
     from omgmj.client.credentials import Token
@@ -45,27 +42,30 @@ if TYPE_CHECKING:
     from omgmj.polling.follow import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
+    from omgmj.protocol.messages import Answer, Fate, Passage, Request
     from omgmj.protocol.submissions import Dimensions, Pool
     from omgmj.session import Session
+
+    __version__: str
 else:
     # Imported at the first use, so that `import omgmj` costs little; what stands in no line here is an error.
     _LAZY = {
-        **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
         "Durations": "backoff.durations",
         **dict.fromkeys(("Adaptive", "Exponential", "Facts", "Fixed", "Policy", "Retry"), "backoff.policies"),
         "Token": "client.credentials",
-        "Progress": "images.download",
-        "Image": "images.uploads",
-        **dict.fromkeys(("Action", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
-        **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
-        "Session": "session",
-        **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
         "Http": "client.aiohttp_adapter",
         "Secret": "client.secrets",
         **dict.fromkeys(("Stream", "Transport"), "client.transport"),
+        "Progress": "images.download",
+        "Image": "images.uploads",
+        **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
+        **dict.fromkeys(("Action", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
         "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
+        **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
+        **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
+        "Session": "session",
     }
 
     def __getattr__(name: str) -> object:

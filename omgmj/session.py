@@ -118,7 +118,12 @@ class Session:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel all requests that are out, give everyone who waits `SessionClosed`, and close the connections."""
+        """Close the connections, cancel all requests in flight, and end every wait with `SessionClosed`.
+
+        Raise `UsageError` in another event loop than the session's. To close twice is no error.
+
+            await session.aclose()
+        """
         if self._engine is not None and self._engine.loop is not _running_loop():
             raise _foreign_loop()
         self._closed = True
@@ -126,11 +131,13 @@ class Session:
             await self._engine.aclose()
 
     async def query(self, task_id: int | str) -> Task:
-        """Return the task's record as it is now, by a request of its own.
+        """Query the task once and return its record as it is now.
 
-        What is transient is tried again, by the session's `retry`. Raise `TaskNotFound`, `AuthError`, `RateLimited` or
-        `ServiceError` where the service says no, `DecodeError` where its answer cannot be read, `TransportError` or
-        `ExchangeTimeout` where there was none.
+        Transient failures are retried, by the session's `retry`. Raise `TaskNotFound`, `AuthError`, `RateLimited` or
+        `ServiceError` (the service says no), `DecodeError` (its answer cannot be read), `TransportError` or
+        `ExchangeTimeout` (there was none); `UsageError`, `SessionClosed`.
+
+            task = await session.query(3432)
         """
         asked = check_task_id(task_id)
         engine = self._open()
@@ -155,13 +162,15 @@ class Session:
         stall: float | None = STALL,
         backoff: Policy | None = None,
     ) -> Task:
-        """Poll the task again and again until it is done; return its final record, success or failure alike.
+        """Wait until the task is done and return its final record, success or failure alike.
 
-        Raise `WaitTimeout` after `timeout` seconds (0: after one poll; None: never), `Stalled` after `stall` seconds
-        of successful polls without any change, `GaveUp` where the policy says stop, `TaskNotFound` and `ServiceError`
-        where the service says no to this ID again and again, `AuthError` where it does not take the token. Failures in
-        passing, and an outage of the service, are waited out; an ID that alone fails for ten minutes is given up with
-        its last error, and so is one whose record cannot be read (`DecodeError`).
+        Raise `WaitTimeout` after `timeout` seconds (0: after one poll; None: never), `Stalled` after `stall` seconds of
+        successful polls without any change, `GaveUp` when the policy says stop; `TaskNotFound` or `ServiceError` when
+        the service says no to this ID again and again, `AuthError` when it refuses the token; `UsageError`,
+        `SessionClosed`. Passing failures and an outage are waited out. An ID that alone fails for ten minutes is given
+        up with its last error, and so is an unreadable record (`DecodeError`).
+
+            task = await session.wait(3432, timeout=600)
         """
         checked = check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
@@ -181,11 +190,14 @@ class Session:
     ) -> Watch:
         """Wait for many tasks: an async iterator of their final records, in the order they finish.
 
-        `task_ids` is an iterable, a mapping of ID to a context of yours (`Watch.context`), or an async iterable, which
-        may be endless. `timeout` and `stall` are those of `wait`, for each ID from when it was taken in. IDs that come
-        to no end are raised at the end as `WatchErrors`, or given to `on_error`, a plain function, one by one.
-        `max_watched` bounds how many IDs are taken in at once, those whose records were not fetched yet included: all
-        at once unless said otherwise, 10,000 of an async iterable.
+        `task_ids` is an iterable, a mapping of ID to a context of yours (`Watch.context`), or an async iterable,
+        endless ones too. `timeout` and `stall` are the seconds of `wait`, for each ID from when it was taken in. Errors
+        of single IDs are those of `wait`: raised at the end as `WatchErrors`, or given one by one to `on_error`, a
+        plain function. `max_watched` bounds how many IDs are taken in at once, unfetched records included: all at once
+        unless said otherwise, 10,000 of an async iterable. Raise `UsageError`, `SessionClosed`.
+
+            async for task in session.watch([3432, 3433], timeout=3600, on_error=print):
+                print(task.id, task.status)
         """
         terms = self._terms(timeout, stall, backoff)
         return Watch(self._open().poller, task_ids, terms, on_error=on_error, max_watched=max_watched)
@@ -200,7 +212,10 @@ class Session:
     ) -> Follow:
         """Wait for one task and see each change of it: an async iterator of records, the final one last.
 
-        Its arguments and errors are those of `wait`.
+        Seconds and errors are those of `wait`; `UsageError` and `SessionClosed` come at once.
+
+            async for task in session.follow(3432):
+                print(task.status, task.progress)
         """
         checked = check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
@@ -209,8 +224,10 @@ class Session:
     async def page(self, number: int = 1, size: int = PAGE_MOST) -> TaskPage:
         """Return a page of the account's tasks, newest first: page `number`, from 1, of pages of 5 to 20.
 
-        One direct call, with the errors of `query`. A page beyond the end is empty. Tasks that are made between two
-        calls push others to later pages; `tasks` hides that.
+        One request, with the errors of `query`, `UsageError` and `SessionClosed` too. A page beyond the end is empty.
+        Tasks created between two calls push others to later pages; `tasks` hides that.
+
+            newest = await session.page(1, size=20)
         """
         number, size = check_page(number), check_size(size)
         return await self._open().page(number, size)
@@ -223,14 +240,17 @@ class Session:
         action: Words | None = None,
         since: datetime | None = None,
     ) -> Tasks:
-        """Return an async iterator over the tasks of the account, newest first, each once, by pages of `size`.
+        """List the account's tasks, newest first, each once: an async iterator that reads pages of `size` (5 to 20).
 
         Only those with a `status`, or one of several; with an `action` (the wire's word, `Task.kind`), or one of
         several; submitted at `since`, an aware datetime, or later, by the service's clock: reading stops soon after.
 
-        Tasks that are made while it is read make none slip past, nor come twice; they come themselves only where they
-        stand on a page that is read anyway. Its errors are those of `page`; a record that cannot be read is a
-        `DecodeError` with its place on the page and, where it has one, its ID. Leave it whenever you like.
+        Tasks created meanwhile make none slip past, nor come twice; they come themselves only on a page that is read
+        anyway. Errors are those of `page`, `UsageError` and `SessionClosed` too; `DecodeError` names an unreadable
+        record's place on the page and, if it has one, its ID. Leave it whenever you like.
+
+            async for task in session.tasks(status="SUCCESS"):
+                print(task.id, task.prompt)
         """
         checked = check_size(size)
         self._open()
@@ -241,13 +261,15 @@ class Session:
     ) -> int:
         """Create a task from a prompt and return its ID; wait for it with `wait`.
 
-        `pool` is NORMAL or FAST; None leaves it to the service, which takes FAST. `images` are references: bytes,
-        paths or data URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL that the service tells of
-        the task.
+        `pool` is NORMAL or FAST; None leaves it to the service, FAST. `images` are references: bytes, paths or data
+        URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL for the service to tell of the task.
 
-        Creating costs money, so it is sent again only where the service surely has not read it. Where the answer was
-        lost, `SubmissionUncertain` carries what was sent: `reconcile` looks for the task. `ServiceError`, `AuthError`,
-        `RateLimited` and `TransportError` say that nothing was created.
+        Creating costs money, so it is sent again only if the service surely has not read it. `SubmissionUncertain` (the
+        answer was lost) carries what was sent: `reconcile` searches for the task. `ServiceError`, `AuthError`,
+        `RateLimited`, `TransportError` and `UsageError` say that nothing was created, and so does `SessionClosed`,
+        unless the session is closed meanwhile.
+
+            task_id = await session.imagine("a cat in the rain --ar 16:9")
         """
         prompt, pool, webhook = check_prompt(prompt), check_pool(pool), check_webhook(webhook)
         draft = partial(submissions.imagine, prompt, pool=pool, webhook=webhook)
@@ -256,11 +278,13 @@ class Session:
     async def act(
         self, task: Task | int | str, action: Action | str, *, mask: Image | None = None, webhook: str | None = None
     ) -> int:
-        """Do an action of a finished task and return the new task's ID; its errors are those of `imagine`.
+        """Do an action of a finished task and return the new task's ID.
 
-        `task` is its record, or its ID, which is then asked for first. `action` is one of its actions, or the label
-        (`"U1"`), emoji or custom ID of one; what it does not offer is a `UsageError` that lists what it does. Vary
-        (Region) takes a `mask`.
+        `task` is its record, or its ID, which is queried first. `action` is one of its actions, or the label (`"U1"`),
+        emoji or custom ID of one; Vary (Region) takes a `mask`. Errors are those of `imagine`, `SessionClosed` too, and
+        of `query` for an ID; the `UsageError` for an action that is not on offer lists what is.
+
+            task_id = await session.act(3432, "U1")
         """
         check_action(action)
         webhook = check_webhook(webhook)
@@ -282,18 +306,23 @@ class Session:
         pool: Pool | None = None,
         webhook: str | None = None,
     ) -> int:
-        """Create a task that mixes 2 to 5 images, and return its ID; arguments and errors as for `imagine`.
+        """Create a task that mixes 2 to 5 images, and return its ID; arguments as for `imagine`.
 
-        `dimensions` is PORTRAIT, SQUARE or LANDSCAPE; None leaves it to the service.
+        `dimensions` is PORTRAIT, SQUARE or LANDSCAPE; None leaves it to the service. Errors are those of `imagine`,
+        `UsageError` and `SessionClosed` too.
+
+            task_id = await session.blend([Path("cat.png"), Path("dog.png")])
         """
         dimensions, pool, webhook = check_dimensions(dimensions), check_pool(pool), check_webhook(webhook)
         draft = partial(submissions.blend, dimensions=dimensions, pool=pool, webhook=webhook)
         return await self._open().submit(draft, check_blend(check_images(images)))
 
     async def describe(self, image: Image, *, pool: Pool | None = None, webhook: str | None = None) -> int:
-        """Create a task that makes prompts of an image, and return its ID; arguments and errors as for `imagine`.
+        """Create a task that finds prompts for an image, in its final record's `prompt`, and return its ID.
 
-        The finished record has them in `prompt`.
+        Arguments and errors are those of `imagine`, `UsageError` and `SessionClosed` too.
+
+            task_id = await session.describe(Path("cat.png"))
         """
         pool, webhook = check_pool(pool), check_webhook(webhook)
         return await self._open().submit(
@@ -308,13 +337,15 @@ class Session:
         action: Action | str | None = None,
         since: datetime | None = None,
     ) -> list[Task]:
-        """Look through the account's latest tasks for what may have become of a submission; newest first.
+        """Search the account's latest tasks for what may have become of a submission; newest first.
 
         Give the `error`, or what was sent: a `prompt`, or an `action` or its custom ID, and `since` when, an aware
-        datetime by this machine's clock. Those that fit by kind, prompt and time are returned, but for tasks that this
-        session knows to be the answers to other submissions; the like of it that is under way just now is not known
-        yet. Empty: the service made none, or does not list it yet; look again before you send anew. More than one: the
-        same was sent more than once. Its errors are those of `page`.
+        datetime by this machine's clock. Tasks fit by kind, prompt and time; those known to be the answers to this
+        session's other submissions are left out, but not those still under way. None: the service created none, or does
+        not list it yet; search again before you send anew. Several: the same was sent more than once. Errors are those
+        of `page`, `UsageError` and `SessionClosed` too.
+
+            found = await session.reconcile(prompt="a cat in the rain", since=sent_at)
         """
         submission = sought(error, prompt, action)
         return await self._open().reconcile(submission, check_since(submission.sent_at if since is None else since))
@@ -330,17 +361,20 @@ class Session:
         max_bytes: int = MAX_BYTES,
         on_progress: Progress | None = None,
     ) -> Path:
-        """Fetch the task's image into `directory`, made where it is missing; return the file's path.
+        """Download the task's image into `directory`, made if it is missing, and return the file's path.
 
-        The file is named by the task's ID and by what the image is: `task-3432.png`. It is there when it is whole, and
-        not before. `via` is `stored` (the service's object storage), `discord`, `wsrv` or `wsrv-stored` (the same
-        through the proxy WSRV), or `auto`, which tries them in this order; `compress` gives WSRV's parameters, such as
-        `{"w": 512, "output": "webp"}`. A file that exists is `ImageExists`, unless `overwrite` is set. At most
-        `max_bytes` are taken. `on_progress` is called with the bytes so far, and of how many (None: not told).
+        The file is named by the task's ID and by what the image is, `task-3432.png`, and appears when it is whole.
+        `via` is `stored` (the service's object storage), `discord`, `wsrv` or `wsrv-stored` (the same through the proxy
+        WSRV), or `auto`, which tries them in this order; `compress` gives WSRV's parameters, such as `{"w": 512,
+        "output": "webp"}`. At most `max_bytes` are taken. `on_progress` is called with the bytes so far, and of how
+        many (None: not told).
 
-        `UsageError` before anything is fetched: wrong arguments, a task without an image, a directory that cannot be
-        written. `DownloadError` where no way led to an image, after broken transfers were begun again. Downloads are
-        not counted in `rate`, and the token does not go with them.
+        Raise `ImageExists` for a file that is there, unless `overwrite` is set; `DownloadError` if no way led to an
+        image, broken transfers begun again; `UsageError` before anything is fetched (arguments, a task without an
+        image, a directory that cannot be written); `SessionClosed`. Downloads do not count in `rate`, and the token
+        does not go with them.
+
+            path = await session.download(task, "pictures")
         """
         engine = self._open()
         await engine.begin()
@@ -357,16 +391,23 @@ class Session:
             )
 
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
-        """Take a webhook's body as a hint to poll its task once more, at most once a second.
+        """Poll a task once more, at most once a second, on the hint of a webhook's body.
 
-        It proves nothing, and is ignored where nobody waits for the task. A body without a task's ID is a
-        `UsageError`.
+        It proves nothing, and is ignored if nobody waits for the task. Raise `UsageError` for a body without a task's
+        ID, `SessionClosed`.
+
+            session.notify(b'{"taskId": 3432}')
         """
         task_id = responses.read_hint(payload)
         self._open().poller.push(task_id)
 
     def stats(self) -> Stats:
-        """Return what this session has done and is doing."""
+        """Return what this session has done and is doing.
+
+        `pace` is in requests a second. It raises nothing.
+
+            print(session.stats().in_flight)
+        """
         if self._engine is None:
             return Stats(queries=0, retries=0, rate_limited=0, pace=self._rate, watched=0, in_flight=0, overdue=0)
         return self._engine.stats()

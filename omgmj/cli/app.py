@@ -1,38 +1,25 @@
-"""The command line: the program and its exit codes, and the commands that query tasks.
+"""The program: it reads a command line, runs the command, and turns what is raised into a message and an exit code.
 
-All that they do with tasks is done by `Session`; what is shown is `view`'s business, settings are `config`'s.
-aiohttp takes longer to import than the rest, so what needs it is imported by the commands themselves.
+The commands stand in `query_and_watch`, `create_tasks`, `list_tasks` and `demo`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import io
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, CycloptsError, Parameter, UnknownOptionError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, UnknownOptionError, UnusedCliTokensError
 
 from omgmj.cli.create_tasks import act, blend, describe, imagine
 from omgmj.cli.demo import demo, serve
+from omgmj.cli.exit_codes import FAILED, INTERRUPTED, MEANINGS, OK, PIPE_CLOSED, USAGE
 from omgmj.cli.list_tasks import download, list_tasks
-from omgmj.cli.live_rows import watching
-from omgmj.cli.options import From, Ids, Progress, Rate, Timeout, above_zero, again
-from omgmj.cli.runner import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, each, run_with_settings
-from omgmj.cli.task_ids import gather_ids
-from omgmj.cli.view import Output, View, complain, drop
-from omgmj.errors import AuthError, OmgmjError, UsageError
-from omgmj.models import Task
-
-if TYPE_CHECKING:
-    from omgmj.session import Session
-
-ASKED_AT_ONCE = 64
-"""Queries of `query` that are begun before the first of them is shown."""
+from omgmj.cli.query_and_watch import query, watch
+from omgmj.cli.terminal import Output, complain, drop
+from omgmj.errors import OmgmjError, UsageError
 
 app: App = App(
     name="omgmj",
@@ -40,9 +27,7 @@ app: App = App(
     help_format="plaintext",
     help_epilogue=(
         "The token comes from OMGMJ_TOKEN, or from ~/.config/omgmj/config.toml (token, base_url, rate). "
-        "Exit codes: 0 all well, 1 some tasks failed, could not be resolved or not be downloaded, 2 wrong usage, "
-        "3 a task may have been made or not, as the answer was lost, 129 hung up, 130 interrupted, "
-        "141 nobody reads the output, 143 terminated."
+        f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in MEANINGS.items())}."
     ),
     version=lambda: metadata.version("omgmj"),
     result_action="return_value",
@@ -96,68 +81,8 @@ def _plainly(error: CycloptsError) -> str:
     return said
 
 
-@app.command(usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
-def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progress = "auto") -> int:
-    """Query each task once and show its record."""
-    wanted = gather_ids(task_ids, from_)
-
-    async def work(session: Session, view: View) -> None:
-        last = asyncio.Event()  # Set when what was begun last is shown, and with it all that was begun before.
-        last.set()
-
-        async def look(task_id: int) -> None:
-            nonlocal last
-            before, last = last, asyncio.Event()
-            is_shown = last
-            try:
-                found: Task | OmgmjError = await session.query(task_id)
-            except OmgmjError as error:
-                found = error
-            await before.wait()
-            if isinstance(found, Task):
-                view.record(found)
-            elif isinstance(found, AuthError | UsageError):
-                raise found
-            else:
-                view.unresolved(found)
-            is_shown.set()
-
-        await each(wanted.all(view), ASKED_AT_ONCE, look)
-
-    view = wanted.view(progress)
-    command = partial(again, "query", rate=rate)
-    return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
-
-
-@app.command(usage="Usage: omgmj watch [OPTIONS] TASK_IDS...")
-def watch(
-    *task_ids: Ids,
-    from_: From = None,
-    timeout: Timeout = None,
-    stall: Annotated[
-        float | None,
-        Parameter(
-            validator=above_zero,
-            help="Seconds without any change after which a task is given up; 3600 if not given.",
-        ),
-    ] = None,
-    rate: Rate = None,
-    progress: Progress = "auto",
-) -> int:
-    """Wait for all tasks to end and show each one's final record as it finishes."""
-    wanted = gather_ids(task_ids, from_)
-
-    async def work(session: Session, view: View) -> None:
-        coming = None if wanted.are_known else wanted.all(view)
-        async with watching(session, view, coming, timeout=timeout, stall=stall) as watched:
-            async for task in watched:
-                view.record(task)
-
-    view = wanted.view(progress)
-    command = partial(again, "watch", timeout=timeout, stall=stall, rate=rate)
-    return run_with_settings(work, view, lambda: view.way_on(command, unread=wanted.unread), rate=rate)
-
-
+app.command(query, usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
+app.command(watch, usage="Usage: omgmj watch [OPTIONS] TASK_IDS...")
 for _command in (demo, serve, imagine, act, describe):
     app.command(_command)
 app.command(blend, usage="Usage: omgmj blend [OPTIONS] IMAGES...")

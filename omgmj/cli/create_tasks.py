@@ -1,7 +1,7 @@
 """The commands that make tasks: `imagine`, `act`, `blend`, `describe`.
 
 Making a task costs money. So the ID of what was made is told whatever comes after, and where it is not known whether
-something was made, how to look for it. What is sent, and how, is `Session`'s business.
+something was made, how to search for it. What is sent, and how, is `Session`'s business.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 from cyclopts import Parameter
 
+from omgmj.cli.exit_codes import OK, UNCERTAIN
 from omgmj.cli.live_rows import watching
 from omgmj.cli.options import Progress, Rate, Timeout, again, check_directory, choice, directory
-from omgmj.cli.runner import OK, UNCERTAIN, run_with_settings
+from omgmj.cli.runner import run_with_settings
 from omgmj.cli.task_ids import read_task_id
-from omgmj.cli.view import View, complain
+from omgmj.cli.terminal import complain
+from omgmj.cli.view import View
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError
 from omgmj.models import Task
 from omgmj.protocol.submissions import DIMENSIONS, POOLS, Dimensions, Pool
@@ -29,20 +32,41 @@ PoolName = Annotated[
     Pool | None,
     Parameter(converter=choice(*POOLS), help="The resource pool; the service takes FAST if none is given."),
 ]
-Webhook = Annotated[str | None, Parameter(help="A URL that the service tells of the task.")]
-Wait = Annotated[
-    bool, Parameter(negative="", show_default=False, help="Wait for the task to end and show its final record.")
-]
-Into = Annotated[
-    Path | None,
-    Parameter(
-        name="--download",
-        converter=directory,
-        help="Wait, and put the task's image into this directory, made if missing.",
-    ),
-]
 EARLIER = timedelta(minutes=10)
-"""By how much the service's clock may be behind the one here, in a command that looks for what was sent."""
+"""By how much the service's clock may be behind the one here, in a command that searches for what was sent."""
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class CreateOptions:
+    """The options of every command that creates a task: what becomes of it, and how that is waited for and shown."""
+
+    webhook: Annotated[str | None, Parameter(help="A URL that the service tells of the task.")] = None
+    wait: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Wait for the task to end and show its final record.")
+    ] = False
+    directory: Annotated[
+        Path | None,
+        Parameter(
+            name="--download",
+            converter=directory,
+            help="Wait, and put the task's image into this directory, made if missing.",
+        ),
+    ] = None
+    timeout: Timeout = None
+    rate: Rate = None
+    progress: Progress = "auto"
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class DescribeOptions(CreateOptions):
+    """Those of `describe`, whose tasks have no image."""
+
+    directory: Annotated[Path | None, Parameter(parse=False)] = None
+
+
+_DEFAULTS, _DESCRIBE_DEFAULTS = CreateOptions(), DescribeOptions()
 
 
 def imagine(
@@ -51,19 +75,14 @@ def imagine(
     *,
     pool: PoolName = None,
     image: Annotated[list[Path] | None, Parameter(negative="", help="An image to refer to; repeat for more.")] = None,
-    webhook: Webhook = None,
-    wait: Wait = False,
-    into: Into = None,
-    timeout: Timeout = None,
-    rate: Rate = None,
-    progress: Progress = "auto",
+    options: CreateOptions = _DEFAULTS,
 ) -> int:
     """Make a task from a prompt and show its ID."""
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
+    making = _Making(options)
 
     async def send(session: Session) -> int:
         making.begin()
-        return await session.imagine(prompt, pool=pool, images=image or (), webhook=webhook)
+        return await session.imagine(prompt, pool=pool, images=image or (), webhook=options.webhook)
 
     return making.run(send)
 
@@ -74,21 +93,16 @@ def act(
     /,
     *,
     mask: Annotated[Path | None, Parameter(help="An image of the region to change, for Vary (Region).")] = None,
-    webhook: Webhook = None,
-    wait: Wait = False,
-    into: Into = None,
-    timeout: Timeout = None,
-    rate: Rate = None,
-    progress: Progress = "auto",
+    options: CreateOptions = _DEFAULTS,
 ) -> int:
     """Do one of a finished task's actions and show the new task's ID."""
     parent_id = read_task_id(task_id)
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
+    making = _Making(options)
 
     async def send(session: Session) -> int:
         parent = await session.query(parent_id)
         making.begin()
-        return await session.act(parent, action, mask=mask, webhook=webhook)
+        return await session.act(parent, action, mask=mask, webhook=options.webhook)
 
     return making.run(send)
 
@@ -100,19 +114,14 @@ def blend(
         Parameter(converter=choice(*DIMENSIONS), help="The shape of the image; the service chooses if none is given."),
     ] = None,
     pool: PoolName = None,
-    webhook: Webhook = None,
-    wait: Wait = False,
-    into: Into = None,
-    timeout: Timeout = None,
-    rate: Rate = None,
-    progress: Progress = "auto",
+    options: CreateOptions = _DEFAULTS,
 ) -> int:
     """Make a task that mixes images and show its ID."""
-    making = _Making(wait=wait, directory=into, timeout=timeout, rate=rate, progress=progress)
+    making = _Making(options)
 
     async def send(session: Session) -> int:
         making.begin()
-        return await session.blend(images, dimensions=dimensions, pool=pool, webhook=webhook)
+        return await session.blend(images, dimensions=dimensions, pool=pool, webhook=options.webhook)
 
     return making.run(send)
 
@@ -122,18 +131,14 @@ def describe(
     /,
     *,
     pool: PoolName = None,
-    webhook: Webhook = None,
-    wait: Wait = False,
-    timeout: Timeout = None,
-    rate: Rate = None,
-    progress: Progress = "auto",
+    options: DescribeOptions = _DESCRIBE_DEFAULTS,
 ) -> int:
     """Make a task that finds prompts for an image, which its final record holds, and show its ID."""
-    making = _Making(wait=wait, directory=None, timeout=timeout, rate=rate, progress=progress)
+    making = _Making(options)
 
     async def send(session: Session) -> int:
         making.begin()
-        return await session.describe(image, pool=pool, webhook=webhook)
+        return await session.describe(image, pool=pool, webhook=options.webhook)
 
     return making.run(send)
 
@@ -141,21 +146,17 @@ def describe(
 class _Making:
     """One task in the making: how far it is, and what is said where it is cut off there."""
 
-    def __init__(
-        self, *, wait: bool, directory: Path | None, timeout: float | None, rate: float | None, progress: str
-    ) -> None:
-        self._wait = wait or directory is not None
-        if timeout is not None and not self._wait:
+    def __init__(self, options: CreateOptions) -> None:
+        self._options = options
+        self._is_awaited = options.wait or options.directory is not None
+        if options.timeout is not None and not self._is_awaited:
             raise UsageError("--timeout goes with --wait or --download")
-        self._directory = None if directory is None else check_directory(directory)
-        self._timeout = timeout
-        self._rate = rate
-        self._progress = progress
+        self._directory = None if options.directory is None else check_directory(options.directory)
         self._begun_at: datetime | None = None
         self._task_id: int | None = None
         self._is_uncertain = False
         self._is_told = False
-        self._is_image_due = directory is not None
+        self._is_image_due = options.directory is not None
 
     def begin(self) -> None:
         """Note that from now on a task may have been made."""
@@ -169,21 +170,21 @@ class _Making:
                 self._task_id = await send(session)
             except SubmissionUncertain as error:
                 self._is_uncertain = True
-                await self._look_for(error, session)
+                await self._search_for(error, session)
             else:
                 await self._go_on(self._task_id, session, view)
 
-        code = run_with_settings(work, View(progress=self._progress), self._way_on, rate=self._rate)
+        code = run_with_settings(work, View(progress=self._options.progress), self._way_on, rate=self._options.rate)
         return UNCERTAIN if self._is_uncertain and code == OK else code
 
     async def _go_on(self, task_id: int, session: Session, view: View) -> None:
-        if not self._wait:
+        if not self._is_awaited:
             view.made(task_id)
             self._is_told = True
             return
         complain(f"task {task_id} was made")
         view.expect([task_id])
-        async with watching(session, view, timeout=self._timeout) as watched:
+        async with watching(session, view, timeout=self._options.timeout) as watched:
             async for task in watched:
                 view.record(task)
                 self._is_told = True
@@ -202,29 +203,30 @@ class _Making:
             view.saved(task.id, path)
             self._is_image_due = False
 
-    async def _look_for(self, error: SubmissionUncertain, session: Session) -> None:
-        """Say what is known of a submission whose answer was lost, and what a first look for it finds."""
+    async def _search_for(self, error: SubmissionUncertain, session: Session) -> None:
+        """Say what is known of a submission whose answer was lost, and what a first search for it finds."""
         complain(f"{type(error).__name__}: {error}")
-        complain(f"it was not sent again, as that could cost twice. To look for it: {_search(error.sent_at)}")
+        complain(f"it was not sent again, as that could cost twice. To search for it: {_list_since(error.sent_at)}")
         try:
             found = await session.reconcile(error)
         except OmgmjError as failure:
-            complain(f"a first look for it failed: {type(failure).__name__}: {failure}")
+            complain(f"a first search for it failed: {type(failure).__name__}: {failure}")
         else:
             for task in found:
                 made = f", made at {task.submitted_at:%Y-%m-%d %H:%M:%S} UTC" if task.submitted_at else ""
                 complain(f"this may be it: task {task.id}, {task.status}{made}. To go on: {self._steps(task.id)}")
             if found:
                 return
-            complain("a first look found no task that fits: there is none, or the service does not list it yet")
-        if self._wait:
+            complain("a first search found no task that fits: there is none, or the service does not list it yet")
+        if self._is_awaited:
             complain(f"once its ID is known: {self._steps('ID')}")
 
     def _steps(self, task_id: object) -> str:
         """Return the commands that do what was asked for and is not done yet; empty where there is nothing left."""
-        steps = [] if self._is_told else [again("watch", [task_id], timeout=self._timeout, rate=self._rate)]
+        timeout, rate = self._options.timeout, self._options.rate
+        steps = [] if self._is_told else [again("watch", [task_id], timeout=timeout, rate=rate)]
         if self._is_image_due:
-            steps.append(again("download", [task_id], to=self._directory, rate=self._rate))
+            steps.append(again("download", [task_id], to=self._directory, rate=rate))
         return " && ".join(steps)
 
     def _way_on(self) -> str:
@@ -234,13 +236,13 @@ class _Making:
         if self._task_id is None:
             return (
                 "interrupted while a task was being made: it may have been made or not. "
-                f"To look for it: {_search(self._begun_at)}"
+                f"To search for it: {_list_since(self._begun_at)}"
             )
         said, steps = f"interrupted; task {self._task_id} was made", self._steps(self._task_id)
         return f"{said}. To go on: {steps}" if steps else said
 
 
-def _search(sent_at: datetime | None) -> str:
+def _list_since(sent_at: datetime | None) -> str:
     """Return the command that lists what was made since `sent_at`."""
     since = (sent_at or datetime.now(UTC)) - EARLIER
     return f"omgmj list --since {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

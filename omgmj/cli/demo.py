@@ -11,8 +11,10 @@ from cyclopts import Parameter
 
 from omgmj.cli.live_rows import watching
 from omgmj.cli.options import Progress, choice
+from omgmj.cli.resume_advice import resume_advice
 from omgmj.cli.runner import run
-from omgmj.cli.view import View, tell
+from omgmj.cli.terminal import tell
+from omgmj.cli.view import View
 from omgmj.errors import UsageError
 from omgmj.validation import is_loopback
 
@@ -47,7 +49,7 @@ def demo(
                     view.record(task)
 
     view = View(fake.task_ids, progress)
-    return run(work, view, lambda: view.way_on(None))
+    return run(work, view, lambda: resume_advice(view.tally, None))
 
 
 def serve(

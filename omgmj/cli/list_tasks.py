@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, Token
 
 from omgmj.cli.options import From, Ids, Progress, Rate, again, check_directory, choice, directory
+from omgmj.cli.resume_advice import resume_advice
 from omgmj.cli.runner import each, run_with_settings
 from omgmj.cli.task_ids import gather_ids
-from omgmj.cli.view import View, complain
+from omgmj.cli.terminal import complain
+from omgmj.cli.view import View
 from omgmj.errors import AuthError, ImageExists, OmgmjError, UsageError
 from omgmj.models import Status
 from omgmj.protocol.image_urls import PARAMETERS, THROUGH_WSRV, WAYS, Via
@@ -76,7 +78,7 @@ def list_tasks(
     earliest = None if since is None else read_since(since, datetime.now().astimezone())
     statuses, kinds = _words("--status", status), _words("--action", action)
     for word in sorted({*(statuses or ())}.difference(Status)):
-        # It may be a new one; it may also cost a look through the whole account that finds nothing.
+        # It may be a new one; it may also cost a search through the whole account that finds nothing.
         complain(f"{word!a} is no status that is known; known are {', '.join(Status)}")
 
     async def work(session: Session, view: View) -> None:
@@ -163,7 +165,9 @@ def download(
     )
     then = "images that are there are fetched anew" if overwrite else "images that are there are not fetched anew"
     view = wanted.view(progress)
-    return run_with_settings(work, view, lambda: view.way_on(command, then, unread=wanted.unread), rate=rate)
+    return run_with_settings(
+        work, view, lambda: resume_advice(view.tally, command, then, unread=wanted.unread), rate=rate
+    )
 
 
 def _compress(via: str, **given: object) -> dict[str, object] | None:

@@ -1,6 +1,6 @@
 """Watching on behalf of a command: the records as they come, and how far the others are.
 
-The rows cost no request: they hear what the watch asks anyway, as all who wait for one ID share its polls.
+The rows cost no request: they hear what the watch polls anyway, as all who wait for one ID share its polls.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from omgmj.session import Session
 
 ONLY_HEARS = Fixed(86400)
-"""When a row would poll by itself: later than any watch does."""
+"""The policy of a row, which would poll by itself later than any watch does."""
 
 
 @contextlib.asynccontextmanager
@@ -40,10 +40,10 @@ async def watching(
 
     bound = STALL if stall is None else stall
     rows = _Rows(session, view)
-    ids = list(view.left) if coming is None else _told(coming, rows)
+    ids = list(view.tally.left) if coming is None else _told(coming, rows)
     async with session.watch(ids, timeout=timeout, stall=bound, on_error=view.unresolved) as watched:
         try:
-            if view.wants_rows:
+            if view.display.has_rows:
                 rows.begin()
             yield watched
         finally:
@@ -79,16 +79,16 @@ class _Rows:
 
     def follow_more(self) -> None:
         room = ROWS - len(self._followers) if self._is_open else 0
-        for task_id in islice((task_id for task_id in self._view.left if task_id not in self._followers), room):
+        for task_id in islice((task_id for task_id in self._view.tally.left if task_id not in self._followers), room):
             follower = self._followers[task_id] = asyncio.create_task(self._follow(task_id))
             follower.add_done_callback(partial(self._free, task_id))
 
     async def _follow(self, task_id: int) -> None:
-        self._view.going(task_id)
+        self._view.display.going(task_id)
         with contextlib.suppress(OmgmjError):  # The watch tells of it.
             async with self._session.follow(task_id, stall=None, backoff=ONLY_HEARS) as changes:
                 async for task in changes:
-                    self._view.going(task_id, task)
+                    self._view.display.going(task_id, task)
         await asyncio.get_running_loop().create_future()  # Until the view has heard of the end too.
 
     def _leave(self, task_id: int) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter, Token
 
-from omgmj.cli.view import PROGRESS
+from omgmj.cli.progress_display import PROGRESS
 from omgmj.errors import UsageError
 
 Word = TypeVar("Word", bound=str)

@@ -1,6 +1,6 @@
 """How far a run is: drawn on a terminal, or told in a line now and then where nothing can be drawn.
 
-What is drawn leaves nothing behind, and takes away nothing else. What is counted, and what is said of it, is `view`'s
+What is drawn leaves nothing behind, and takes away nothing else. What is counted, and what is said of it, is `tally`'s
 business; when to draw or to tell is `runner`'s.
 """
 
@@ -28,7 +28,7 @@ WIDTH = 20
 LEAST = 5
 """Characters of a bar at least: where there is no room for it, the words have the line for themselves."""
 DONE, TO_DO = Style(color="cyan"), Style(dim=True)
-"""How a bar polls. A failed task is red, and one that succeeded green."""
+"""The colours of a bar."""
 SETTLED = 3.0
 """Seconds whose ends say nothing of the rate: most of those tasks had ended before anyone asked."""
 ENOUGH = 3

@@ -1,4 +1,4 @@
-"""How a command of the command line is run: its exit codes, its session, and what ends it early.
+"""How a command of the command line is run: its session, what ends it early, and the exit code then.
 
 What the commands do is their own business; what is shown is `view`'s.
 """
@@ -12,18 +12,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Cor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from omgmj.cli.view import View, complain
+from omgmj.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGNALLED
+from omgmj.cli.terminal import complain
+from omgmj.cli.view import View
 from omgmj.errors import AuthError
 
 if TYPE_CHECKING:
     from omgmj.session import Session
 
-OK, FAILED, USAGE, UNCERTAIN = 0, 1, 2, 3
-INTERRUPTED, PIPE_CLOSED = 130, 141
 TICK = 0.25
-"""Seconds between two polls of how far it is."""
-SIGNALLED = 128
-"""What is added to the number of the signal that ended a command: 129 for SIGHUP, 143 for SIGTERM."""
+"""Seconds after which it is shown anew how far it is."""
 
 
 def run_with_settings(
@@ -82,7 +80,7 @@ def run(work: Callable[[], Awaitable[None]], view: View, way_on: Callable[[], st
     except (KeyboardInterrupt, asyncio.CancelledError):
         complain(way_on())
         return code
-    return FAILED if view.failed or view.lost else OK
+    return OK if view.tally.is_well else FAILED
 
 
 async def each(ids: AsyncGenerator[int, None], at_once: int, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
@@ -108,12 +106,12 @@ async def each(ids: AsyncGenerator[int, None], at_once: int, work: Callable[[int
 async def _show(view: View) -> None:
     while True:
         await asyncio.sleep(TICK)
-        view.tick()
+        view.display.tick()
 
 
 def _suspend(view: View) -> None:
     """Stop this process, as Ctrl-Z wants it, and leave the terminal to the shell before."""
-    view.pause()
+    view.display.pause()
     before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTSTP)  # Over when the process is continued.
     signal.signal(signal.SIGTSTP, before)
@@ -134,9 +132,9 @@ def _ending() -> list[signal.Signals]:
 
 def _moving(view: View) -> dict[int, Callable[[], None]]:
     """Return what is to be done at the signals that move a command to and from its terminal, which only POSIX has."""
-    if not view.has_bar or not hasattr(signal, "SIGTSTP"):
+    if not view.display.has_bar or not hasattr(signal, "SIGTSTP"):
         return {}
-    todo: dict[int, Callable[[], None]] = {signal.SIGCONT: view.resume, signal.SIGWINCH: view.tick}
+    todo: dict[int, Callable[[], None]] = {signal.SIGCONT: view.display.resume, signal.SIGWINCH: view.display.tick}
     if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
         todo[signal.SIGTSTP] = partial(_suspend, view)
     return todo

@@ -23,7 +23,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-from omgmj.cli.view import View, complain
+from omgmj.cli.terminal import complain
+from omgmj.cli.view import View
 from omgmj.errors import DecodeError, UsageError
 from omgmj.protocol.codec import loads
 from omgmj.validation import check_task_id
@@ -106,10 +107,10 @@ class Wanted:
                 else:
                     if found is not None:
                         wrong, came = 0, True
-                        if found not in view.left:
+                        if found not in view.tally.left:
                             view.expect([found])
                             yield found
-        if not came and not view.lost:
+        if not came and not view.tally.lost:
             complain(f"no task IDs in {self._stream.name}")
 
     def view(self, progress: str) -> View:

@@ -107,7 +107,7 @@ def test_config_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_wrong_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A base URL that is none is refused before a proxy is looked for."""
+    """A base URL that is none is refused before a proxy is sought."""
     monkeypatch.setenv("OMGMJ_TOKEN", "t")
     monkeypatch.setenv("OMGMJ_BASE_URL", "https://[x")
     with pytest.raises(UsageError, match="base_url"):

@@ -112,6 +112,24 @@ def test_blend_and_describe(fake: FakeService, capsys: pytest.CaptureFixture[str
     assert shown[1]["prompt"]
 
 
+@pytest.mark.parametrize("command", ["imagine", "act", "blend", "describe"])
+def test_help_names_the_shared_options(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """What commands that create share stands in the help of each; `describe`, which has no image, has no download."""
+    assert app.main([command, "--help"]) == 0
+    shared = ["--webhook", "--wait", "--download", "--timeout", "--rate", "--progress"]
+    named = re.findall(r"^\S* +(--\w+)", capsys.readouterr().out, re.MULTILINE)
+    assert [option for option in named if option in shared] == [
+        option for option in shared if (command, option) != ("describe", "--download")
+    ]
+
+
+def test_describe_without_download(fake: FakeService, capsys: pytest.CaptureFixture[str], png: str) -> None:
+    """`describe` does not take the option that it leaves out, nor creates a task then."""
+    assert app.main(["describe", png, "--download", "x"]) == 2
+    assert capsys.readouterr().err.startswith("omgmj: Unknown option: --download.")
+    assert fake.created == []
+
+
 def test_vary_region(fake: FakeService, capsys: pytest.CaptureFixture[str], png: str) -> None:
     """`--mask` goes with Vary (Region)."""
     big = fake.add_task(DONE, kind="UPSCALE")
@@ -221,7 +239,7 @@ def test_refused(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_uncertain(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the answer was lost: what was sent and when, how to look for it, what a first look finds; the code is 3."""
+    """Where the answer was lost: what was sent, how to search for it, what a first search finds; the code is 3."""
     fake.inject(LOST)
     fake.plan(DONE)
     assert app.main(["imagine", "a cat in the rain", "--wait"]) == 3
@@ -233,13 +251,13 @@ def test_uncertain(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> Non
     assert f"this may be it: task {made.task_id}, SUCCESS, made at 20" in lines[2]
     assert lines[2].endswith(f"To go on: omgmj watch {made.task_id}")
     assert "secret" not in err
-    command = lines[1].partition("To look for it: omgmj ")[2].split()
+    command = lines[1].partition("To search for it: omgmj ")[2].split()
     assert app.main(command) == 0
     assert made.task_id in [record["taskId"] for record in records(capsys.readouterr().out)]
 
 
 def test_uncertain_and_not_found(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
-    """A first look that finds nothing says so, and that it proves nothing."""
+    """A first search that finds nothing says so, and that it proves nothing."""
     fake.list_lag = 100
     fake.inject(LOST)
     assert app.main(["act", "1", "U1"]) == 3
@@ -248,14 +266,14 @@ def test_uncertain_and_not_found(fake: FakeService, capsys: pytest.CaptureFixtur
     assert "ACTION at " in err
 
 
-def test_uncertain_and_no_look(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
-    """A first look that fails says why, after all that is known was said."""
+def test_uncertain_and_no_search(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    """A first search that fails says why, after all that is known was said."""
     fake.inject(LOST)
     fake.inject("list_forbidden", times=None)
     assert app.main(["imagine", "a cat"]) == 3
     lines = capsys.readouterr().err.splitlines()
-    assert "To look for it: omgmj list --since " in lines[1]
-    assert lines[2].startswith("omgmj: a first look for it failed: AuthError: ")
+    assert "To search for it: omgmj list --since " in lines[1]
+    assert lines[2].startswith("omgmj: a first search for it failed: AuthError: ")
 
 
 def test_uncertain_with_an_image(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -298,13 +316,13 @@ def interrupted(arguments: list[str], fake: FakeService, requests: int, number: 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_while_sending(fake: FakeService, number: signal.Signals, code: int) -> None:
-    """An interrupt before the answer came says that a task may have been made, and how to look for it."""
+    """An interrupt before the answer came says that a task may have been made, and how to search for it."""
     fake.inject(SILENT)
     ended, err = interrupted(["imagine", "a cat", "--wait"], fake, 1, number)
     last = err.splitlines()[-1]
     assert ended == code
     assert last.startswith("omgmj: interrupted while a task was being made: it may have been made or not. ")
-    assert re.search(r"To look for it: omgmj list --since 20..-..-..T..:..:..Z$", last)
+    assert re.search(r"To search for it: omgmj list --since 20..-..-..T..:..:..Z$", last)
     assert "may have made a task: IMAGINE" in err
 
 
@@ -338,8 +356,8 @@ def test_interrupted_while_waiting(fake: FakeService, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "options", "said"),
     [
-        ("imagine", [], r" while a task was being made: .* To look for it: omgmj list --since 20\S+Z"),
-        ("reconcile", [], r" while a task was being made: .* To look for it: omgmj list --since 20\S+Z"),
+        ("imagine", [], r" while a task was being made: .* To search for it: omgmj list --since 20\S+Z"),
+        ("reconcile", [], r" while a task was being made: .* To search for it: omgmj list --since 20\S+Z"),
         ("aclose", [], r"; task \d+ was made"),
         ("download", ["--download", "."], r"; task (\d+) was made\. To go on: omgmj download \1 --to \."),
     ],

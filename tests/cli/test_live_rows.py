@@ -16,7 +16,7 @@ from omgmj.cli.view import View
 from omgmj.polling import watch as watch_file
 from omgmj.session import Session
 from omgmj.testing import FakeService, Life
-from tests.cli.test_view import Terminal
+from tests.cli.streams import Terminal
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +40,17 @@ async def watch(
                     seen.append(task.id)
             await cancel([checks])
             assert checks.cancelled() or checks.exception() is None
-            assert not view.left
-            assert not view._figures.rows
+            assert not view.tally.left
+            assert not view.display._figures.rows
     return seen
 
 
 async def check_rows(view: View) -> None:
     """Check again and again that as many tasks as can be have a row, and each is one that is still to come."""
-    while view.wants_rows:
+    while view.display.has_rows:
         await asyncio.sleep(0.77)  # By the virtual clock, and between two answers: all who heard are through.
-        assert view._figures.rows.keys() <= view.left.keys()
-        assert len(view._figures.rows) == min(ROWS, len(view.left))
+        assert view.display._figures.rows.keys() <= view.tally.left.keys()
+        assert len(view.display._figures.rows) == min(ROWS, len(view.tally.left))
 
 
 @pytest.mark.parametrize("timeout", [None, 31])
@@ -104,7 +104,7 @@ async def test_rows_of_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
                 await cancel([checks])
                 assert checks.cancelled() or checks.exception() is None
             assert sorted(seen) == others
-            assert (view._total, view._tally()) == (50, "49 of 50 done, 0 failed")
+            assert (view.tally.total, str(view.tally)) == (50, "49 of 50 done, 0 failed")
 
 
 async def test_many_that_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ async def test_many_that_come(monkeypatch: pytest.MonkeyPatch) -> None:
         view, seen, most = View(), [], 0
         async with watching(session, view, coming(view, ids, pause=0)) as watched:
             async for task in watched:
-                most = max(most, len(view.left))
+                most = max(most, len(view.tally.left))
                 view.record(task)
                 seen.append(task.id)
     assert sorted(seen) == ids

@@ -15,7 +15,7 @@ import pytest
 from omgmj.cli.runner import each, run
 from omgmj.cli.view import View
 from tests.cli.kept import Kept
-from tests.cli.test_view import Terminal
+from tests.cli.streams import Terminal
 
 MOVING = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 
@@ -99,7 +99,7 @@ def test_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
             if ticks == 3:
                 enough.set()
 
-        monkeypatch.setattr(view, "tick", tick)
+        monkeypatch.setattr(view.display, "tick", tick)
         await enough.wait()
 
     view = View([1])

@@ -23,7 +23,7 @@ from omgmj.cli import task_ids
 from omgmj.cli.task_ids import CHUNK, LONGEST, NAMED, Wanted, gather_ids
 from omgmj.cli.view import View
 from omgmj.errors import TaskNotFound, UsageError
-from tests.cli.test_view import Terminal
+from tests.cli.streams import Terminal
 from tests.test_records import RECORD
 
 NAMES_3432 = [
@@ -142,13 +142,13 @@ async def test_an_id_comes_before_the_end(pipe: tuple[int, int]) -> None:
         for line, task_id in ((b"1\n2", 1), (b"3\n", 23), (b'{"taskId": 4}\r\n', 4)):
             os.write(ours, line)
             assert await anext(coming) == task_id
-            assert list(view.left)[-1] == task_id
+            assert list(view.tally.left)[-1] == task_id
         assert wanted.unread
         os.write(ours, b"5")
         os.close(ours)
         assert [task_id async for task_id in coming] == [5]
     assert wanted.unread == ""
-    assert (view.lost, view._total) == (0, 4)
+    assert (view.tally.lost, view.tally.total) == (0, 4)
 
 
 @pytest.mark.real_time
@@ -163,7 +163,7 @@ async def test_wrong_lines_of_a_stream(pipe: tuple[int, int], capsys: pytest.Cap
     assert [line.partition(": a")[0].partition(": it")[0] for line in said] == [
         f"omgmj: standard input, line {number}" for number in (2, 5, 7)
     ]
-    assert (view.lost, view._total, list(view.left)) == (3, 5, [1, 2])
+    assert (view.tally.lost, view.tally.total, list(view.tally.left)) == (3, 5, [1, 2])
 
 
 @pytest.mark.real_time
@@ -175,7 +175,7 @@ async def test_wrong_lines_without_end(pipe: tuple[int, int], capsys: pytest.Cap
     view = View()
     assert await taken(stream(theirs), view) == [1]
     said = capsys.readouterr().err.splitlines()
-    assert (len(said), view.lost) == (NAMED + 3, 503)
+    assert (len(said), view.tally.lost) == (NAMED + 3, 503)
     assert said[NAMED - 1].endswith("more such lines are counted, and not shown")
     assert "line 502: " in said[NAMED]
 
@@ -207,7 +207,7 @@ async def test_an_id_that_comes_again(pipe: tuple[int, int]) -> None:
         assert [task_id async for task_id in coming] == [5]
     for task_id in (5, 6):
         view.unresolved(TaskNotFound("gone").about(task_id))
-    assert view._tally() == "0 of 3 done, 0 failed, 3 unresolved"
+    assert str(view.tally) == "0 of 3 done, 0 failed, 3 unresolved"
 
 
 @pytest.mark.real_time
@@ -229,7 +229,7 @@ async def test_a_stream_without_ids(pipe: tuple[int, int], capsys: pytest.Captur
     os.close(ours)
     view = View()
     assert await taken(stream(theirs), view) == []
-    assert (capsys.readouterr().err, view.lost) == ("omgmj: no task IDs in standard input\n", 0)
+    assert (capsys.readouterr().err, view.tally.lost) == ("omgmj: no task IDs in standard input\n", 0)
 
 
 def test_no_bar_over_what_is_typed(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,9 +239,9 @@ def test_no_bar_over_what_is_typed(pipe: tuple[int, int], monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "stdout", Terminal())
     ours, typed = pty.openpty()
     view = stream(typed).view("auto")
-    assert (view.has_bar, view.wants_rows) == (False, True)
-    assert not stream(typed).view("none").wants_rows
-    assert stream(pipe[0]).view("auto").has_bar
+    assert (view.display.has_bar, view.display.has_rows) == (False, True)
+    assert not stream(typed).view("none").display.has_rows
+    assert stream(pipe[0]).view("auto").display.has_bar
     for end in (ours, typed):
         os.close(end)
 
@@ -254,7 +254,7 @@ async def test_a_stream_that_breaks(pipe: tuple[int, int], capsys: pytest.Captur
     with patch.object(wanted._stream, "_file", Mock(read=Mock(side_effect=answers))):
         assert await taken(wanted, view) == [3432]
     assert capsys.readouterr().err == "omgmj: cannot read standard input any further: Input/output error\n"
-    assert (view.lost, wanted.unread) == (1, "")
+    assert (view.tally.lost, wanted.unread) == (1, "")
 
 
 @pytest.mark.real_time

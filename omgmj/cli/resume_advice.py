@@ -1,0 +1,33 @@
+"""Resume advice: what is said at an interrupt, and the command line that goes on with what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from omgmj.cli.tally import Tally
+
+IDS_NAMED = 20
+"""IDs that a command line names at most."""
+
+
+def resume_advice(
+    tally: Tally,
+    again: Callable[[Iterable[int]], str] | None,
+    then: str = "tasks that are done are answered at once",
+    *,
+    unread: str = "",
+) -> str:
+    """Return what to say at an interrupt; `again` makes the command that goes on with some IDs, None: none does.
+
+    `then` is what becomes of IDs that are done where the whole command is given again; `unread` is what may hold more
+    of them.
+    """
+    more = f", and {unread} was not read to its end" if unread else ""
+    if not tally.left:
+        return f"interrupted, with no task left{more}"
+    said = f"interrupted; {len(tally.left)} of {tally.total} tasks left{more}"
+    if again is None:
+        return f"{said}, which are gone with the demo"
+    if len(tally.left) <= IDS_NAMED:
+        return f"{said}. To go on: {again(tally.left)}"
+    return f"{said}. To go on, use the same command again: {then}"
