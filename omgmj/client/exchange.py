@@ -188,7 +188,8 @@ class Exchange:
     ) -> T | None:
         try:
             sent_at = self._loop.time()
-            self._expire_at(bound, sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0))
+            bound.expires = sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0)
+            self._timer.by(bound.expires)
             token = self._credentials.known or await self._credentials.current()
             self.queries += 1
             if passage is None:
@@ -202,7 +203,8 @@ class Exchange:
             except OmgmjError as refused:
                 error = refused
             else:
-                self._credentials.proved()
+                if self._credentials.renewals:
+                    self._credentials.proved()
                 self._limiter.rate.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
@@ -229,15 +231,12 @@ class Exchange:
             self._limiter.rate.saw_429(sent_at, now, error.retry_after)
         elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
-            self._expire_at(bound, now + GRACE + self._timeout)
+            bound.expires = now + GRACE + self._timeout
+            self._timer.by(bound.expires)
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
             self._limiter.rate.saw_success(now)
         return False
-
-    def _expire_at(self, bound: _Bound, when: float) -> None:
-        bound.expires = when
-        self._timer.by(when)
 
     def _sweep(self) -> None:
         now = self._loop.time()

@@ -30,14 +30,15 @@ class Timer:
         """Fire at `when`, or sooner where it is set to that already; infinite: never."""
         if self.when <= when < math.inf:
             return
-        self.cancel()
+        if self._handle is not None:
+            self.cancel()
         if when < math.inf:
             self.when = when
             # An empty context: a timer must not carry the variables of whoever happened to be here.
             self._handle = self._loop.call_at(when, self._run, context=contextvars.Context())
 
     def cancel(self) -> None:
-        """Do not fire."""
+        """Do not fire, until it is set again."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

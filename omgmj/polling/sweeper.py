@@ -67,7 +67,7 @@ class Sweeper:
             now = self._loop.time()
             means = failures.meaning(error)
             if isinstance(error, TransportError):
-                self._health.no_answer(error, now, random.random(), probe=False, blames=True)
+                self._health.on_no_answer(error, now, random.random(), probe=False, blames=True)
             if means is Meaning.PACED or self._health.breaker.is_open:
                 sweeps.failed(sweep, now, strikes=0)
             elif means is Meaning.TRANSIENT:
@@ -79,7 +79,7 @@ class Sweeper:
             if found is None:
                 sweeps.failed(sweep, now, strikes=0)
             else:
-                self._health.answers(now)
+                self._health.on_answer(now)
                 self._take_in(sweep, missed, *found, now)
         for task_id, gone in missed.items():
             self._planner.missed(task_id, self._loop.time(), absent=gone.absent, slid=gone.slid)
@@ -116,5 +116,5 @@ class Sweeper:
             except DecodeError:
                 continue
             missed.pop(task_id, None)
-            self._health.mind_word(task)
+            self._health.on_record(task)
             self.used += self.saw(task, answer, now, sweep.at, poll=poll)

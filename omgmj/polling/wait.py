@@ -13,6 +13,7 @@ from omgmj.backoff.policies import Policy
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import Task
 from omgmj.polling.poller import Poller
+from omgmj.polling.wait_errors import record_of
 from omgmj.scheduler.registry import Subscription
 
 
@@ -146,13 +147,13 @@ class _Latest:
         self._join(terms)
 
     def _join(self, terms: Terms) -> None:
-        if self._poller.is_asking:
+        if self._poller.planner.news.asking:
             self._poller.later(lambda: self._join(terms))
             return
         if self.over:
             return
         self._poller.watch(self, (self._task_id,), *terms)
-        self.task = self._poller.last(self._task_id)
+        self.task = record_of(self._poller.planner.last(self._task_id), self._task_id)
         self._hungry = self.task is None
 
     def got(self, subscription: Subscription, task: Task, *, moved: bool) -> None:  # noqa: ARG002 (a sink)
@@ -172,7 +173,7 @@ class _Latest:
         self.bell.ring()
 
     def leave(self) -> None:
-        if self._poller.is_asking:
+        if self._poller.planner.news.asking:
             self._poller.later(self.leave)
             return
         if not self.over:

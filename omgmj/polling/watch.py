@@ -200,7 +200,7 @@ class _Inbox:
         return not (self._watching or self._backlog or self.results or self._feeder)
 
     def leave(self) -> None:
-        if self._poller.is_asking:
+        if self._poller.planner.news.asking:
             self._poller.later(self.leave)
             return
         if not self.over:
@@ -232,7 +232,7 @@ class _Inbox:
     # In between.
 
     def _drop(self, gone: set[int]) -> None:
-        if self._poller.is_asking:
+        if self._poller.planner.news.asking:
             self._poller.later(lambda: self._drop(gone))
             return
         for task_id in gone:
@@ -256,7 +256,7 @@ class _Inbox:
 
     def _take_in(self) -> None:
         """Take in a chunk of the backlog, as far as there is room, and the next when the loop had its turn."""
-        if self._poller.is_asking:
+        if self._poller.planner.news.asking:
             self._poller.later(self._take_in)
             return
         room = self._room()
