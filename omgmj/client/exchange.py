@@ -239,11 +239,12 @@ class Exchange:
         return False
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now, wake = self._loop.time(), math.inf
         for bound in list(self._out):
             if bound.expires <= now + 1e-6:
                 bound.fire(ExchangeTimeout(f"no answer within {self._timeout:g} s"))
-        self._timer.by(min((bound.expires for bound in self._out), default=math.inf))
+            wake = min(wake, bound.expires)
+        self._timer.by(wake)
 
     def _crash(self, error: Exception) -> None:
         """End all that is out, as nothing bounds it any more."""

@@ -123,7 +123,7 @@ class Poller:
         self._limiter.dispatch()
 
     def feed(self, task: Task, run_for: float | None) -> None:
-        """Take in a record that came from elsewhere."""
+        """Hand on a record from elsewhere to those who wait for its ID."""
         now = self._loop.time()
         self.health.on_answer(now)
         if self.planner.watched == 0:
@@ -133,7 +133,7 @@ class Poller:
         self._limiter.dispatch()
 
     def feed_listed(self, task: Task, answer: Answer, asked_at: float) -> None:
-        """Take in a record that a page of the list showed somebody who asked at that time."""
+        """Hand on a record of a page of the list, for which somebody asked at `asked_at`."""
         if self.planner.is_watched(task.id):
             self.sweeper.saw(task, answer, self._loop.time(), asked_at, poll=False)
             self._check_idle()

@@ -1,4 +1,4 @@
-"""When each row of the registry is due: two wheels, one for first polls and pushed IDs, one for the rest.
+"""The due queue of the registry's rows: two timer wheels, one for first polls and pushed IDs, one for the rest.
 
 A row is either in flight or has a due time; the wheels may hold times that are not meant any more. They are thrown out
 when they come up to the head. Each change notes the heads anew, so that whoever asks only reads. What a due time is

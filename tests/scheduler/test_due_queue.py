@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from omgmj.backoff import Fixed
 from omgmj.scheduler.due_queue import SPARE, DueQueue
-from omgmj.scheduler.registry import HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry, Subscription
+from omgmj.scheduler.registry import FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry, Subscription
 
 
 class Bench:
@@ -141,3 +143,57 @@ def test_chance_chooses_among_those_that_are_meant() -> None:
         bench.due_queue.mix(step / 20, fresh=False)
         assert bench.due_queue.take(5.0, fresh=False)[0] in (2, 4)
         assert bench.due_queue.heads[False].due == 5.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_changes_the_heads_are_what_is_due_next(seed: int) -> None:
+    """After each change the heads tell when the next poll of each class is due, and of an ID that is due then."""
+    chance = random.Random(seed)
+    bench = Bench()
+    queue, registry = bench.due_queue, bench.registry
+    waiting: dict[int, Subscription] = {}
+
+    def check() -> None:
+        for fresh in (False, True):
+            dues = {
+                task_id: registry.due[row]
+                for task_id, row in registry.rows.items()
+                if registry.due[row] < NEVER and bool(registry.flags[row] & FRESH) == fresh
+            }
+            head = queue.heads[fresh]
+            assert head.due == min(dues.values(), default=NEVER)
+            assert head.task_id == 0 or dues[head.task_id] == head.due
+
+    taken = 0
+    for step in range(600):
+        now = step / 4
+        task_id, due, fresh = chance.randint(1, 12), now + chance.randint(0, 8), chance.random() < 0.5
+        if task_id not in waiting:
+            waiting[task_id] = bench.watch(task_id, due, fresh=fresh)
+            check()
+            continue
+        row = registry.rows[task_id]
+        match chance.randint(0, 7) if registry.due[row] < NEVER else 8:
+            case 0:
+                bench.leave(waiting.pop(task_id))
+            case 1:
+                queue.hold(task_id, due)
+            case 2:
+                queue.single_out(task_id, now)
+            case 3:
+                queue.push(task_id, now)
+            case 4:
+                queue.hasten(task_id, row, due, fresh=fresh)
+            case 5:
+                queue.mix(chance.random(), fresh=fresh)
+            case 6 if queue.heads[fresh].due < NEVER:
+                head = queue.heads[fresh]
+                assert queue.take(now, fresh=fresh)[:2] == (head.task_id, head.due)
+                taken += 1
+            case 7:
+                queue.take_along(task_id, now)
+            case 8:
+                queue.home(row)
+                queue.land(task_id, row, now, due)
+        check()
+    assert taken

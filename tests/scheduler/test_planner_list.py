@@ -194,6 +194,17 @@ def test_a_due_id_waits_a_little_for_others_of_its_page_and_then_goes() -> None:
     assert bench.planner.advance(late)[1] == due
 
 
+def test_only_advancing_holds() -> None:
+    """Whoever reads when polls are due changes nothing; an ID is held when the planner is told to decide, and once."""
+    bench = Bench()
+    bench.watch(1)
+    bench.willing.is_holding = True
+    assert [bench.planner.due_queue.heads[True].due for _ in range(3)] == [0.0] * 3
+    assert [bench.planner.overdue(0.0) for _ in range(3)] == [1] * 3
+    assert [bench.planner.advance(0.0) for _ in range(3)] == [(HOLD, NEVER)] * 3
+    assert bench.planner.due_queue.heads[True].due == HOLD
+
+
 def test_what_a_page_is_no_answer_for_is_not_held() -> None:
     """Neither a poll that serves a push, nor what is to be asked for singly, waits for others of its page."""
     bench = Bench()
