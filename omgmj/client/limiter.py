@@ -105,9 +105,7 @@ class Limiter:
                 polls = self.source.advance(now) if self.source is not None else (math.inf, math.inf)
                 due = (now if self._queue else math.inf, *polls)
                 soonest = min(due)
-                if soonest == math.inf:
-                    break
-                at = max(soonest, self.rate.ready_at(now))
+                at = soonest if soonest > now + EPSILON else self.rate.ready_at(now)
                 if at > now + EPSILON:
                     wake = min(wake, at)
                     break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -33,6 +34,11 @@ class Bench:
         self.registry.part(row, one)
         assert self.registry.settle(task_id, row)
         self.due_queue.forget(task_id)
+
+    def dues(self, *, fresh: bool) -> dict[int, float]:
+        """Return when each ID of a class is due that is not in flight."""
+        due, flags = self.registry.due, self.registry.flags
+        return {i: due[row] for i, row in self.registry.rows.items() if bool(flags[row] & FRESH) == fresh}
 
     @property
     def held(self) -> int:
@@ -145,55 +151,44 @@ def test_chance_chooses_among_those_that_are_meant() -> None:
         assert bench.due_queue.heads[False].due == 5.0
 
 
+def disturb(bench: Bench, one: Subscription, now: float, chance: random.Random) -> bool:
+    """Change something about an ID by chance; return whether the one who waits has left."""
+    (task_id,) = one.ids
+    queue, row = bench.due_queue, bench.registry.rows[task_id]
+    due, fresh = now + chance.randint(0, 8), chance.random() < 0.5
+    if bench.registry.flags[row] & IN_FLIGHT:
+        queue.home(row)
+        queue.land(task_id, row, now, due)
+        return False
+    changes: list[Callable[[], object]] = [
+        lambda: queue.hold(task_id, due),
+        lambda: queue.single_out(task_id, now),
+        lambda: queue.push(task_id, now),
+        lambda: queue.hasten(task_id, row, due, fresh=fresh),
+        lambda: queue.mix(chance.random(), fresh=fresh),
+        lambda: queue.take_along(task_id, now),
+        lambda: bench.leave(one),
+    ]
+    if (head := queue.heads[fresh]).due < NEVER:
+        changes.append(lambda: queue.take(now, fresh=fresh)[:2] == (head.task_id, head.due) or pytest.fail("not it"))
+    change = chance.choice(changes)
+    change()
+    return change is changes[6]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_changes_the_heads_are_what_is_due_next(seed: int) -> None:
     """After each change the heads tell when the next poll of each class is due, and of an ID that is due then."""
     chance = random.Random(seed)
     bench = Bench()
-    queue, registry = bench.due_queue, bench.registry
     waiting: dict[int, Subscription] = {}
-
-    def check() -> None:
-        for fresh in (False, True):
-            dues = {
-                task_id: registry.due[row]
-                for task_id, row in registry.rows.items()
-                if registry.due[row] < NEVER and bool(registry.flags[row] & FRESH) == fresh
-            }
-            head = queue.heads[fresh]
-            assert head.due == min(dues.values(), default=NEVER)
-            assert head.task_id == 0 or dues[head.task_id] == head.due
-
-    taken = 0
     for step in range(600):
-        now = step / 4
-        task_id, due, fresh = chance.randint(1, 12), now + chance.randint(0, 8), chance.random() < 0.5
+        task_id = chance.randint(1, 12)
         if task_id not in waiting:
-            waiting[task_id] = bench.watch(task_id, due, fresh=fresh)
-            check()
-            continue
-        row = registry.rows[task_id]
-        match chance.randint(0, 7) if registry.due[row] < NEVER else 8:
-            case 0:
-                bench.leave(waiting.pop(task_id))
-            case 1:
-                queue.hold(task_id, due)
-            case 2:
-                queue.single_out(task_id, now)
-            case 3:
-                queue.push(task_id, now)
-            case 4:
-                queue.hasten(task_id, row, due, fresh=fresh)
-            case 5:
-                queue.mix(chance.random(), fresh=fresh)
-            case 6 if queue.heads[fresh].due < NEVER:
-                head = queue.heads[fresh]
-                assert queue.take(now, fresh=fresh)[:2] == (head.task_id, head.due)
-                taken += 1
-            case 7:
-                queue.take_along(task_id, now)
-            case 8:
-                queue.home(row)
-                queue.land(task_id, row, now, due)
-        check()
-    assert taken
+            waiting[task_id] = bench.watch(task_id, step / 4 + chance.randint(0, 8), fresh=chance.random() < 0.5)
+        elif disturb(bench, waiting[task_id], step / 4, chance):
+            del waiting[task_id]
+        for fresh in (False, True):
+            dues, head = bench.dues(fresh=fresh), bench.due_queue.heads[fresh]
+            assert head.due == min(dues.values(), default=NEVER)
+            assert dues.get(head.task_id, NEVER) == head.due
