@@ -88,19 +88,20 @@ class Engine:
 
     def stats(self) -> Stats:
         """Return what has been done and is being done."""
-        exchange, poller = self.exchange, self.poller
+        exchange, planner, sweeper = self.exchange, self.poller.planner, self.poller.sweeper
+        self.poller.catch_up()
         return Stats(
             queries=exchange.queries,
             retries=exchange.retries,
             rate_limited=exchange.rate_limited,
             pace=self.limiter.rate.limit,
-            watched=poller.watched,
+            watched=planner.watched,
             in_flight=self.limiter.in_flight,
-            overdue=poller.overdue(),
-            sweeps=poller.sweeps,
-            swept=poller.swept,
-            swept_used=poller.swept_used,
-            late=poller.late,
+            overdue=planner.overdue(self.loop.time()),
+            sweeps=sweeper.pages,
+            swept=sweeper.records,
+            swept_used=sweeper.used,
+            late=self.poller.health.late,
         )
 
     async def begin(self) -> None:
@@ -110,7 +111,7 @@ class Engine:
         that starts eagerly runs in the middle of whoever made it, which may be a policy that is being asked.
         """
         task = asyncio.current_task()
-        if self.poller.is_asking or (task is not None and task.cancelling()):
+        if self.poller.planner.news.asking or (task is not None and task.cancelling()):
             await asyncio.sleep(0)
 
     async def page(self, number: int, size: int) -> TaskPage:
@@ -142,7 +143,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
-        self.poller.created(task_id)
+        self.poller.planner.news.created(task_id, self.loop.time())
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime) -> list[Task]:
@@ -150,12 +151,12 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        ahead, is_known = lambda: self._service_ahead, self.poller.is_created
+        ahead, is_known = lambda: self._service_ahead, self.poller.planner.news.is_created
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:
         """End all that is under way, and let go of the connections."""
-        if self.poller.is_asking:
+        if self.poller.planner.news.asking:
             await asyncio.sleep(0)  # As in `begin`; but a session that is closed by who was cancelled is closed.
         closed = SessionClosed("the session was closed")
         self.limiter.close()

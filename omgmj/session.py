@@ -151,7 +151,7 @@ class Session:
         except OmgmjError as error:
             error.task_id = asked
             raise
-        engine.poller.feed(task, age(task.started_at, answer.headers) if engine.poller.watched else None)
+        engine.poller.feed(task, age(task.started_at, answer.headers) if engine.poller.planner.watched else None)
         return task
 
     async def wait(

@@ -62,6 +62,8 @@ def check_policy(policy: object, default: Policy) -> Policy:
 
 def check_delay(value: object) -> float | None:
     """Return what a policy answered as seconds, 0 or more, or None to stop; else raise `UsageError`."""
+    if type(value) is float and 0.0 <= value < math.inf:
+        return value
     return check_seconds("what the backoff policy returns", value, zero=True, none=True)
 
 
@@ -192,12 +194,11 @@ class Adaptive:
         if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
             return self.cap
         if facts.progress:
-            return self._bounded(self._foretold(facts, facts.progress))
-        if facts.status != Status.IN_PROGRESS:
+            delay = self._foretold(facts, facts.progress)
+        elif facts.status == Status.IN_PROGRESS:
+            delay = self._unforetold(facts)
+        else:
             return min(self.cap, max(self.first, _QUEUED * facts.age))
-        return self._bounded(self._unforetold(facts))
-
-    def _bounded(self, delay: float) -> float:
         return min(self.cap, max(self.least, delay))
 
     def _foretold(self, facts: Facts, progress: int) -> float:

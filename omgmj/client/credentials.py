@@ -26,32 +26,31 @@ UNAUTHORIZED = 401
 
 
 class Credentials:
-    """The token, held masked; a callable is asked at the first use, and again after a 401."""
+    """The token, held masked; a callable is asked at the first use, and again after a 401.
+
+    `known` is the token to send, None where it is still to be asked for. `renewals` counts the new ones that no success
+    has proved yet.
+    """
 
     def __init__(self, token: Token) -> None:
         self._ask = token if callable(token) else None
-        self._secret = None if callable(token) else Secret(token)
+        self.known: Secret | None = None if callable(token) else Secret(token)
         self._lock = anyio.Lock()
-        self._renewals = 0
+        self.renewals: int = 0
         self._renewed_at: deque[float] = deque(maxlen=SPREE)
         self._refused_at = -math.inf
 
-    @property
-    def known(self) -> Secret | None:
-        """The token to send; None where it is still to be asked for."""
-        return self._secret
-
     async def current(self) -> Secret:
         """Return the token to send; `AuthError` if the callable fails, `UsageError` if it returns rubbish."""
-        if self._secret is None:
+        if self.known is None:
             async with self._lock:
-                if self._secret is None:
-                    self._secret = await self._fetch()
-        return self._secret
+                if self.known is None:
+                    self.known = await self._fetch()
+        return self.known
 
     def on_accepted(self) -> None:
         """Record that the service took the token."""
-        self._renewals = 0
+        self.renewals = 0
 
     async def renew(self, used: Secret, sent_at: float) -> bool:
         """After a 401 to a request sent at `sent_at`: whether there is another token now.
@@ -62,20 +61,20 @@ class Credentials:
         if self._ask is None:
             return False
         async with self._lock:
-            if self._secret != used:
+            if self.known != used:
                 return True
             if sent_at <= self._refused_at:
                 return False
-            if self._renewals >= MAX_RENEWALS or self._is_spree():
+            if self.renewals >= MAX_RENEWALS or self._is_spree():
                 # Said once to all that are out; who comes later finds the callable asked again.
-                self._renewals, self._refused_at = 0, asyncio.get_running_loop().time()
+                self.renewals, self._refused_at = 0, asyncio.get_running_loop().time()
                 self._renewed_at.clear()
                 return False
             secret = await self._fetch_another(used)
             if secret is None:
                 return False
-            self._secret = secret
-            self._renewals += 1
+            self.known = secret
+            self.renewals += 1
             self._renewed_at.append(asyncio.get_running_loop().time())
             return True
 

@@ -185,7 +185,8 @@ class Exchange:
             except OmgmjError as refused:
                 error = refused
             else:
-                self._credentials.on_accepted()
+                if self._credentials.renewals:
+                    self._credentials.on_accepted()
                 self._limiter.rate.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)

@@ -1,8 +1,8 @@
-"""Who may send now: the session's rate, its places in flight, and three classes that share them.
+"""The limiter: the session's rate, its places in flight, and the three classes that share them.
 
 A slot is given late, when it is free and not before, so that a lowered rate holds at once. Direct calls go first, then
 first polls and pushed IDs, then the rest; but a class that waits gets at least one slot in `SHARE`, so that none
-starves. Polls are no coroutines that queue here: their `Source` is asked what is due when there is a slot to give.
+starves. Polls are no coroutines that queue here: their `Source` decides what is sent when there is a slot to give.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ EPSILON = 1e-6
 
 
 class Source(Protocol):
-    """Where polls come from: told when time has come, asked what is due, and given a slot."""
+    """The origin of polls: it does what time asks for, says what may be sent next, and is given a slot for it."""
 
-    def tick(self, now: float) -> None:
-        """Do what is to be done at `now` before polls are asked for."""
-
-    def due(self, now: float) -> tuple[float, float]:
-        """When the next poll of class FIRST and of class POLL may start; infinite where there is none."""
+    def tick(self, now: float) -> float:
+        """Do what is to be done by `now`, polls apart; return when that is next wanted, infinite for never."""
         ...
 
-    def wake_at(self) -> float:
-        """When `tick` is next wanted, apart from polls."""
+    def advance(self, now: float) -> tuple[float, float]:
+        """Decide what is sent next; return when a poll of class FIRST and one of class POLL may start.
+
+        Infinite where there is none.
+        """
         ...
 
     def start(self, kind: int, now: float) -> None:
         """Start the most overdue poll of a class."""
 
     def crash(self, error: Exception) -> None:
-        """End all that is waited for: one of the above has raised `error`, and is not asked any more."""
+        """End all that is waited for: one of the above has raised `error`, and is not called any more."""
 
 
 class Limiter:
@@ -95,56 +95,48 @@ class Limiter:
 
         Nothing is raised here, as nobody would hear of it: it is told to those who wait.
         """
+        now = self._loop.time()
         try:
-            self._dispatch()
+            wake = self.source.tick(now) if self.source is not None else math.inf
+            # With all places taken no time matters: who leaves comes back here.
+            while self.in_flight < self.places:
+                while self._queue and self._queue[0].done():
+                    self._queue.popleft()
+                polls = self.source.advance(now) if self.source is not None else (math.inf, math.inf)
+                due = (now if self._queue else math.inf, *polls)
+                soonest = min(due)
+                at = soonest if soonest > now + EPSILON else self.rate.ready_at(now)
+                if at > now + EPSILON:
+                    wake = min(wake, at)
+                    break
+                self._give(self._choose(due, now), now)
+            self._timer.by(wake)
         except Exception as error:  # noqa: BLE001 (whatever it is)
             self._crash(error)
 
-    def _dispatch(self) -> None:
-        now = self._loop.time()
-        if self.source is not None:
-            self.source.tick(now)
-        wake = math.inf
-        # With all places taken no time matters: who leaves comes back here.
-        while self.in_flight < self.places:
-            due = self._due(now)
-            soonest = min(due)
-            if soonest == math.inf:
-                break
-            ready = self.rate.ready_at(now)
-            if max(soonest, ready) > now + EPSILON:
-                wake = max(soonest, ready)
-                break
-            self.rate.take(now)
-            self.in_flight += 1
-            try:
-                self._give(self._choose([at <= now + EPSILON for at in due]), now)
-            except BaseException:
-                self.in_flight -= 1
-                raise
-        if self.source is not None:
-            wake = min(wake, self.source.wake_at())
-        self._timer.by(wake)
-
-    def _due(self, now: float) -> tuple[float, float, float]:
-        while self._queue and self._queue[0].done():
-            self._queue.popleft()
-        first, poll = self.source.due(now) if self.source is not None else (math.inf, math.inf)
-        return (now if self._queue else math.inf), first, poll
-
-    def _choose(self, waiting: list[bool]) -> int:
-        """Choose a class: the first that waits, unless one behind it was passed over too often."""
-        kinds = [kind for kind in (DIRECT, FIRST, POLL) if waiting[kind]]
-        chosen = next((kind for kind in reversed(kinds) if self._passed_over[kind] >= SHARE - 1), kinds[0])
+    def _choose(self, due: tuple[float, float, float], now: float) -> int:
+        """Choose among the classes that are due: the first, unless one behind it was passed over too often."""
+        chosen = -1
         for kind in (DIRECT, FIRST, POLL):
-            self._passed_over[kind] = self._passed_over[kind] + 1 if waiting[kind] and kind != chosen else 0
+            if due[kind] <= now + EPSILON and (chosen < 0 or self._passed_over[kind] >= SHARE - 1):
+                chosen = kind
+        for kind in (DIRECT, FIRST, POLL):
+            waits = due[kind] <= now + EPSILON and kind != chosen
+            self._passed_over[kind] = self._passed_over[kind] + 1 if waits else 0
         return chosen
 
     def _give(self, kind: int, now: float) -> None:
-        if kind == DIRECT:
-            self._queue.popleft().set_result(None)
-        elif self.source is not None:
-            self.source.start(kind, now)
+        """Give a slot to a class."""
+        self.rate.take(now)
+        self.in_flight += 1
+        try:
+            if kind == DIRECT:
+                self._queue.popleft().set_result(None)
+            elif self.source is not None:
+                self.source.start(kind, now)
+        except BaseException:
+            self.in_flight -= 1
+            raise
 
     def _crash(self, error: Exception) -> None:
         """Tell those who wait of what was raised: those behind the source and, where it was not that, who queues."""

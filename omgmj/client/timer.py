@@ -1,4 +1,4 @@
-"""One timer of the event loop, set again and again, and what becomes of what its callback raises."""
+"""A timer of the event loop: set again and again, and heard where its callback raises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Timer:
-    """Calls `fire` by the time it was set to. What that raises goes to `crash`: the event loop would only log it.
+    """Timer with one callback, `fire`. What that raises goes to `crash`: the event loop would only log it.
 
     `when` is that time, on the event loop's clock, infinite while it is not set. It stands beside the loop's handle,
     as not every loop's handle tells it.
@@ -30,14 +30,15 @@ class Timer:
         """Fire at `when`, or sooner where it is set to that already; infinite: never."""
         if self.when <= when < math.inf:
             return
-        self.cancel()
+        if self._handle is not None:
+            self.cancel()
         if when < math.inf:
             self.when = when
             # An empty context: a timer must not carry the variables of whoever happened to be here.
             self._handle = self._loop.call_at(when, self._run, context=contextvars.Context())
 
     def cancel(self) -> None:
-        """Do not fire."""
+        """Do not fire, until it is set again."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

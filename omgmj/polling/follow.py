@@ -8,6 +8,7 @@ from omgmj.errors import OmgmjError
 from omgmj.models import Task
 from omgmj.polling.poller import Poller
 from omgmj.polling.sinks import ReaderSink, Terms
+from omgmj.polling.wait_errors import record_of
 from omgmj.scheduler.registry import Subscription
 
 
@@ -97,13 +98,13 @@ class _Latest(ReaderSink):
     # In between.
 
     def _join(self, terms: Terms) -> None:
-        if self._poller.is_asking:
+        if self._poller.planner.news.asking:
             self._poller.later(lambda: self._join(terms))
             return
         if self._over:
             return
         self._poller.watch(self, (self._task_id,), *terms)
-        self._task = self._poller.last(self._task_id)
+        self._task = record_of(self._poller.planner.last(self._task_id), self._task_id)
         self._hungry = self._task is None
 
     def _unsubscribe(self) -> None:

@@ -1,7 +1,6 @@
-"""How the service does, seen from all polls together: whether it answers, lets polls through, and is fast enough.
+"""Health of the service, seen from all polls together: whether it answers, lets polls through, and is fast enough.
 
-It keeps the circuit breaker, and says each thing once in the log. What one poll means to its ID is `planner`'s
-business.
+It keeps the circuit breaker, and says each thing once in the log. What one poll means to its ID is left to `planner`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ log: logging.Logger = logging.getLogger("omgmj")
 class Health:
     """The health of one session's service. Times are seconds on the event loop's clock.
 
-    `outage` is the error that an outage shows itself by, while there is one; `late` the mean lateness of polls.
+    `outage` is the error that shows an outage, while there is one; `late` the mean lateness of polls.
     """
 
     def __init__(self, planner: Planner, limiter: Limiter, now: float) -> None:
@@ -45,25 +44,30 @@ class Health:
         self._late_since: float | None = None
         self._unknown_words: set[str] = set()
 
-    def answers(self, now: float) -> None:
-        """Take in that the service answers, whatever it says but 429."""
+    def on_answer(self, now: float, task: Task | None = None) -> None:
+        """Note that the service answers, whatever it says but 429; it may be a record."""
         self._refused_since = None
-        self._closes(now)
+        if self.breaker.failures:
+            self._close(now)
+        if task is not None:
+            self.on_record(task)
 
-    def failed(self, error: OmgmjError, means: Meaning, now: float, roll: float, *, probe: bool, blames: bool) -> None:
-        """Take in a failed poll. `blames` says that nothing else explains it than the service."""
+    def on_failure(
+        self, error: OmgmjError, means: Meaning, now: float, roll: float, *, probe: bool, blames: bool
+    ) -> None:
+        """Note a failed poll. `blames`: nothing else explains it than the service."""
         if means is Meaning.PACED:
-            self._closes(now)
-            self._mind_refusal(now)
+            self._close(now)
+            self._on_refusal(now)
         elif means is not Meaning.TRANSIENT:
-            self.answers(now)
+            self.on_answer(now)
         else:
-            self.no_answer(error, now, roll, probe=probe, blames=blames)
+            self.on_no_answer(error, now, roll, probe=probe, blames=blames)
             if self.breaker.is_open:
                 self.outage = error
 
-    def no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
-        """Take in a failure in passing, which may be one too many."""
+    def on_no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
+        """Note a failure in passing: it may be one too many."""
         if self.breaker.saw_failure(now, roll, probe=probe, blames=blames):
             self._down_since = now
             self._down_said = False
@@ -73,8 +77,8 @@ class Health:
                 "the service does not answer (%s); watched tasks wait until it does: %d", error, self._planner.watched
             )
 
-    def mind_word(self, task: Task) -> None:
-        """Say once of each status word that is not known that it was seen."""
+    def on_record(self, task: Task) -> None:
+        """Say once of each unknown status word that it was seen."""
         if task.status not in STATUS_ORDER and task.status not in self._unknown_words:
             self._unknown_words.add(task.status)
             log.warning(
@@ -83,8 +87,8 @@ class Health:
                 task.status,
             )
 
-    def mind_lateness(self, due: float, now: float, *, poll: bool) -> None:
-        """Warn once when polls stay late, and again only after they were in time in between."""
+    def on_start(self, due: float, now: float, *, poll: bool) -> None:
+        """Note a poll that starts; warn once when polls stay late, and anew only after some were in time."""
         late = max(0.0, now - max(due, self._answering_since))
         self.late += LATE_WEIGHT * (late - self.late)
         if not poll:
@@ -102,13 +106,13 @@ class Health:
                 self._limiter.rate.limit,
             )
 
-    def _closes(self, now: float) -> None:
+    def _close(self, now: float) -> None:
         self.outage = None
         if self.breaker.saw_success():
             self._answering_since = now
             self._planner.outage_over(now - self._down_since)
 
-    def _mind_refusal(self, now: float) -> None:
+    def _on_refusal(self, now: float) -> None:
         """Warn once when nothing but 429 comes, and again only after something else came in between."""
         if self._refused_since is None:
             self._refused_since = now

@@ -24,7 +24,7 @@ from omgmj.errors import OmgmjError, SessionClosed, crashed
 from omgmj.models import Task
 from omgmj.polling.health import Health
 from omgmj.polling.sweeper import Sweeper
-from omgmj.polling.wait_errors import error_of, record_of
+from omgmj.polling.wait_errors import error_of
 from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age, retry_after
@@ -40,15 +40,15 @@ HTTP_OK = 200
 
 
 class Poller:
-    """All waits of one session."""
+    """All waits of one session. What is known of them, of the service and of the list stands in its public parts."""
 
     def __init__(self, exchange: Exchange, limiter: Limiter, retry: Retry, loop: asyncio.AbstractEventLoop) -> None:
+        self.planner: Planner = Planner(retry)
+        self.health: Health = Health(self.planner, limiter, loop.time())
+        self.sweeper: Sweeper = Sweeper(exchange, self.planner, self.health, self._tell, loop)
         self._exchange = exchange
         self._limiter = limiter
         self._loop = loop
-        self._planner = Planner(retry)
-        self._health = Health(self._planner, limiter, loop.time())
-        self._sweeper = Sweeper(exchange, self._planner, self._health, self._tell, loop)
         self._drivers: set[asyncio.Task[bool]] = set()
         self._running = False
         self._wake = asyncio.Event()
@@ -61,41 +61,6 @@ class Poller:
         self._broke_at = -math.inf
 
     # What a session asks for.
-
-    @property
-    def watched(self) -> int:
-        """How many IDs somebody waits for."""
-        self._change()
-        return self._planner.watched
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether a policy is being asked: what it wants changed is for `later`."""
-        return self._planner.news.asking
-
-    @property
-    def sweeps(self) -> int:
-        """How many pages of the list were read."""
-        return self._sweeper.pages
-
-    @property
-    def swept(self) -> int:
-        """How many records pages showed."""
-        return self._sweeper.records
-
-    @property
-    def swept_used(self) -> int:
-        """How many of the records that pages showed were of use."""
-        return self._sweeper.used
-
-    @property
-    def late(self) -> float:
-        """How many seconds late polls start, a mean over the last ones."""
-        return self._health.late
-
-    def overdue(self) -> int:
-        """How many IDs are due and not asked for yet."""
-        return self._planner.overdue(self._loop.time())
 
     def open(self, sink: Sink) -> None:
         """Add a sink, to be told of what concerns all; `SessionClosed` where that has come already."""
@@ -114,7 +79,7 @@ class Poller:
         if self._closed is not None:
             raise self._closed.about(None)
         subscription = Subscription(sink, task_ids, policy, self._loop.time(), timeout, stall)
-        self._tell_ended(self._planner.watch(subscription, subscription.since, random.random()))
+        self._tell_ended(self.planner.watch(subscription, subscription.since, random.random()))
         if not self._running:
             self._running = True
             # An empty context: polls are nobody's in particular, least of all the first caller's.
@@ -127,49 +92,37 @@ class Poller:
     def leave(self, subscription: Subscription) -> None:
         """End a subscription: no new poll starts on its behalf."""
         if subscription.pending:
-            self._planner.leave(subscription)
+            self.planner.leave(subscription)
             self._check_idle()
 
     def drop(self, task_id: int, sink: Sink) -> bool:
         """End a sink's subscription to one ID; return whether there was one."""
-        dropped = self._planner.drop(task_id, sink)
+        dropped = self.planner.drop(task_id, sink)
         self._check_idle()
         return dropped
 
-    def last(self, task_id: int) -> Task | None:
-        """Return the last record seen of a watched ID."""
-        return record_of(self._planner.last(task_id), task_id)
-
-    def created(self, task_id: int) -> None:
-        """Take in that this session made a task."""
-        self._planner.news.created(task_id, self._loop.time())
-
-    def is_created(self, task_id: int) -> bool:
-        """Whether this session made a task, as far as is remembered."""
-        return self._planner.news.is_created(task_id)
-
     def push(self, task_id: int) -> None:
         """Poll an ID once more, soon."""
-        if self.is_asking:
+        if self.planner.news.asking:
             self.later(lambda: self.push(task_id))
             return
-        self._planner.due_queue.push(task_id, self._loop.time())
+        self.planner.due_queue.push(task_id, self._loop.time())
         self._limiter.dispatch()
 
     def feed(self, task: Task, run_for: float | None) -> None:
-        """Take in a record that came from elsewhere."""
+        """Hand on a record from elsewhere to those who wait for its ID."""
         now = self._loop.time()
-        self._health.answers(now)
-        if self._planner.watched == 0:
+        self.health.on_answer(now)
+        if self.planner.watched == 0:
             return
-        self._tell(task, self._planner.saw(task, now, random.random(), age=run_for, poll=False))
+        self._tell(task, self.planner.saw(task, now, random.random(), age=run_for, poll=False))
         self._check_idle()
         self._limiter.dispatch()
 
     def feed_listed(self, task: Task, answer: Answer, asked_at: float) -> None:
-        """Take in a record that a page of the list showed somebody who asked at that time."""
-        if self._planner.is_watched(task.id):
-            self._sweeper.saw(task, answer, self._loop.time(), asked_at, poll=False)
+        """Hand on a record of a page of the list, for which somebody asked at `asked_at`."""
+        if self.planner.is_watched(task.id):
+            self.sweeper.saw(task, answer, self._loop.time(), asked_at, poll=False)
             self._check_idle()
             self._limiter.dispatch()
 
@@ -186,7 +139,12 @@ class Poller:
         """
         self._later.append(change)
         with suppress(RuntimeError):  # The loop was closed just now.
-            self._loop.call_soon_threadsafe(self._change, context=contextvars.Context())
+            self._loop.call_soon_threadsafe(self.catch_up, context=contextvars.Context())
+
+    def catch_up(self) -> None:
+        """Make the changes that `later` was told of."""
+        while self._later and not self.planner.news.asking:
+            self._guarded(self._later.popleft())
 
     def soon(self, change: Callable[[], object]) -> None:
         """Make a change when the loop had its turn."""
@@ -194,32 +152,33 @@ class Poller:
 
     # What the limiter asks for.
 
-    def tick(self, now: float) -> None:
-        """End the waits whose time is over."""
-        self._change()
+    def tick(self, now: float) -> float:
+        """End the waits whose time is over; return when the next one's is."""
+        if self._later:
+            self.catch_up()
+        deadline = self.planner.next_deadline()
         # As a timer may fire a hair early, what is due by then is due.
-        if self._planner.next_deadline() <= now + EPSILON:
-            self._tell_ended(self._planner.expire(now + EPSILON))
+        if deadline <= now + EPSILON:
+            self._tell_ended(self.planner.expire(now + EPSILON))
             self._check_idle()
+            deadline = self.planner.next_deadline()
+        return deadline
 
-    def wake_at(self) -> float:
-        """When the next wait's time is over."""
-        return self._planner.next_deadline()
-
-    def due(self, now: float) -> tuple[float, float]:
-        """When the next first poll and the next other one may start: in an outage, one probe at a time."""
-        may = self._health.breaker.next_at
-        return max(self._planner.due(now, fresh=True), may), max(self._planner.due(now, fresh=False), may)
+    def advance(self, now: float) -> tuple[float, float]:
+        """Decide what is polled next; return when a first poll and another one may start: in an outage, one probe."""
+        first, poll = self.planner.advance(now)
+        may = self.health.breaker.next_at
+        return max(first, may), max(poll, may)
 
     def start(self, kind: int, now: float) -> None:
         """Start a poll of a class, in a worker that waits for work or in a new one."""
-        breaker = self._health.breaker
+        breaker = self.health.breaker
         probe = breaker.is_open
-        poll, due = self._planner.take(now, fresh=kind == FIRST, probe=random.random() if probe else None)
+        poll, due = self.planner.take(now, fresh=kind == FIRST, probe=random.random() if probe else None)
         if probe:
             breaker.probing()
         else:
-            self._health.mind_lateness(due, now, poll=kind == POLL)
+            self.health.on_start(due, now, poll=kind == POLL)
         self._slots += 1
         while self._parked:
             parked = self._parked.pop()
@@ -241,7 +200,7 @@ class Poller:
         async with anyio.create_task_group() as group:
             self._limiter.source = self
             self._limiter.dispatch()
-            while self._hired or self._planner.watched or self._planner.due_queue.in_flight:
+            while self._hired or self.planner.watched or self.planner.due_queue.in_flight:
                 while self._hired:
                     group.start_soon(self._work, self._hired.popleft())
                 self._wake.clear()
@@ -280,7 +239,7 @@ class Poller:
             try:
                 poll, probe = job
                 if isinstance(poll, Sweep):
-                    await self._sweeper.sweep(poll)
+                    await self.sweeper.sweep(poll)
                 else:
                     await self._poll(poll, probe=probe)
                 # Parked before the place is given back, so that the next poll comes to this worker.
@@ -293,7 +252,7 @@ class Poller:
 
     async def _poll(self, task_id: int, *, probe: bool) -> None:
         def read(answer: Answer) -> tuple[Answer, Task | None]:
-            if answer.body == self._planner.last(task_id) and answer.status == HTTP_OK:
+            if answer.body == self.planner.last(task_id) and answer.status == HTTP_OK:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
             return answer, responses.read_query(answer, task_id)
 
@@ -304,33 +263,32 @@ class Poller:
             self._failed(task_id, error, asked_at, probe=probe)
             return
         now, roll = self._loop.time(), random.random()
-        self._health.answers(now)
-        if found is None:
-            self._planner.again(task_id, now)
+        answer, task = found or (None, None)
+        self.health.on_answer(now, task)
+        if answer is None:
+            self.planner.again(task_id, now)
+            return
+        hint = retry_after(answer.headers)
+        if task is None:
+            self._tell_ended(self.planner.unchanged(task_id, now, roll, hint=hint))
         else:
-            answer, task = found
-            hint = retry_after(answer.headers)
-            if task is None:
-                self._tell_ended(self._planner.unchanged(task_id, now, roll, hint=hint))
-            else:
-                self._health.mind_word(task)
-                run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
-                seen = self._planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, poll=True)
-                self._tell(task, seen)
+            run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
+            seen = self.planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, poll=True)
+            self._tell(task, seen)
 
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()
         means = failures.meaning(error)
-        self._health.failed(error, means, now, roll, probe=probe, blames=self._planner.blames(task_id))
+        self.health.on_failure(error, means, now, roll, probe=probe, blames=self.planner.blames(task_id))
         if means in (Meaning.ACCOUNT, Meaning.LOCAL):
-            self._planner.again(task_id, now)
+            self.planner.again(task_id, now)
             if asked_at > self._broke_at:
                 self._broke_at = now
                 self._break(error)
             # Else it tells of what all who waited by then have heard; who came since may have mended it.
             return
-        outage = self._health.breaker.is_open
-        self._tell_ended(self._planner.failed(task_id, error, means, now, roll, outage=outage))
+        outage = self.health.breaker.is_open
+        self._tell_ended(self.planner.failed(task_id, error, means, now, roll, outage=outage))
 
     def _stop(self) -> None:
         self._running = False
@@ -354,17 +312,12 @@ class Poller:
         sinks, self._sinks = self._sinks, set()
         for sink in sinks:
             sink.broke(error.about(None))
-        self._planner.clear()
+        self.planner.clear()
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if not self._planner.watched and not self._planner.due_queue.in_flight:
+        if not self.planner.watched and not self.planner.due_queue.in_flight:
             self._wake.set()
-
-    def _change(self) -> None:
-        """Make the changes that `later` was told of."""
-        while self._later and not self.is_asking:
-            self._guarded(self._later.popleft())
 
     def _guarded(self, change: Callable[[], object]) -> None:
         try:
@@ -375,13 +328,14 @@ class Poller:
     # Telling.
 
     def _tell(self, task: Task, seen: Seen) -> None:
-        self._tell_ended(seen.ended)
+        if seen.ended:
+            self._tell_ended(seen.ended)
         for subscription in seen.waiting:
             subscription.sink.got(subscription, task, moved=seen.moved)
 
     def _tell_ended(self, ended: list[Ended]) -> None:
         for one in ended:
-            told = one if one.error else one._replace(error=self._health.outage)
+            told = one if one.error else one._replace(error=self.health.outage)
             one.subscription.sink.lost(one.subscription, error_of(told, self._loop.time()))
 
 

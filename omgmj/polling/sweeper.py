@@ -62,7 +62,7 @@ class Sweeper:
             if found is None:
                 self._planner.sweep_plan.on_lost(sweep)
             else:
-                self._health.answers(now)
+                self._health.on_answer(now)
                 missed = self._on_page(sweep, *found, now)
         for task_id, where in missed.items():
             self._planner.missed(task_id, self._loop.time(), absent=where.absent, slid=where.slid)
@@ -80,7 +80,7 @@ class Sweeper:
         """Judge why a page could not be read: the rate, the service, passing trouble, or the list itself."""
         plan, means = self._planner.sweep_plan, failures.meaning(error)
         if isinstance(error, TransportError):
-            self._health.no_answer(error, now, random.random(), probe=False, blames=True)
+            self._health.on_no_answer(error, now, random.random(), probe=False, blames=True)
         if means is Meaning.PACED or self._health.breaker.is_open:
             plan.on_lost(sweep)
         elif means is Meaning.TRANSIENT:
@@ -103,7 +103,7 @@ class Sweeper:
             except DecodeError:
                 continue
             read.add(task_id)
-            self._health.mind_word(task)
+            self._health.on_record(task)
             self.used += self.saw(task, answer, now, sweep.at, poll=poll)
         there = NotShown(absent=False, slid=False)
         return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}

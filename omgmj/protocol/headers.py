@@ -43,7 +43,7 @@ def age(moment: datetime | None, headers: Mapping[str, str]) -> float | None:
 
     A moment some seconds ahead, or more than a day ago, is taken for a clock, or a time zone, that is off.
     """
-    now = served_at(headers)
+    now = None if moment is None else served_at(headers)
     if now is None or moment is None:
         return None
     seconds = (now - moment).total_seconds()

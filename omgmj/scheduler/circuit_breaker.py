@@ -18,32 +18,23 @@ class CircuitBreaker:
     """Closed as long as the service answers; open in an outage, then one probe at a time until one gets through.
 
     Who sends while it is open calls `probing`, and afterwards tells how that one request ended: by `saw_success` or by
-    `saw_failure(…, probe=True)`.
+    `saw_failure(…, probe=True)`. `failures` counts those since the last success; `next_at` is when the next request may
+    go, `-inf` while closed, `inf` while a probe is out.
     """
 
-    __slots__ = ("_delay", "_failures", "_is_open", "_next_at", "_since")
+    __slots__ = ("_delay", "_since", "failures", "is_open", "next_at")
 
     def __init__(self) -> None:
         """Start closed."""
-        self._failures = 0
+        self.failures: int = 0
+        self.is_open: bool = False
+        self.next_at: float = -math.inf
         self._since = 0.0
-        self._is_open = False
         self._delay = _FIRST
-        self._next_at = -math.inf
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is an outage."""
-        return self._is_open
-
-    @property
-    def next_at(self) -> float:
-        """When the next request may go: `-inf` while closed, `inf` while a probe is out."""
-        return self._next_at
 
     def probing(self) -> None:
         """Note that a request goes out although the circuit breaker is open: no other until it has ended."""
-        self._next_at = math.inf
+        self.next_at = math.inf
 
     def saw_failure(self, now: float, roll: float, *, probe: bool = False, blames: bool = True) -> bool:
         """Count a failure; return whether this one opened the circuit breaker.
@@ -52,27 +43,27 @@ class CircuitBreaker:
         it opened, and neither count nor move the next probe. `blames` says that nothing else explains the failure than
         the service; where it is the task's own, it does not count, and another probe goes soon.
         """
-        if self._is_open:
+        if self.is_open:
             if probe:
                 self._delay = min(_CAP, self._delay * _FACTOR) if blames else self._delay
-                self._next_at = now + (self._delay if blames else _FIRST) * (1 - _JITTER * roll)
+                self.next_at = now + (self._delay if blames else _FIRST) * (1 - _JITTER * roll)
             return False
         if not blames:
             return False
-        if not self._failures:
+        if not self.failures:
             self._since = now
-        self._failures += 1
-        if self._failures < _MANY and (self._failures < _FEW or now - self._since < _LONG):
+        self.failures += 1
+        if self.failures < _MANY and (self.failures < _FEW or now - self._since < _LONG):
             return False
-        self._is_open = True
+        self.is_open = True
         self._delay = _FIRST
-        self._next_at = now + self._delay * (1 - _JITTER * roll)
+        self.next_at = now + self._delay * (1 - _JITTER * roll)
         return True
 
     def saw_success(self) -> bool:
         """Close on any success, be it the probe's or not; return whether this one closed the circuit breaker."""
-        was_open = self._is_open
-        self._is_open = False
-        self._failures = 0
-        self._next_at = -math.inf
+        was_open = self.is_open
+        self.is_open = False
+        self.failures = 0
+        self.next_at = -math.inf
         return was_open

@@ -1,10 +1,13 @@
-"""When each row of the registry is due: two wheels, one for first polls and pushed IDs, one for the rest.
+"""The due queue of the registry's rows: two timer wheels, one for first polls and pushed IDs, one for the rest.
 
-A row is either in flight or has a due time; the wheels may hold times that are not meant any more, which are thrown
-out when they come up. What a due time is computed from is `planner`'s business.
+A row is either in flight or has a due time; the wheels may hold times that are not meant any more. They are thrown out
+when they come up to the head. Each change notes the heads anew, so that whoever asks only reads. What a due time is
+computed from is `planner`'s business.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from omgmj.scheduler.registry import FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry
 from omgmj.scheduler.timer_wheel import TimerWheel
@@ -16,52 +19,59 @@ SPARE = 64
 """Due times that are not meant any more, which the wheels may hold beside as many as there are IDs."""
 
 
+class Head(NamedTuple):
+    """The next poll of a class: when it is due, infinite where there is none, and of which ID."""
+
+    due: float
+    task_id: int
+
+
+NONE = Head(NEVER, 0)
+
+
 class DueQueue:
-    """The due times of a registry's rows. `in_flight` counts the polls that are out."""
+    """The due times of a registry's rows. `in_flight` counts the polls that are out.
+
+    `heads` holds the next poll of each class, by `fresh`: first and pushed ones, or the rest.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self.in_flight: int = 0
+        self.heads: list[Head] = [NONE, NONE]
         self._registry = registry
         self._fresh = TimerWheel()
         self._polls = TimerWheel()
         self._pushed: dict[int, float] = {}
 
-    def due(self, *, fresh: bool) -> float:
-        """When the next poll of a class is due, first and pushed ones or the rest; infinite where there is none."""
-        return self._head(self._fresh, FRESH) if fresh else self._head(self._polls, 0)
-
-    def next(self, *, fresh: bool) -> int:
-        """Return the ID that `due` told of."""
-        head = (self._fresh if fresh else self._polls).next()
-        return head[1] if head else 0
-
     def mix(self, roll: float, *, fresh: bool) -> None:
         """Have chance choose among the IDs that are equally overdue."""
-        wheel = self._fresh if fresh else self._polls
-        wheel.turn(roll)
-        self._head(wheel, FRESH if fresh else 0)
+        (self._fresh if fresh else self._polls).turn(roll)
+        self._look_up(fresh=fresh)
 
     def take(self, now: float, *, fresh: bool) -> tuple[int, float, int]:
-        """Take the ID that `due` told of: it is in flight from now on.
+        """Take the ID at the head: it is in flight from now on.
 
         Return it with when it was due and the flags it had.
         """
         task_id = (self._fresh if fresh else self._polls).take()
-        row = self._registry.rows[task_id]
-        due, flags = self._registry.due[row], self._registry.flags[row]
-        self.take_along(task_id, now)
+        due, flags = self.take_along(task_id, now)
         return task_id, due, flags
 
-    def take_along(self, task_id: int, now: float) -> None:
-        """Take an ID whatever is due: it is in flight from now on."""
+    def take_along(self, task_id: int, now: float) -> tuple[float, int]:
+        """Take an ID whatever is due: it is in flight from now on. Return when it was due and the flags it had."""
         registry = self._registry
         row = registry.rows[task_id]
-        if registry.flags[row] & PUSHED:
+        due, flags = registry.due[row], registry.flags[row]
+        if flags & PUSHED:
             self._pushed[task_id] = now
         registry.due[row] = NEVER
         registry.flags[row] = IN_FLIGHT
+        fresh = bool(flags & FRESH)
+        if task_id == self.heads[fresh].task_id:
+            self._look_up(fresh=fresh)
         registry.polls[row] += 1
         self.in_flight += 1
+        return due, flags
 
     def hold(self, task_id: int, until: float) -> None:
         """Hold a poll until others of its page are due."""
@@ -113,15 +123,26 @@ class DueQueue:
 
     def schedule(self, task_id: int, row: int, due: float, *, fresh: bool) -> None:
         """Make the next poll due at `due`, in one of the two classes."""
-        self._tidy()
-        pushed = self._registry.flags[row] & PUSHED
-        self._registry.flags[row] = FRESH | pushed if fresh else pushed
-        self._registry.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
+        registry = self._registry
+        if self._fresh.size + self._polls.size > 2 * len(registry.rows) + SPARE:
+            self._tidy()
+        flags = registry.flags[row]
+        registry.flags[row] = flags & PUSHED | (FRESH if fresh else 0)
+        due = registry.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
+        was_fresh = bool(flags & FRESH)
+        if task_id == self.heads[was_fresh].task_id:
+            self._look_up(fresh=was_fresh)
+        if due < self.heads[fresh].due:
+            self.heads[fresh] = Head(due, task_id)
 
     def forget(self, task_id: int) -> None:
         """Forget an ID that nobody waits for."""
         self._pushed.pop(task_id, None)
-        self._tidy()
+        for fresh in (False, True):
+            if task_id == self.heads[fresh].task_id:
+                self._look_up(fresh=fresh)
+        if self._fresh.size + self._polls.size > 2 * len(self._registry.rows) + SPARE:
+            self._tidy()
 
     def _schedule_push(self, task_id: int, row: int, now: float) -> None:
         """Make a poll due for a push; a poll that is due sooner anyway will do."""
@@ -130,26 +151,25 @@ class DueQueue:
             self.schedule(task_id, row, at, fresh=True)
         self._registry.flags[row] |= PUSHED
 
-    def _head(self, wheel: TimerWheel, fresh: int) -> float:
-        """When the wheel's next key is due, with those thrown out that are not meant any more."""
+    def _look_up(self, *, fresh: bool) -> None:
+        """Note the head of a class anew; what stands before it and is not meant any more is thrown out."""
         registry = self._registry
+        wheel = self._fresh if fresh else self._polls
         while (head := wheel.next()) is not None:
             due, task_id = head
             row = registry.rows.get(task_id)
-            if row is not None and registry.due[row] == due and registry.flags[row] & FRESH == fresh:
-                return due
+            if row is not None and registry.due[row] == due and bool(registry.flags[row] & FRESH) == fresh:
+                break
             wheel.take()
-        return NEVER
+        self.heads[fresh] = NONE if head is None else Head(*head)
 
     def _tidy(self) -> None:
-        """Throw out due times that are not meant any more, before they are the most of what the wheels hold."""
-        rows = self._registry.rows
-        if self._fresh.size + self._polls.size > 2 * len(rows) + SPARE:
-            # Most of what the wheels hold is not meant any more.
-            self._fresh.clear()
-            self._polls.clear()
-            for one, row in rows.items():
-                if self._registry.due[row] < NEVER:
-                    (self._fresh if self._registry.flags[row] & FRESH else self._polls).add(
-                        one, self._registry.due[row]
-                    )
+        """Throw out due times that are not meant any more: they are the most of what the wheels hold."""
+        self._fresh.clear()
+        self._polls.clear()
+        for task_id, row in self._registry.rows.items():
+            if self._registry.due[row] < NEVER:
+                fresh = self._registry.flags[row] & FRESH
+                (self._fresh if fresh else self._polls).add(task_id, self._registry.due[row])
+        for fresh in (False, True):
+            self._look_up(fresh=fresh)

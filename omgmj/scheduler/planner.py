@@ -117,21 +117,35 @@ class Planner:
 
     # Polls: what is due, and what came of it.
 
-    def due(self, now: float, *, fresh: bool) -> float:
-        """When the next poll of a class is due; infinite where there is none. It may be held for others of its page."""
+    def advance(self, now: float) -> tuple[float, float]:
+        """Decide what is polled next: an ID that is due may be held for others of its page.
+
+        Return when the next poll may start of the first and pushed ones, and of the rest; infinite where there is none.
+        """
+        heads = self.due_queue.heads
+        first, poll = heads[True].due, heads[False].due
+        if first <= now:
+            first = self._hold(now, fresh=True)
+        if poll <= now:
+            poll = self._hold(now, fresh=False)
+        return first, poll
+
+    def _hold(self, now: float, *, fresh: bool) -> float:
+        """Hold the IDs of a class that are due, where that pays; return when the next one may be polled."""
         registry = self._registry
-        while (due := self.due_queue.due(fresh=fresh)) <= now <= due + HOLD:
-            task_id = self.due_queue.next(fresh=fresh)
+        while True:
+            due, task_id = self.due_queue.heads[fresh]
+            if not due <= now <= due + HOLD:
+                return due
             row = registry.rows[task_id]
             once = fresh and any(subscription.once for subscription in registry.waiting(row))
             if once or registry.flags[row] & (HELD | PUSHED | SINGLE):
-                break
+                return due
             if (awaited := self.sweep_plan.awaited_until(task_id, now)) > now:
                 return awaited
             if not (self.sweep_plan.holds_new if fresh else self.sweep_plan.holds)(task_id, now):
-                break
+                return due
             self.due_queue.hold(task_id, due + HOLD)
-        return due
 
     def take(self, now: float, *, fresh: bool, probe: float | None = None) -> tuple[int | Sweep, float]:
         """Take the most overdue ID of a class: alone, or with others where a page of the list costs less.

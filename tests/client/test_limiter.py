@@ -31,16 +31,14 @@ class Polls:
         self.wanted = math.inf
         limiter.source = self
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> float:
         self.ticks.append(now)
         if self.wanted <= now:
             self.wanted = math.inf
-
-    def due(self, now: float) -> tuple[float, float]:
-        return min(self.waiting[FIRST], default=math.inf), min(self.waiting[POLL], default=math.inf)
-
-    def wake_at(self) -> float:
         return self.wanted
+
+    def advance(self, now: float) -> tuple[float, float]:
+        return min(self.waiting[FIRST], default=math.inf), min(self.waiting[POLL], default=math.inf)
 
     def crash(self, error: Exception) -> None:
         raise error

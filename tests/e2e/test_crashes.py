@@ -69,17 +69,17 @@ PLACES = [
     (Limiter, "_choose"),
     (Rate, "ready_at"),
     (Rate, "take"),
-    (Planner, "due"),
+    (Planner, "advance"),
     (Planner, "take"),
     (Planner, "next_deadline"),
     (Planner, "expire"),
     (Planner, "saw"),
     (Planner, "unchanged"),
-    (Health, "answers"),
-    (Health, "mind_lateness"),
+    (Health, "on_answer"),
+    (Health, "on_start"),
     (Poller, "start"),
     (Poller, "tick"),
-    (Poller, "wake_at"),
+    (Poller, "advance"),
     (Poller, "_check_idle"),
     (Exchange, "once"),
 ]
@@ -126,7 +126,7 @@ async def test_what_raises_in_a_callback_is_the_cause_that_every_waiter_gets(
 
 async def test_a_page_that_cannot_be_taken_in_ends_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What raises while a page of the list is read reaches every waiter, whichever IDs it was read for."""
-    arm = break_later(monkeypatch, Sweeper, "_take_in")
+    arm = break_later(monkeypatch, Sweeper, "_on_page")
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(1.0)) as session:
         ids = [fake.add_task(Life.succeed(after=1e6)) for _ in range(60)]
         watch = asyncio.ensure_future(read(session.watch(ids)))

@@ -133,13 +133,13 @@ class Bench:
     @property
     def due(self) -> float:
         """When the next poll is due."""
-        return min(self.planner.due_queue.due(fresh=True), self.planner.due_queue.due(fresh=False))
+        return min(self.planner.due_queue.heads[True].due, self.planner.due_queue.heads[False].due)
 
     def poll(self) -> int:
         """Go to when the next poll is due, and take it: by itself, without the list."""
         due = self.due
         self.now = max(self.now, due)
-        return self.planner.due_queue.take(self.now, fresh=self.planner.due_queue.due(fresh=True) == due)[0]
+        return self.planner.due_queue.take(self.now, fresh=self.planner.due_queue.heads[True].due == due)[0]
 
     def saw(
         self,

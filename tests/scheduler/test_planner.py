@@ -20,7 +20,7 @@ from omgmj.scheduler import registry as rows
 from omgmj.scheduler.due_queue import PUSH_SPACING
 from omgmj.scheduler.planner import Ended, Planner, Seen, Why
 from omgmj.scheduler.progress import NO_IMAGE
-from omgmj.scheduler.registry import IN_FLIGHT, SLID, Subscription
+from omgmj.scheduler.registry import FRESH, IN_FLIGHT, SLID, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep
 from tests.scheduler.bench import NEVER, RETRY, TICK, Bench, Sink, Willing, record, waits
 
@@ -188,15 +188,18 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def due_next(self, *, fresh: bool) -> float:
         """Ask when the next poll of a class is due: it may be held for its page, once, and then goes whatever comes."""
+        registry = self.planner._registry
         before = {task_id: due for task_id, due in self.dues().items() if due <= self.now}
-        head = self.planner.due(self.now, fresh=fresh)
+        first = {task_id for task_id in before if registry.flags[registry.rows[task_id]] & FRESH}
+        head = self.planner.advance(self.now)[0 if fresh else 1]
         after = self.dues()
         for task_id, due in before.items():
             wanted = self.wanted[task_id]
             wanted.due_from = min(wanted.due_from, due)
             assert due <= after[task_id] <= wanted.due_from + HOLD + TICK
             assert after[task_id] == due or not (wanted.single or wanted.slid or wanted.pushed_at is not None)
-            assert after[task_id] == due or not fresh or not any(one.once for one in self.waiters[task_id])
+            once = task_id in first and any(one.once for one in self.waiters[task_id])
+            assert after[task_id] == due or not once
         return head
 
     def take_one(self, *, fresh: bool, roll: float) -> tuple[int, ...]:
@@ -366,7 +369,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @rule()
     def skip_to_what_is_due(self) -> None:
-        due = min(self.planner.due_queue.due(fresh=True), self.planner.due_queue.due(fresh=False))
+        due = min(self.planner.due_queue.heads[True].due, self.planner.due_queue.heads[False].due)
         if due < 1e9:
             self.now = max(self.now, due)
 
@@ -463,8 +466,8 @@ class PlannerMachine(RuleBasedStateMachine):
         """Every watched ID is in flight or comes out of the wheels once, and a pushed one soon (invariants 1 to 3)."""
         twin = copy.deepcopy(self.planner.due_queue)
         reached: dict[int, float] = {}
-        while (due := min(twin.due(fresh=True), twin.due(fresh=False))) < NEVER:
-            task_id, when, _ = twin.take(self.now, fresh=twin.due(fresh=True) == due)
+        while (due := min(twin.heads[True].due, twin.heads[False].due)) < NEVER:
+            task_id, when, _ = twin.take(self.now, fresh=twin.heads[True].due == due)
             assert task_id not in reached
             assert when == due
             reached[task_id] = when
@@ -496,7 +499,7 @@ class PlannerMachine(RuleBasedStateMachine):
         for task_id in self.out:
             self.planner.again(task_id, self.now)
         assert self.planner.watched == self.planner.due_queue.in_flight == 0
-        assert self.planner.due_queue.due(fresh=True) == self.planner.due_queue.due(fresh=False) == NEVER
+        assert self.planner.due_queue.heads[True].due == self.planner.due_queue.heads[False].due == NEVER
         assert not self.planner._registry.rows
         assert not self.planner.due_queue._polls._buckets
         assert not self.planner.due_queue._fresh._buckets

@@ -120,7 +120,7 @@ def test_a_wait_of_one_poll_does_not_wait_for_the_schedule_of_another() -> None:
     bench.found("IN_PROGRESS", 15)
     bench.now = 3.0
     quick = bench.watch(1, timeout=0)
-    assert bench.planner.due_queue.due(fresh=True) == 3.0
+    assert bench.planner.due_queue.heads[True].due == 3.0
     seen = bench.found("IN_PROGRESS", 31)
     assert [ended.subscription for ended in seen.ended] == [quick]
     assert seen.waiting == (slow,)

@@ -161,7 +161,7 @@ def test_chance_chooses_the_probe() -> None:
             task_id, due = twin.take(bench.now, fresh=fresh, probe=step / 10)
             chosen.append(task_id)
             others = set()
-            while (twin.due_queue.due(fresh=True) if fresh else twin.due_queue.due(fresh=False)) < NEVER:
+            while (twin.due_queue.heads[True].due if fresh else twin.due_queue.heads[False].due) < NEVER:
                 others.add(twin.due_queue.take(bench.now, fresh=fresh)[0])
             assert due == bench.due
             assert others == ids - {task_id}

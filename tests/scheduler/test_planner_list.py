@@ -31,19 +31,19 @@ def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
         assert planner.due_queue.take(0.0, fresh=True)[0] == task_id
         planner.saw(record(task_id), 0.0, 0.0, poll=True)
     planner.sweep_plan.on_page(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
-    assert planner.due(2.0, fresh=False) == 2.0
+    assert planner.advance(2.0)[1] == 2.0
     sweep, due = planner.take(2.0, fresh=False)
     assert isinstance(sweep, Sweep)
     assert (sweep.page, sorted(sweep.task_ids), due) == (1, list(ids), 2.0)
     assert planner.due_queue.in_flight == len(ids)
-    assert planner.due(2.0, fresh=False) == NEVER
+    assert planner.advance(2.0)[1] == NEVER
     for task_id in ids:
         seen = planner.saw_listed(
             record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, asked_at=2.5, age=None, ended_ago=None, poll=True
         )
         assert seen == (True, (waiter,), [])
     assert planner.due_queue.in_flight == 0
-    assert planner.due(2.5, fresh=False) == 4.5
+    assert planner.advance(2.5)[1] == 4.5
 
 
 @pytest.mark.parametrize("absent", [False, True])
@@ -58,7 +58,7 @@ def test_whom_a_page_does_not_show_is_asked_for_singly_at_once(absent: bool) -> 
     bench.now = 0.5
     bench.planner.missed(1, 0.5, absent=absent)
     bench.listed(record(2), poll=True)
-    assert bench.planner.due(0.5, fresh=False) == 0.5
+    assert bench.planner.advance(0.5)[1] == 0.5
     assert bench.planner.take(0.5, fresh=False) == (1, 0.5)
     assert bench.saw(record(1)).moved
     bench.now = bench.due
@@ -74,7 +74,7 @@ def test_who_slid_to_another_page_is_looked_for_there_once() -> None:
     bench.listed(record(2), poll=True)
     bench.planner.missed(1, 0.0, absent=False, slid=True)
     bench.willing.is_holding = True
-    assert bench.planner.due(0.0, fresh=False) == 0.0  # it has waited long enough
+    assert bench.planner.advance(0.0)[1] == 0.0  # it has waited long enough
     poll, _ = bench.planner.take(0.0, fresh=False)
     assert isinstance(poll, Sweep)
     bench.planner.missed(1, 0.0, absent=False, slid=True)
@@ -90,12 +90,12 @@ def test_a_first_poll_waits_a_little_for_others_that_are_as_new() -> None:
     bench = Bench()
     bench.willing.is_holding = True
     bench.watch(1)
-    assert bench.planner.due(0.0, fresh=True) == HOLD
+    assert bench.planner.advance(0.0)[0] == HOLD
     bench.join(2, timeout=0)
-    assert bench.planner.due(0.0, fresh=True) == 0.0
+    assert bench.planner.advance(0.0)[0] == 0.0
     assert bench.poll() == 2
     bench.planner.due_queue.push(1, 0.0)
-    assert bench.planner.due(0.0, fresh=True) == 0.0
+    assert bench.planner.advance(0.0)[0] == 0.0
     assert bench.poll() == 1
 
 
@@ -105,9 +105,9 @@ def test_newcomers_do_not_have_a_first_poll_held_again_and_again() -> None:
     bench.willing.is_holding = True
     while bench.now < HOLD:
         bench.watch(1)
-        assert bench.planner.due(bench.now, fresh=True) == HOLD
+        assert bench.planner.advance(bench.now)[0] == HOLD
         bench.now += 0.5
-    assert bench.planner.due(bench.now, fresh=True) == HOLD
+    assert bench.planner.advance(bench.now)[0] == HOLD
     assert bench.poll() == 1
 
 
@@ -143,7 +143,7 @@ def test_who_waits_for_a_first_poll_is_confirmed_in_that_class() -> None:
     bench.watch(1, 2)
     bench.willing.pays = True
     assert bench.listed(record(2, "SUCCESS"), poll=False) is None
-    assert (bench.planner.due_queue.due(fresh=True), bench.planner.due_queue.due(fresh=False)) == (0.0, NEVER)
+    assert (bench.planner.due_queue.heads[True].due, bench.planner.due_queue.heads[False].due) == (0.0, NEVER)
     assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False, at=0.0)
     assert bench.planner.take(0.0, fresh=True) == (2, 0.0)
 
@@ -185,15 +185,26 @@ def test_a_due_id_waits_a_little_for_others_of_its_page_and_then_goes() -> None:
     until = 2.0 + math.ceil(HOLD * TICKS) / TICKS
     while bench.now < until:
         if bench.now >= 2.0:
-            assert bench.planner.due(bench.now, fresh=False) == until
+            assert bench.planner.advance(bench.now)[1] == until
             bench.watch(1)
         bench.now += 0.25
-    assert bench.planner.due(bench.now, fresh=False) == until
+    assert bench.planner.advance(bench.now)[1] == until
     assert bench.poll() == 1
     bench.found_at_home("IN_PROGRESS")
     due = bench.due
     late = due + 2 * HOLD
-    assert bench.planner.due(late, fresh=False) == due
+    assert bench.planner.advance(late)[1] == due
+
+
+def test_only_advancing_holds() -> None:
+    """Whoever reads when polls are due changes nothing; an ID is held when the planner is told to decide, and once."""
+    bench = Bench()
+    bench.watch(1)
+    bench.willing.is_holding = True
+    assert [bench.planner.due_queue.heads[True].due for _ in range(3)] == [0.0] * 3
+    assert [bench.planner.overdue(0.0) for _ in range(3)] == [1] * 3
+    assert [bench.planner.advance(0.0) for _ in range(3)] == [(HOLD, NEVER)] * 3
+    assert bench.planner.due_queue.heads[True].due == HOLD
 
 
 def test_what_a_page_is_no_answer_for_is_not_held() -> None:
@@ -204,10 +215,10 @@ def test_what_a_page_is_no_answer_for_is_not_held() -> None:
     for _ in range(2):
         bench.found("IN_PROGRESS")
         bench.planner.due_queue.push(1, 0.0)
-    assert (bench.planner.due_queue.due(fresh=True), bench.planner.due(0.5, fresh=False)) == (NEVER, 0.5)
+    assert (bench.planner.due_queue.heads[True].due, bench.planner.advance(0.5)[1]) == (NEVER, 0.5)
     bench.poll()
     bench.planner.missed(1, 0.5, absent=True)
-    assert bench.planner.due(0.5, fresh=False) == 0.5
+    assert bench.planner.advance(0.5)[1] == 0.5
 
 
 def test_a_page_shows_news_of_ids_that_are_not_due() -> None:

@@ -58,11 +58,11 @@ def test_ids_that_start_in_step_fall_out_of_step() -> None:
     planner = Planner(RETRY)
     planner.watch(Subscription(Sink(), range(1, 101), Exponential(initial=30.0, jitter=0.5), 0.0, None, None), 0.0, 0.0)
     for i in range(100):
-        assert planner.due_queue.due(fresh=True) == 0.0
+        assert planner.due_queue.heads[True].due == 0.0
         task_id = planner.due_queue.take(0.0, fresh=True)[0]
         planner.saw(record(task_id), 0.0, i / 100, poll=True)
     dues = set()
-    while (due := planner.due_queue.due(fresh=False)) < NEVER:
+    while (due := planner.due_queue.heads[False].due) < NEVER:
         dues.add(due)
         planner.due_queue.take(due, fresh=False)
     assert len(dues) == 100

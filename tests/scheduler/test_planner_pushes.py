@@ -31,9 +31,9 @@ def test_a_push_during_a_poll_makes_exactly_one_more() -> None:
     for _ in range(3):
         bench.planner.due_queue.push(1, bench.now)
     bench.found_at_home("IN_PROGRESS")
-    assert bench.planner.due_queue.due(fresh=True) == 0.5
+    assert bench.planner.due_queue.heads[True].due == 0.5
     bench.found("IN_PROGRESS")
-    assert bench.planner.due_queue.due(fresh=True) == NEVER
+    assert bench.planner.due_queue.heads[True].due == NEVER
     assert bench.due == 60.5
 
 
@@ -64,7 +64,7 @@ def test_pushed_polls_are_a_second_apart_from_when_they_went() -> None:
     bench.planner.due_queue.push(1, 5.25)
     bench.now = 5.5
     bench.found_at_home("IN_PROGRESS")
-    assert bench.planner.due_queue.due(fresh=True) == 5.0 + PUSH_SPACING
+    assert bench.planner.due_queue.heads[True].due == 5.0 + PUSH_SPACING
 
 
 def test_a_push_puts_nothing_off() -> None:
@@ -77,7 +77,7 @@ def test_a_push_puts_nothing_off() -> None:
     assert bench.due == 0.25
     bench.planner.due_queue.push(1, 0.0)
     assert bench.due == 0.25
-    assert bench.planner.due_queue.due(fresh=True) == NEVER
+    assert bench.planner.due_queue.heads[True].due == NEVER
 
 
 def test_a_pushed_id_stands_in_one_class() -> None:
@@ -86,7 +86,7 @@ def test_a_pushed_id_stands_in_one_class() -> None:
     bench.watch(1, policy=Fixed(2.0))
     bench.found("IN_PROGRESS")
     bench.planner.due_queue.push(1, 2.0)
-    assert (bench.planner.due_queue.due(fresh=True), bench.planner.due_queue.due(fresh=False)) == (2.0, NEVER)
+    assert (bench.planner.due_queue.heads[True].due, bench.planner.due_queue.heads[False].due) == (2.0, NEVER)
 
 
 def test_a_record_from_elsewhere_does_not_replace_a_pushed_poll() -> None:
@@ -96,7 +96,7 @@ def test_a_record_from_elsewhere_does_not_replace_a_pushed_poll() -> None:
     bench.found("IN_PROGRESS", 15)
     bench.planner.due_queue.push(1, 0.0)
     bench.saw(record(1, "IN_PROGRESS", 31), poll=False)
-    assert bench.planner.due_queue.due(fresh=True) == 0.0
+    assert bench.planner.due_queue.heads[True].due == 0.0
 
 
 def test_a_push_for_an_id_that_nobody_waits_for_is_ignored() -> None:
