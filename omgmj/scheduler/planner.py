@@ -219,7 +219,7 @@ class Planner:
         if not task.is_terminal:
             if goes_back := self.news.goes_back(row, task):
                 was_listed = registry.listed[row] == LISTED
-                self.sweep_plan.lagged(now, asked_at=asked_at, seen_at=registry.seen[row], listed=was_listed)
+                self.sweep_plan.on_lag(now, asked_at=asked_at, seen_at=registry.seen[row], listed=was_listed)
             is_due = registry.due[row] <= now and not registry.flags[row] & (PUSHED | SINGLE)
             if not poll and (goes_back or not (is_due or self.news.is_news(row, task))):
                 return None
@@ -252,7 +252,7 @@ class Planner:
         if row is None:
             return Seen(moved=False, waiting=(), ended=[])
         if ended_ago is not None and self._registry.listed[row] == LISTED:
-            self.sweep_plan.ended(now, ago=ended_ago, running_at=self._registry.seen[row], listed=listed)
+            self.sweep_plan.on_end(now, ago=ended_ago, running_at=self._registry.seen[row], listed=listed)
         self._good(task.id, row, now, listed=listed)
         waiting = self._registry.waiting(row)
         if task.is_terminal:

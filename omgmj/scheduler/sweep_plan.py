@@ -182,11 +182,11 @@ class SweepPlan:
         self.on_lost(sweep)
         self.strike(now, times=STRIKES)
 
-    def ended(self, now: float, *, ago: float, running_at: float, listed: bool) -> None:
+    def on_end(self, now: float, *, ago: float, running_at: float, listed: bool) -> None:
         """Record that a task ended so many seconds ago; the last page that showed it as running came at a moment."""
-        self.lagged(now, asked_at=running_at - self._lag.slowest, seen_at=now - ago, listed=listed)
+        self.on_lag(now, asked_at=running_at - self._lag.slowest, seen_at=now - ago, listed=listed)
 
-    def lagged(self, now: float, *, asked_at: float, seen_at: float, listed: bool) -> None:
+    def on_lag(self, now: float, *, asked_at: float, seen_at: float, listed: bool) -> None:
         """Record that a page asked for at one moment told of a time before another; `listed`: so says another page."""
         if asked_at - seen_at > LAG and (signs := self._trust.on_lag(now, listed=listed)):
             self.strike(now, times=signs)
