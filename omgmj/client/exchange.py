@@ -77,10 +77,8 @@ class Exchange:
         """
         with self._deadlines.open() as deadline:
 
-            async def attempt() -> T:
-                while (value := await self._in_slot(lambda: self._once(request, read, deadline))) is None:
-                    pass  # The token was refused, and there is a new one.
-                return value
+            def attempt() -> Awaitable[T]:
+                return self._in_slot(lambda: self._once(request, read, deadline))
 
             def passes(error: OmgmjError) -> bool:
                 return request.idempotent and meaning(error) in (Meaning.TRANSIENT, Meaning.PACED)
@@ -95,10 +93,10 @@ class Exchange:
         passage = Passage()
         with self._deadlines.open() as deadline:
 
-            async def attempt() -> int:
+            def attempt() -> Awaitable[int]:
                 nonlocal passage
                 passage = Passage()
-                return await self._in_slot(lambda: self._submit_once(draft, deadline, passage))
+                return self._in_slot(lambda: self._submit_once(draft, deadline, passage))
 
             def passes(error: OmgmjError) -> bool:
                 if isinstance(error, RateLimited):
@@ -157,14 +155,17 @@ class Exchange:
         """End all that is out with a copy of `error`, and let nothing begin any more."""
         self._deadlines.close(error)
 
-    async def _in_slot(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait for the slot of a direct call, and do the work in it."""
-        if not self._limiter.enter_at_once(self._loop.time()):
-            await self._limiter.enter()
-        try:
-            return await work()
-        finally:
-            self._limiter.leave()
+    async def _in_slot(self, work: Callable[[], Awaitable[T | None]]) -> T:
+        """Wait for the slot of a direct call, and do the work in it; in another slot again while that returns None."""
+        while True:
+            if not self._limiter.enter_at_once(self._loop.time()):
+                await self._limiter.enter()
+            try:
+                value = await work()
+            finally:
+                self._limiter.leave()
+            if value is not None:
+                return value
 
     async def _once(
         self, request: Request, read: Callable[[Answer], T], deadline: Deadline, passage: Passage | None = None
