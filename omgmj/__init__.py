@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from omgmj.images.download import Progress
     from omgmj.images.uploads import Image
     from omgmj.listing.tasks import Tasks, Words
-    from omgmj.models import Action, Stats, Status, Submission, Task, TaskPage
+    from omgmj.models import Action, Kind, Stats, Status, Submission, Task, TaskPage
     from omgmj.polling.wait import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
@@ -56,7 +56,7 @@ else:
         "Token": "client.credentials",
         "Progress": "images.download",
         "Image": "images.uploads",
-        **dict.fromkeys(("Action", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
+        **dict.fromkeys(("Action", "Kind", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
         "Session": "session",
         **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
@@ -101,6 +101,7 @@ __all__ = [
     "Http",
     "Image",
     "ImageExists",
+    "Kind",
     "OmgmjError",
     "Passage",
     "Policy",

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from omgmj.cli.progress_bar import Bar, Figures, Lines, Row
 from omgmj.errors import DecodeError, OmgmjError
-from omgmj.models import Task
+from omgmj.models import Kind, Task
 from omgmj.protocol.codec import dump_record
 
 NAMED = 20
@@ -321,7 +321,7 @@ class View(logging.Handler):
             took = f"{(task.finished_at - task.submitted_at).total_seconds():.1f}"
         self._line(out, str(task.id), Text(_clean(task.status), colour), took, _remark(task))
         image = task.stored_image_url or task.image_url or ""
-        texts = (task.prompt or "").splitlines() if task.succeeded and task.kind == "DESCRIBE" else []
+        texts = (task.prompt or "").splitlines() if task.succeeded and task.kind == Kind.DESCRIBE else []
         indent = " " * (self._id_width + 2)
         if (prompt := _clean(_prompt(task))) and not origin:
             line = Text(indent + prompt)
@@ -369,7 +369,7 @@ def _origin(task: Task) -> str:
 
 def _prompt(task: Task) -> str:
     """Return what the task makes an image of; a DESCRIBE has its results there."""
-    return "" if task.kind == "DESCRIBE" else task.prompt or task.description or ""
+    return "" if task.kind == Kind.DESCRIBE else task.prompt or task.description or ""
 
 
 def _clean(text: str) -> str:

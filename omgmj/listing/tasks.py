@@ -15,7 +15,7 @@ from typing import Self
 import anyio
 
 from omgmj.errors import DecodeError, UsageError
-from omgmj.models import Status, Task, TaskPage
+from omgmj.models import Kind, Status, Task, TaskPage
 from omgmj.validation import brief, check_since
 
 STUCK = 5
@@ -26,8 +26,6 @@ PATIENCE = 100
 
 SKEW = timedelta(minutes=1)
 """By how much the clocks that write submit times may differ."""
-
-_KINDS = ("IMAGINE", "UPSCALE", "VARIATION", "ZOOM", "PAN", "BLEND", "DESCRIBE")
 
 Fetch = Callable[[int, int], Awaitable[TaskPage]]
 Words = str | Iterable[str]
@@ -256,7 +254,7 @@ class _Filter:
 
     def __init__(self, status: Words | None, action: Words | None, since: datetime | None) -> None:
         self._statuses = _words("status", status, tuple(Status))
-        self._kinds = _words("action", action, _KINDS)
+        self._kinds = _words("action", action, tuple(Kind))
         self._since = None if since is None else check_since(since)
         self._is_recent = True
 
