@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-INTERRUPTED = 130
+from omgmj.cli.exit_codes import INTERRUPTED, USAGE
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
         if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:
             raise
         print("omgmj: the command line needs more than the library does: pip install 'omgmj[cli]'", file=sys.stderr)  # noqa: T201
-        return 2
+        return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     return app.main()

@@ -19,7 +19,7 @@ from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.errors import SessionClosed
-from omgmj.images.uploads import Given, data_uris, in_thread
+from omgmj.images.uploads import Given, data_uris
 from omgmj.listing.tasks import Tasks
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
@@ -27,6 +27,7 @@ from omgmj.protocol import messages, responses
 from omgmj.protocol.headers import served_at
 from omgmj.protocol.messages import Answer
 from omgmj.protocol.submissions import Draft, fits
+from omgmj.threads import in_thread
 from omgmj.validation import PAGE_MOST, is_loopback
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Engine:
         # Each holds many megabytes from here on.
         async with self._laden:
             with self.exchange.open():
-                draft = await in_thread(lambda: write(data_uris(images)))
+                draft = await in_thread("image", lambda: write(data_uris(images)))
             return await self._send(draft)
 
     async def _send(self, draft: Draft) -> int:

@@ -5,6 +5,6 @@ standard output, all else to standard error; nothing shown can steer a terminal.
 rest, so each command imports what needs it.
 
 `app` is the program, a command a function: its own, and those of `create_tasks`, `list_tasks` and `demo`. `runner` runs
-one and knows the exit codes, `options` are what commands share, `config` says where settings come from. `view` shows
-records and messages, `progress_bar` and `live_rows` what moves.
+one and `exit_codes` has its results, `options` are what commands share, `config` says where settings come from. `view`
+shows records and messages, `progress_bar` and `live_rows` what moves.
 """

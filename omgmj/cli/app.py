@@ -19,10 +19,11 @@ from cyclopts import App, CycloptsError, Parameter, UnknownOptionError, UnusedCl
 
 from omgmj.cli.create_tasks import act, blend, describe, imagine
 from omgmj.cli.demo import demo, serve
+from omgmj.cli.exit_codes import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE
 from omgmj.cli.list_tasks import download, list_tasks
 from omgmj.cli.live_rows import watching
 from omgmj.cli.options import From, Ids, Progress, Rate, Timeout, above_zero, again
-from omgmj.cli.runner import FAILED, INTERRUPTED, OK, PIPE_CLOSED, USAGE, each, run_with_settings
+from omgmj.cli.runner import each, run_with_settings
 from omgmj.cli.task_ids import gather_ids
 from omgmj.cli.view import Output, View, complain, drop
 from omgmj.errors import AuthError, OmgmjError, UsageError
@@ -41,8 +42,8 @@ app: App = App(
     help_epilogue=(
         "The token comes from OMGMJ_TOKEN, or from ~/.config/omgmj/config.toml (token, base_url, rate). "
         "Exit codes: 0 all well, 1 some tasks failed, could not be resolved or not be downloaded, 2 wrong usage, "
-        "3 a task may have been made or not, as the answer was lost, 129 hung up, 130 interrupted, "
-        "141 nobody reads the output, 143 terminated."
+        "3 a task may have been made or not, as the answer was lost, 129 hung up, "
+        f"{INTERRUPTED} interrupted, {PIPE_CLOSED} nobody reads the output, 143 terminated."
     ),
     version=lambda: metadata.version("omgmj"),
     result_action="return_value",

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from omgmj.cli.exit_codes import OK, UNCERTAIN
 from omgmj.cli.live_rows import watching
 from omgmj.cli.options import Progress, Rate, Timeout, again, check_directory, choice, directory
-from omgmj.cli.runner import OK, UNCERTAIN, run_with_settings
+from omgmj.cli.runner import run_with_settings
 from omgmj.cli.task_ids import read_task_id
 from omgmj.cli.view import View, complain
 from omgmj.errors import OmgmjError, SubmissionUncertain, UsageError

@@ -1,4 +1,4 @@
-"""How a command of the command line is run: its exit codes, its session, and what ends it early.
+"""How a command of the command line is run: its session, its exit code, and what ends it early.
 
 What the commands do is their own business; what is shown is `view`'s.
 """
@@ -12,18 +12,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Cor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from omgmj.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGNALLED
 from omgmj.cli.view import View, complain
 from omgmj.errors import AuthError
 
 if TYPE_CHECKING:
     from omgmj.session import Session
 
-OK, FAILED, USAGE, UNCERTAIN = 0, 1, 2, 3
-INTERRUPTED, PIPE_CLOSED = 130, 141
 TICK = 0.25
 """Seconds between two polls of how far it is."""
-SIGNALLED = 128
-"""What is added to the number of the signal that ended a command: 129 for SIGHUP, 143 for SIGTERM."""
 
 
 def run_with_settings(

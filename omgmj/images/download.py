@@ -13,7 +13,6 @@ import random
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import FileIO
 from pathlib import Path, PurePosixPath
@@ -27,6 +26,7 @@ from omgmj.images.uploads import HEAD, image_type
 from omgmj.models import Task
 from omgmj.protocol.headers import retry_after
 from omgmj.protocol.image_urls import Via, urls_by
+from omgmj.threads import one_thread
 from omgmj.validation import check_count, check_task_id
 
 if TYPE_CHECKING:
@@ -203,8 +203,7 @@ class _Part:
         self._path = self._directory / f".{self._stem}.{secrets.token_hex(8)}.part"
         self._overwrite = overwrite
         self._open = contextlib.ExitStack()
-        # Of our own: those that asyncio and anyio keep are not there for whoever turns the clock by hand.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="omgmj-download")
+        self._thread = one_thread("download")
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call one of the functions below in the thread."""

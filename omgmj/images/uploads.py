@@ -6,18 +6,15 @@ that come from the service are `download`'s.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import os
 import stat
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from omgmj.errors import UsageError
 
-T = TypeVar("T")
 Image = bytes | bytearray | memoryview | str | os.PathLike[str]
 """The content itself, a data URI (a string that begins with `data:`), or the path of a file."""
 
@@ -79,16 +76,6 @@ def data_uris(images: Iterable[Given]) -> list[str]:
     `UsageError` names the image that is empty, larger than `MAX_IMAGE`, no PNG, JPEG, WebP or GIF, or cannot be read.
     """
     return [_data_uri(image, name) for image, name in images]
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns; it is done in a thread, as it takes long."""
-    # One of our own: those that asyncio and anyio keep are not there for whoever turns the clock by hand.
-    thread = ThreadPoolExecutor(1, thread_name_prefix="omgmj-image")
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, work)
-    finally:
-        thread.shutdown(wait=False)
 
 
 def _data_uri(image: bytes | str, what: str) -> str:
