@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,35 +15,23 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import cattrs
 
+from omgmj.enums import STATUS_ORDER, TERMINAL, Kind, Status
 from omgmj.errors import DecodeError, TaskFailed, UsageError
-from omgmj.records import Reader, WrongFieldError, make_converter
+from omgmj.records import ACTION, SOURCE, Reader, WrongFieldError, bare_record, read_record, register, task_table
 
-
-class Status(StrEnum):
-    """The status words that are known; a word beyond these stays the plain string it was."""
-
-    NOT_START = "NOT_START"
-    SUBMITTED = "SUBMITTED"
-    IN_PROGRESS = "IN_PROGRESS"
-    MODAL = "MODAL"
-    SUCCESS = "SUCCESS"
-    FAILURE = "FAILURE"
-    CANCEL = "CANCEL"
-
-
-# The one table of statuses. A task moves from a smaller number to a larger one and never back; words with the
-# same number have no order among them, and neither has an unknown word.
-STATUS_ORDER: Mapping[str, int] = {
-    Status.NOT_START: 0,
-    Status.SUBMITTED: 1,
-    Status.IN_PROGRESS: 2,
-    Status.MODAL: 2,
-    Status.SUCCESS: 3,
-    Status.FAILURE: 3,
-    Status.CANCEL: 3,
-}
-TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.CANCEL})
-
+__all__ = [
+    "STATUS_ORDER",
+    "TERMINAL",
+    "Action",
+    "Kind",
+    "Stats",
+    "Status",
+    "Submission",
+    "Task",
+    "TaskPage",
+    "converter",
+    "read_task",
+]
 
 @attrs.frozen
 class Action:
@@ -66,13 +53,13 @@ class Task:
     """One task's record, as the service told it.
 
     Times are aware datetimes, None until reached. `progress` is in percent, None where the service gave none that
-    can be read. `kind` is the wire's `action`: IMAGINE, UPSCALE, VARIATION, …
+    can be read. `kind` is the wire's `action`.
     """
 
     id: int
     status: Status | str
     pool: str | None = None
-    kind: str | None = None
+    kind: Kind | str | None = None
     progress: int | None = None
     description: str | None = None
     prompt: str | None = None
@@ -117,9 +104,7 @@ class Task:
             value: dict[str, Any] = json.loads(self.source)
         except (ValueError, RecursionError) as error:
             raise DecodeError(f"the record of task {self.id} cannot be read again: {error}", body=self.source) from None
-        data = value.get("data")
-        # A record always has a status, so an object in `data` that has one is the record, and `value` its envelope.
-        return data if isinstance(data, dict) and "status" in data else value
+        return bare_record(value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON values under the wire's names; `from_dict` makes the same task of it.
@@ -240,7 +225,12 @@ def _html(text: str) -> str:
     return escape(text).encode("ascii", "xmlcharrefreplace").decode()
 
 
-_reader = Reader(Task, Action, Status)
+converter: cattrs.Converter = cattrs.Converter(detailed_validation=False, unstruct_collection_overrides={tuple: list})
+"""The cattrs converter of tasks and actions, by the wire's names."""
+
+_actions = Reader(converter, Action, ACTION)
+_TASK = task_table(_actions.read_list)
+_tasks = Reader(converter, Task, (*_TASK, SOURCE))
 
 
 def read_task(record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> Task:
@@ -250,14 +240,14 @@ def read_task(record: object, *, asked: int | None, source: bytes, path: str = "
     refused. `source` is the JSON text that the record came from; the task and the error keep it.
     """
     try:
-        return _reader.read(record, asked, source)
+        return read_record(_tasks, record, asked, source)
     except WrongFieldError as wrong:
         field = path + wrong.place
         raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None
 
 
-converter: cattrs.Converter = make_converter(Task, Action, partial(read_task, asked=None, source=b"", path="$"))
-"""The cattrs converter of tasks and actions, by the wire's names."""
+register(converter, Action, ACTION, _actions.read)
+register(converter, Task, _TASK, partial(read_task, asked=None, source=b"", path="$"))
 
 
 if not TYPE_CHECKING:

@@ -1,8 +1,12 @@
-"""A task's record as the wire has it: the names, and each value on its way in and out.
+"""A task's record as the wire has it: one table of its fields, and each value on its way in and out.
 
-This is the only file that knows a record's wire names. Reading is lenient about what is missing, null or new, and
-strict about types: nothing is converted from one type to another, and what is off is named with its place. The models
-that records are read as stand in `models`, which hands them in.
+This is the only file that knows a record's wire names. A field is a line of the table: its name in the model, its name
+on the wire, the hook that reads it, and one that writes it where JSON has no such value. cattrs makes the functions of
+it that structure and unstructure a model; `models` hands in the classes. A field of a model that stands in no line
+keeps its default, and is not written.
+
+Reading is lenient about what is missing, null or new, and strict about types: nothing is converted from one type to
+another. A hook says what is off, and a second pass, made only then, at which place.
 """
 
 from __future__ import annotations
@@ -11,42 +15,23 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from operator import itemgetter
 from types import NoneType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple, cast
 
+import attrs
 import cattrs
-from cattrs.gen import make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn, override
+
+from omgmj.enums import Kind, Status
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 ID_LIMIT = 2**63
 """All task IDs are below this, and above 0."""
-
-# What a field of a model is called on the wire, in the order in which the reader below unpacks them.
-_TASK_NAMES = {
-    "id": "taskId",
-    "status": "status",
-    "pool": "taskType",
-    "kind": "action",
-    "progress": "progress",
-    "description": "description",
-    "prompt": "prompt",
-    "fail_reason": "failReason",
-    "submitted_at": "submitTime",
-    "started_at": "startTime",
-    "finished_at": "finishTime",
-    "webhook_url": "webhookUrl",
-    "image_url": "imageDcUrl",
-    "stored_image_url": "imageS3Url",
-    "actions": "actions",
-}
-_ACTION_NAMES = {"custom_id": "customId", "emoji": "emoji", "label": "label"}
-_TEXT_FIELDS = ("pool", "kind", "description", "prompt", "fail_reason", "webhook_url", "image_url", "stored_image_url")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PERCENTS = {f"{number}%": number for number in range(101)}
 _PERCENT = re.compile(r"\s*([0-9]{1,3})(?:\.[0-9]*)?\s*%?\s*")
-_TEXT_OR_NULL = frozenset({str, NoneType})
 _JSON_TYPES = {
     dict: "an object",
     list: "a list",
@@ -59,12 +44,12 @@ _JSON_TYPES = {
 
 
 class WrongFieldError(Exception):
-    """What is wrong, and at which place below the record (`.actions[2].label`)."""
+    """What is wrong, and at which place below the value that was read (`.actions[2].label`)."""
 
-    def __init__(self, place: str, what: str) -> None:
-        super().__init__(place, what)
-        self.place = place
+    def __init__(self, what: str, place: str = "") -> None:
+        super().__init__(what, place)
         self.what = what
+        self.place = place
 
 
 def json_type(value: object) -> str:
@@ -72,187 +57,84 @@ def json_type(value: object) -> str:
     return _JSON_TYPES.get(type(value), type(value).__name__)
 
 
-_task_row = itemgetter(*_TASK_NAMES.values())
+def bare_record(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the record in what the service sent: `value` itself, or its `data` where it is the envelope.
 
-
-def _draft(model: type) -> Any:
-    """Return a frozen model without its lock: an object of it is filled field by field, then made one of the model.
-
-    A model's own constructor sets each field through `object.__setattr__`, which takes longer than all the rest.
+    A record always has a status, so an object in `data` that has one is the record.
     """
-    unlocked = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
-    return type(f"_{model.__name__}Draft", (model,), {"__slots__": (), **unlocked})
+    data = value.get("data")
+    return data if isinstance(data, dict) and "status" in data else value
 
 
-class Reader(Generic[T]):
-    """Reads records as tasks, with the models for a task and an action, and the status words that are known.
-
-    It is written by hand, as it runs for each answer: all fields are fetched at once, types are told by identity, and
-    an error is made only when something is off.
-    """
-
-    def __init__(self, task: type[T], action: type, statuses: Iterable[StrEnum]) -> None:
-        self._task_model, self._task_draft = task, _draft(task)
-        self._action_model, self._action_draft = action, _draft(action)
-        self._statuses: dict[str, StrEnum | str] = {status.value: status for status in statuses}
-
-    def read(self, record: Any, asked: int | None, source: bytes) -> T:
-        """Read a record; `WrongFieldError` says which field is off.
-
-        `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
-        refused. `source` is the JSON text that the record came from, for the task to keep.
-        """
-        if type(record) is not dict:
-            raise WrongFieldError("", f"is {json_type(record)}, not an object")
-        try:
-            row = _task_row(record)
-        except KeyError:
-            row = tuple([cast("Any", record.get(name)) for name in _TASK_NAMES.values()])
-        (
-            task_id,
-            status,
-            pool,
-            kind,
-            progress,
-            description,
-            prompt,
-            fail_reason,
-            submitted,
-            started,
-            finished,
-            webhook_url,
-            image_url,
-            stored_image_url,
-            actions,
-        ) = row
-        if type(task_id) is not int or task_id != asked:
-            task_id = _task_id(task_id, asked)
-        if type(status) is not str or not status:
-            what = "is missing, null or empty" if status in (None, "") else f"is {json_type(status)}, not a string"
-            raise WrongFieldError(".status", what)
-        texts = (pool, kind, description, prompt, fail_reason, webhook_url, image_url, stored_image_url)
-        if not _TEXT_OR_NULL.issuperset(map(type, texts)):
-            raise _wrong_text(texts)
-        task = self._task_draft()
-        task.id = task_id
-        task.status = self._statuses.get(status) or status
-        task.pool = pool
-        task.kind = kind
-        task.progress = None if progress is None else _progress(progress)
-        task.description = description
-        task.prompt = prompt
-        task.fail_reason = fail_reason
-        task.submitted_at = None if submitted is None else _time(submitted, ".submitTime")
-        task.started_at = None if started is None else _time(started, ".startTime")
-        task.finished_at = None if finished is None else _time(finished, ".finishTime")
-        task.webhook_url = webhook_url
-        task.image_url = image_url
-        task.stored_image_url = stored_image_url
-        task.actions = () if actions is None else self._actions(actions)
-        task.source = source
-        task.__class__ = self._task_model
-        return cast("T", task)
-
-    def _actions(self, value: Any) -> tuple[Any, ...]:
-        """Read the list of actions."""
-        if type(value) is not list:
-            raise WrongFieldError(".actions", f"is {json_type(value)}, not a list")
-        draft, model = self._action_draft, self._action_model
-        actions: list[Any] = []
-        for item in value:
-            try:
-                custom_id, emoji, label = item["customId"], item["emoji"], item["label"]
-            except (KeyError, TypeError):
-                custom_id = emoji = label = None
-            if type(custom_id) is str and type(emoji) is str and type(label) is str:
-                action = draft()
-                action.custom_id = custom_id
-                action.emoji = emoji
-                action.label = label
-                action.__class__ = model
-            else:
-                action = self._odd_action(item, f".actions[{len(actions)}]")
-            actions.append(action)
-        return tuple(actions)
-
-    def _odd_action(self, item: Any, place: str) -> Any:
-        """Read an action with something missing, null or of a wrong type."""
-        if type(item) is not dict:
-            raise WrongFieldError(place, f"is {json_type(item)}, not an object")
-        texts = {field: item.get(name) for field, name in _ACTION_NAMES.items()}
-        for field, text in texts.items():
-            if type(text) not in _TEXT_OR_NULL:
-                raise WrongFieldError(f"{place}.{_ACTION_NAMES[field]}", f"is {json_type(text)}, not a string")
-        return self._action_model(**{field: text or "" for field, text in texts.items()})
+# Hooks. One that reads is called with the JSON value, null where the field is missing, and with a type, as cattrs does.
 
 
-def _wrong_text(texts: tuple[Any, ...]) -> WrongFieldError:
-    """Name the first of the text fields that is neither a string nor null."""
-    named = zip(_TEXT_FIELDS, texts, strict=True)
-    field, value = next((field, value) for field, value in named if type(value) not in _TEXT_OR_NULL)
-    return WrongFieldError(f".{_TASK_NAMES[field]}", f"is {json_type(value)}, not a string")
+def _text(value: Any, _: object) -> str | None:
+    """Read a string or null."""
+    if type(value) is str or value is None:
+        return value
+    raise WrongFieldError(f"is {json_type(value)}, not a string")
 
 
-def _task_id(value: Any, asked: int | None) -> int:
-    """Judge an ID that is not just the one asked for."""
+def _text_or_empty(value: Any, _: object) -> str:
+    """Read a string; null is an empty one."""
+    if type(value) is str:
+        return value
     if value is None:
-        if asked is None:
-            raise WrongFieldError(".taskId", "is missing, and no ID was asked for")
-        return asked
+        return ""
+    raise WrongFieldError(f"is {json_type(value)}, not a string")
+
+
+_STATUSES: dict[str, Status] = {status.value: status for status in Status}
+_KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
+
+
+def _status(value: Any, _: object) -> Status | str:
+    """Read a status, which no record is without; a word that is not known stays the string it is."""
+    if type(value) is str and value:
+        return _STATUSES.get(value) or value
+    what = "is missing, null or empty" if value in (None, "") else f"is {json_type(value)}, not a string"
+    raise WrongFieldError(what)
+
+
+def _kind(value: Any, _: object) -> Kind | str | None:
+    """Read a kind or null; a word that is not known stays the string it is."""
+    if type(value) is str:
+        return _KINDS.get(value) or value
+    return _text(value, _)
+
+
+def _word(word: StrEnum | str | None) -> str | None:
+    """Write a word as a plain string."""
+    return None if word is None else str(word)
+
+
+def _task_id(value: Any, _: object) -> int:
+    """Read a task's ID."""
+    if type(value) is int and 0 < value < ID_LIMIT:
+        return value
+    if value is None:
+        raise WrongFieldError("is missing, and no ID was asked for")
     if type(value) is not int:
-        raise WrongFieldError(".taskId", f"is {json_type(value)}, not a whole number")
-    if not 0 < value < ID_LIMIT:
-        raise WrongFieldError(".taskId", "is not between 1 and 2**63 - 1")
-    if asked is not None:
-        raise WrongFieldError(".taskId", f"is {value}, but {asked} was asked for")
-    return int(value)
+        raise WrongFieldError(f"is {json_type(value)}, not a whole number")
+    raise WrongFieldError("is not between 1 and 2**63 - 1")
 
 
-def _progress(value: Any) -> int | None:
-    """Read `"46.5%"` or 46 as 46; a string or number that is no percentage says nothing."""
+def _progress(value: Any, _: object) -> int | None:
+    """Read `"46.5%"` or 46 as 46; a string or number that is no percentage says nothing, as null does."""
     if type(value) is str:
         known = _PERCENTS.get(value)
         if known is not None:
             return known
         match = _PERCENT.fullmatch(value)
         number = int(match[1]) if match else -1
+    elif value is None:
+        return None
     elif type(value) is int:
         number = value
     else:
-        raise WrongFieldError(".progress", f"is {json_type(value)}, not a string")
+        raise WrongFieldError(f"is {json_type(value)}, not a string")
     return number if 0 <= number <= 100 else None
-
-
-def _time(value: Any, place: str) -> datetime | None:
-    """Read ISO 8601 or milliseconds since 1970; an empty string or 0 is a point not reached."""
-    if type(value) is str:
-        if not value:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo is UTC else _in_utc(moment)
-        except (ValueError, OverflowError):
-            raise WrongFieldError(place, f"is {value[:40]!a}, not a time") from None
-    if type(value) is not int:
-        raise WrongFieldError(place, f"is {json_type(value)}, not a time")
-    try:
-        if value >= 0:
-            return _EPOCH + timedelta(milliseconds=value) if value else None
-    except OverflowError:
-        pass
-    raise WrongFieldError(place, "is a number out of range, not a time")
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """Return a time in UTC; without a zone it is taken for UTC: the zone of the machine here must not matter."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _time_text(moment: datetime) -> str:
-    """Write a time as the service does, in UTC with milliseconds and Z; with more digits where it has more."""
-    moment = _in_utc(moment)
-    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def _progress_text(progress: int | None) -> str | None:
@@ -260,16 +142,168 @@ def _progress_text(progress: int | None) -> str | None:
     return None if progress is None else f"{progress}%"
 
 
-def make_converter(task: type, action: type, read: Callable[[object], object]) -> cattrs.Converter:
-    """Build the converter of the models: `read` as the hook for tasks, and the way back for both."""
-    made = cattrs.Converter(detailed_validation=False, unstruct_collection_overrides={tuple: list})
-    made.register_structure_hook(task, lambda record, _: read(record))
-    made.register_unstructure_hook(datetime, _time_text)
-    names: dict[str, Any] = {field: override(rename=name) for field, name in _ACTION_NAMES.items()}
-    made.register_unstructure_hook(action, make_dict_unstructure_fn(action, made, **names))
-    names = {field: override(rename=name) for field, name in _TASK_NAMES.items()}
-    names["status"] = override(rename=_TASK_NAMES["status"], unstruct_hook=str)
-    names["progress"] = override(rename=_TASK_NAMES["progress"], unstruct_hook=_progress_text)
-    names["source"] = override(omit=True)
-    made.register_unstructure_hook(task, make_dict_unstructure_fn(task, made, **names))
-    return made
+def _time(value: Any, _: object) -> datetime | None:
+    """Read ISO 8601 or milliseconds since 1970; null, an empty string and 0 are a point not reached."""
+    if not value and (value is None or type(value) in (str, int)):
+        return None
+    if type(value) is str:
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo is UTC else _in_utc(moment)
+        except (ValueError, OverflowError):
+            raise WrongFieldError(f"is {value[:40]!a}, not a time") from None
+    if type(value) is not int:
+        raise WrongFieldError(f"is {json_type(value)}, not a time")
+    try:
+        if value >= 0:
+            return _EPOCH + timedelta(milliseconds=value)
+    except OverflowError:
+        pass
+    raise WrongFieldError("is a number out of range, not a time")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return a time in UTC; without a zone it is taken for UTC: the zone of the machine here must not matter."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _time_text(moment: datetime | None) -> str | None:
+    """Write a time as the service does, in UTC with milliseconds and Z; with more digits where it has more."""
+    if moment is None:
+        return None
+    moment = _in_utc(moment)
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+class Field(NamedTuple):
+    """A line of a table. `write` is None where a value goes into JSON as it is, or as its own model is written."""
+
+    name: str
+    wire: str
+    read: Callable[[Any, object], Any]
+    write: Callable[[Any], object] | None = None
+
+
+ACTION = (
+    Field("custom_id", "customId", _text_or_empty),
+    Field("emoji", "emoji", _text_or_empty),
+    Field("label", "label", _text_or_empty),
+)
+
+
+def task_table(read_actions: Callable[[Any, object], Any]) -> tuple[Field, ...]:
+    """Return the table of a task's fields, with the hook that reads its actions."""
+    return (
+        Field("id", "taskId", _task_id),
+        Field("status", "status", _status, _word),
+        Field("pool", "taskType", _text),
+        Field("kind", "action", _kind, _word),
+        Field("progress", "progress", _progress, _progress_text),
+        Field("description", "description", _text),
+        Field("prompt", "prompt", _text),
+        Field("fail_reason", "failReason", _text),
+        Field("submitted_at", "submitTime", _time, _time_text),
+        Field("started_at", "startTime", _time, _time_text),
+        Field("finished_at", "finishTime", _time, _time_text),
+        Field("webhook_url", "webhookUrl", _text),
+        Field("image_url", "imageDcUrl", _text),
+        Field("stored_image_url", "imageS3Url", _text),
+        Field("actions", "actions", read_actions),
+    )
+
+
+SOURCE = Field("source", "source", lambda value, _: value)
+"""The line of what comes beside a record, not in it: the JSON text that it was read from. It is read, never written."""
+
+
+class Reader(Generic[T]):
+    """Reads JSON objects as a model, by the table of its fields.
+
+    The function that cattrs makes takes for granted what nearly all objects have: all fields, each of its type. What
+    it stumbles over is read again with the missing fields as null, and then field by field for the one that is off.
+    """
+
+    def __init__(self, converter: cattrs.Converter, model: type[T], table: Iterable[Field]) -> None:
+        self._model = model
+        self._table = tuple(table)
+        self._nulls = dict.fromkeys(field.wire for field in self._table)
+        hooks: dict[str, Any] = {
+            field.name: override(rename=field.wire, struct_hook=field.read) for field in self._table
+        }
+        # To cattrs no field has a default: it is in a hook's hands what becomes of null, and so of what is missing.
+        # By position, which is faster, up to the first that stands in no line; those behind it by keyword.
+        fields: list[Any] = []
+        by_keyword = False
+        for one in attrs.fields(cast("Any", model)):
+            if one.name in hooks:
+                fields.append(one.evolve(default=attrs.NOTHING, kw_only=one.kw_only or by_keyword))
+            else:
+                by_keyword = True
+        self._structure = make_dict_structure_fn_from_attrs(
+            fields, model, converter, _cattrs_forbid_extra_keys=False, _cattrs_detailed_validation=False, **hooks
+        )
+
+    def read(self, value: Any, _: object = None) -> T:
+        """Read an object; `WrongFieldError` says which field is off."""
+        try:
+            return self._structure(value, self._model)
+        except (KeyError, TypeError, WrongFieldError):
+            return self._read_again(value)
+
+    def read_list(self, value: Any, _: object = None) -> tuple[T, ...]:
+        """Read a list of objects; null is an empty one."""
+        if value is None:
+            return ()
+        if type(value) is not list:
+            raise WrongFieldError(f"is {json_type(value)}, not a list")
+        structure, model = self._structure, self._model
+        try:
+            return tuple([structure(item, model) for item in value])
+        except (KeyError, TypeError, WrongFieldError):
+            return tuple([_at(f"[{index}]", self._read_again, item) for index, item in enumerate(value)])
+
+    def _read_again(self, value: Any) -> T:
+        """Read an object in which something is missing or off, or what is no object at all."""
+        if type(value) is not dict:
+            raise WrongFieldError(f"is {json_type(value)}, not an object")
+        whole = {**self._nulls, **cast("dict[str, Any]", value)}
+        try:
+            return self._structure(whole, self._model)
+        except WrongFieldError:
+            for field in self._table:
+                _at(f".{field.wire}", field.read, whole[field.wire], None)
+            raise
+
+
+def _at(place: str, read: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Call what reads the value at `place`; its error names the place."""
+    try:
+        return read(*args)
+    except WrongFieldError as wrong:
+        raise WrongFieldError(wrong.what, place + wrong.place) from None
+
+
+def read_record(tasks: Reader[T], record: Any, asked: int | None, source: bytes) -> T:
+    """Read a record with a task's table and `SOURCE`; `WrongFieldError` says which field is off.
+
+    `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
+    refused.
+    """
+    if type(record) is not dict:
+        return tasks.read(record)
+    whole = {**cast("dict[str, Any]", record), "source": source}
+    if asked is not None and (task_id := whole.get("taskId")) != asked:
+        if task_id is not None:
+            _at(".taskId", _task_id, task_id, None)
+            raise WrongFieldError(f"is {task_id}, but {asked} was asked for", ".taskId")
+        whole["taskId"] = asked
+    return tasks.read(whole)
+
+
+def register(converter: cattrs.Converter, model: type[T], table: Iterable[Field], read: Callable[[object], T]) -> None:
+    """Let a converter structure a model by `read`, and unstructure it by the table of its fields."""
+    converter.register_structure_hook(model, lambda value, _: read(value))
+    hooks: dict[str, Any] = {field.name: override(rename=field.wire, unstruct_hook=field.write) for field in table}
+    hooks.update((name, override(omit=True)) for name in attrs.fields_dict(cast("Any", model)) if name not in hooks)
+    converter.register_unstructure_hook(model, make_dict_unstructure_fn(model, converter, **hooks))

@@ -8,13 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import attrs
+import cattrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omgmj.errors import DecodeError, OmgmjError, UsageError
-from omgmj.models import Action, Status, Task, converter, read_task
+from omgmj.models import Action, Kind, Status, Task, converter, read_task
 from omgmj.protocol.codec import dump_record
+from omgmj.records import ACTION, SOURCE, Field, Reader, WrongFieldError, register, task_table
 
 SAMPLE = (Path(__file__).parent / "samples" / "query-response.json").read_bytes()
 RECORD: dict[str, Any] = json.loads(SAMPLE)["data"]
@@ -181,6 +184,51 @@ def test_the_converter_reads_tasks() -> None:
         converter.structure([RECORD, {"taskId": 5, "status": 5}], list[Task])
 
 
+def test_kinds() -> None:
+    """Known kinds become members of Kind, which equal their words; an unknown one is kept as it came."""
+    for kind in Kind:
+        assert read(action=kind.value).kind is kind
+        assert read(action=kind.value).kind == kind.value
+    assert (type(read(action="TRICK").kind), read(action="TRICK").kind) == (str, "TRICK")
+    assert type(read(action="IMAGINE").to_dict()["action"]) is str
+
+
+@attrs.frozen
+class NewTask(Task):
+    """A task with a field that is new, with a default."""
+
+    seed: str | None = None
+
+
+def test_one_line_makes_a_new_field() -> None:
+    """A new field with a default is whole without a line in the table; with its one line it is read, written, named."""
+    table = task_table(lambda value, _: tuple(value))
+    for line, seed in (((), None), ((Field("seed", "seedNumber", table[2].read),), "7")):
+        one_more = (*table, *line)
+        made = cattrs.Converter(detailed_validation=False)
+        tasks = Reader(made, NewTask, one_more)
+        register(made, NewTask, one_more, tasks.read)
+        task = made.structure({**RECORD, "actions": [], "seedNumber": "7"}, NewTask)
+        assert (type(task), task.seed) == (NewTask, seed)
+        assert f"seed={seed!r}" in repr(task)
+        assert task == attrs.evolve(task)
+        assert made.unstructure(task).get("seedNumber") == seed
+        assert made.structure({**RECORD, "actions": []}, NewTask).seed is None
+        if line:
+            with pytest.raises(WrongFieldError) as caught:
+                tasks.read({**RECORD, "actions": [], "seedNumber": 7})
+            assert (caught.value.place, caught.value.what) == (".seedNumber", "is a whole number, not a string")
+
+
+def test_all_fields_of_a_task_stand_in_the_table() -> None:
+    """The table has a line for each field of a task and of an action, and the source is no part of a record."""
+    assert [field.name for field in (*task_table(lambda value, _: value), SOURCE)] == [
+        field.name for field in attrs.fields(Task)
+    ]
+    assert [field.name for field in ACTION] == [field.name for field in attrs.fields(Action)]
+    assert read(source="mine").source == b""
+
+
 texts = st.none() | st.text(st.characters(exclude_categories=()), max_size=20)
 zones = st.timezones() | st.just(UTC) | st.just(timezone(timedelta(hours=-5)))
 moments = st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=zones).map(  # noqa: DTZ001
@@ -191,7 +239,7 @@ tasks = st.builds(
     id=st.integers(1, 2**63 - 1),
     status=st.sampled_from(Status) | st.text(min_size=1),
     pool=texts,
-    kind=texts,
+    kind=st.sampled_from(Kind) | texts,
     progress=st.none() | st.integers(0, 100),
     description=texts,
     prompt=texts,

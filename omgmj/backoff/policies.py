@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import attrs
 
 from omgmj.backoff.durations import Durations
+from omgmj.backoff.retry_after import LEAST, LEAST_POLL, believed
 from omgmj.errors import UsageError
 from omgmj.models import Status
 from omgmj.validation import brief, check_count, check_number, check_seconds
@@ -67,12 +68,6 @@ def check_delay(value: object) -> float | None:
     return check_seconds("what the backoff policy returns", value, zero=True, none=True)
 
 
-# The service's own word on a good answer counts, but it is not believed below or above these seconds.
-_HINT_FLOOR, _HINT_CAP = 1.0, 60.0
-# The same for a Retry-After on a failure.
-_RETRY_FLOOR, _RETRY_CAP = 0.5, 60.0
-
-
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     check_seconds(f"{type(instance).__name__}.{attribute.name}", value)
 
@@ -108,9 +103,8 @@ def _grown(initial: float, factor: float, cap: float, steps: int) -> float:
         return cap
 
 
-def _heeding(delay: float, hint: float | None, floor: float, cap: float) -> float:
-    # In this order a hint that is not a number falls to the floor.
-    return delay if hint is None else max(delay, min(cap, max(floor, hint)))
+def _heeding(delay: float, hint: float | None, least: float = LEAST_POLL) -> float:
+    return delay if hint is None else max(delay, believed(hint, least))
 
 
 @attrs.frozen
@@ -121,7 +115,7 @@ class Fixed:
 
     def __call__(self, facts: Facts, roll: float, /) -> float:  # noqa: ARG002 - the shape of a policy
         """Return the same number of seconds, or the service's hint where that is larger."""
-        return _heeding(self.seconds, facts.hint, _HINT_FLOOR, _HINT_CAP)
+        return _heeding(self.seconds, facts.hint)
 
 
 @attrs.frozen
@@ -143,7 +137,7 @@ class Exponential:
     def __call__(self, facts: Facts, roll: float, /) -> float:
         """Return the seconds that belong to `facts.attempt`, or the service's hint where that is larger."""
         delay = _grown(self.initial, self.factor, self.cap, max(0, facts.attempt - 1))
-        return _heeding(delay * (1 - self.jitter * roll), facts.hint, _HINT_FLOOR, _HINT_CAP)
+        return _heeding(delay * (1 - self.jitter * roll), facts.hint)
 
 
 # What `Adaptive` rests on beside its fields. All were tuned together on simulated lives (median 40 and 90 seconds, a
@@ -188,7 +182,7 @@ class Adaptive:
 
     def __call__(self, facts: Facts, roll: float, /) -> float:
         """Return the seconds until the next poll, or the service's hint where that is larger."""
-        return _heeding(self._plan(facts) * (1 - self.jitter * roll), facts.hint, _HINT_FLOOR, _HINT_CAP)
+        return _heeding(self._plan(facts) * (1 - self.jitter * roll), facts.hint)
 
     def _plan(self, facts: Facts) -> float:
         if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
@@ -260,4 +254,4 @@ class Retry:
         the two delays counts. Chance shortens our own part only.
         """
         own = _grown(self.initial, self.factor, self.cap, failures - 1) * (1 - self.jitter * roll)
-        return _heeding(own, hint, _RETRY_FLOOR, _RETRY_CAP)
+        return _heeding(own, hint, LEAST)

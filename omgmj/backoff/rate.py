@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from omgmj.backoff.retry_after import believed
+
 _BURST = 0.02  # seconds of the limit that may be sent in one go
 _EARLY = 1e-6  # seconds: a timer may fire this much early, and must not find itself too early for ever
 _WINDOW = 2.0  # seconds over which is counted what the service let through
@@ -19,7 +21,6 @@ _WELL_PAST = 1.1  # from this much above the level of the last cut the service s
 _SLOW, _FAST = 0.01, 0.1  # shares of that level that come back each second, below and above that mark
 _TRAIL = 0.9  # share of the limit that a level is put to where none is known: the limit is well past it
 _CREDIT = 1.0  # seconds: one success brings back no more than this, so an idle session does not gain rate
-_HOLD_FLOOR, _HOLD_CAP = 0.5, 60.0  # seconds: bounds of what is believed of a Retry-After
 
 
 class Rate:
@@ -113,8 +114,7 @@ class Rate:
         Retry-After counts in any case.
         """
         if retry_after is not None:
-            hold = min(_HOLD_CAP, max(_HOLD_FLOOR, retry_after))
-            self._held_until = max(self._held_until, now + hold)
+            self._held_until = max(self._held_until, now + believed(retry_after))
         if sent_at <= self._cut_at:
             return
         self._refill(now)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omgmj.cli.terminal import Output, clean, harmless, tell
-from omgmj.models import Task
+from omgmj.models import Kind, Task
 
 LEAST_SAID = 10
 """Characters of the last column at least, however narrow the terminal is."""
@@ -55,7 +55,7 @@ class TaskTable:
             took = f"{(task.finished_at - task.submitted_at).total_seconds():.1f}"
         self._line(str(task.id), Text(clean(task.status), colour), took, _remark(task))
         image = task.stored_image_url or task.image_url or ""
-        texts = (task.prompt or "").splitlines() if task.succeeded and task.kind == "DESCRIBE" else []
+        texts = (task.prompt or "").splitlines() if task.succeeded and task.kind == Kind.DESCRIBE else []
         indent = " " * (self._id_width + 2)
         if (prompt := clean(prompt_of(task))) and not origin:
             line = Text(indent + prompt)
@@ -85,7 +85,7 @@ class TaskTable:
 
 def prompt_of(task: Task) -> str:
     """Return what the task makes an image of; a DESCRIBE has its results there."""
-    return "" if task.kind == "DESCRIBE" else task.prompt or task.description or ""
+    return "" if task.kind == Kind.DESCRIBE else task.prompt or task.description or ""
 
 
 def _remark(task: Task) -> str:

@@ -15,13 +15,11 @@ import anyio
 
 from omgmj.errors import DecodeError, UsageError
 from omgmj.listing.cursor import Cursor
-from omgmj.models import Status, Task, TaskPage
+from omgmj.models import Kind, Status, Task, TaskPage
 from omgmj.validation import brief, check_since
 
 SKEW = timedelta(minutes=1)
 """Difference of the clocks that write submit times, at most."""
-
-_KINDS = ("IMAGINE", "UPSCALE", "VARIATION", "ZOOM", "PAN", "BLEND", "DESCRIBE")
 
 Fetch = Callable[[int, int], Awaitable[TaskPage]]
 Words = str | Iterable[str]
@@ -133,7 +131,7 @@ class _Filter:
 
     def __init__(self, status: Words | None, action: Words | None, since: datetime | None) -> None:
         self._statuses = _words("status", status, tuple(Status))
-        self._kinds = _words("action", action, _KINDS)
+        self._kinds = _words("action", action, tuple(Kind))
         self._since = None if since is None else check_since(since)
         self._is_recent = True
 

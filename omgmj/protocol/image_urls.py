@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from urllib.parse import quote, urlencode
 
 from omgmj.errors import UsageError
-from omgmj.models import STATUS_ORDER, Task
+from omgmj.models import STATUS_ORDER, Kind, Task
 from omgmj.validation import brief
 
 WSRV = "https://wsrv.nl/"
@@ -64,7 +64,7 @@ def _why_none(task: Task, urls: Mapping[str, str]) -> str | None:
         return f"it ended as {task.status} ({task.fail_reason or 'no reason given'})"
     if urls:
         return None
-    if task.kind == "DESCRIBE":
+    if task.kind == Kind.DESCRIBE:
         return "a DESCRIBE makes texts, which are in its prompt"
     return "its record holds no URL of one"
 

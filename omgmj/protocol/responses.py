@@ -21,7 +21,7 @@ from omgmj.protocol.codec import dumps, loads
 from omgmj.protocol.failures import is_about_task
 from omgmj.protocol.headers import retry_after
 from omgmj.protocol.messages import Answer
-from omgmj.records import ID_LIMIT, json_type
+from omgmj.records import ID_LIMIT, bare_record, json_type
 from omgmj.validation import check_task_id
 
 
@@ -86,9 +86,7 @@ def read_created(answer: Answer) -> int:
 def read_source(source: bytes, asked: int) -> Task:
     """Read again what a task's `source` holds: the bare record, or the answer round it."""
     value: Any = loads(source)
-    data = value.get("data")
-    # As in `Task.raw`: a record always has a status.
-    return read_task(data if isinstance(data, dict) and "status" in data else value, asked=asked, source=source)
+    return read_task(bare_record(value), asked=asked, source=source)
 
 
 def read_records(answer: Answer) -> Records:

@@ -14,7 +14,7 @@ from urllib.parse import quote_plus, urlsplit
 import attrs
 
 from omgmj.errors import SubmissionUncertain, UsageError
-from omgmj.models import Action, Submission, Task
+from omgmj.models import Action, Kind, Submission, Task
 from omgmj.protocol.messages import Request
 from omgmj.validation import brief
 
@@ -33,18 +33,22 @@ _SLICE = 384 * 1024
 """Characters of an image that are escaped in one go: the interpreter runs nothing else meanwhile."""
 _SHOWN = 200
 """Characters of a prompt that a message shows."""
+ACTION = "ACTION"
+"""The kind of a submission that does an action; the task that comes of it is of another."""
+_NO_ACTIONS = frozenset({Kind.IMAGINE, Kind.BLEND, Kind.DESCRIBE})
+"""The kinds of tasks that come of no action, as far as known."""
 _REGION = "Inpaint"
 """What the custom ID of the action Vary (Region) holds, the only one that takes a mask."""
 
 # What kind of task an action makes, by what its custom ID holds; the first row that fits. The service's words for some
 # are not documented, so a row may name several.
 _KINDS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("upsample", frozenset({"UPSCALE"})),
-    ("pan_variation", frozenset({"PAN"})),
-    ("variation", frozenset({"VARIATION"})),
-    ("reroll", frozenset({"REROLL", "VARIATION", "IMAGINE"})),
-    ("Outpaint", frozenset({"ZOOM"})),
-    (_REGION, frozenset({"VARIATION", "INPAINT"})),
+    ("upsample", frozenset({Kind.UPSCALE})),
+    ("pan_variation", frozenset({Kind.PAN})),
+    ("variation", frozenset({Kind.VARIATION})),
+    ("reroll", frozenset({"REROLL", Kind.VARIATION, Kind.IMAGINE})),
+    ("Outpaint", frozenset({Kind.ZOOM})),
+    (_REGION, frozenset({Kind.VARIATION, "INPAINT"})),
 )
 
 
@@ -99,7 +103,7 @@ def check_webhook(url: object) -> str | None:
 def imagine(prompt: str, *, pool: str | None, images: Sequence[str] = (), webhook: str | None = None) -> Draft:
     """Draft the call that makes a task of a prompt; `images` are data URIs."""
     fields = [("prompt", prompt), ("type", pool), *(("base64Array", image) for image in images), ("webhook", webhook)]
-    kept = Submission("IMAGINE", prompt=prompt, pool=pool, images=len(images), webhook=webhook)
+    kept = Submission(Kind.IMAGINE, prompt=prompt, pool=pool, images=len(images), webhook=webhook)
     return Draft(_request("imagine", fields), kept)
 
 
@@ -113,7 +117,7 @@ def act(parent: Task, action: Action, *, mask: str | None = None, webhook: str |
         ("webhook", webhook),
     ]
     kept = Submission(
-        "ACTION",
+        ACTION,
         prompt=parent.prompt,
         pool=parent.pool,
         parent_id=parent.id,
@@ -132,13 +136,13 @@ def blend(images: Sequence[str], *, dimensions: str | None, pool: str | None, we
         ("type", pool),
         ("webhook", webhook),
     ]
-    return Draft(_request("blend", fields), Submission("BLEND", pool=pool, images=len(images), webhook=webhook))
+    return Draft(_request("blend", fields), Submission(Kind.BLEND, pool=pool, images=len(images), webhook=webhook))
 
 
 def describe(image: str, *, pool: str | None, webhook: str | None = None) -> Draft:
     """Draft the call that makes prompts of an image, given as a data URI."""
     fields = [("base64", image), ("type", pool), ("webhook", webhook)]
-    return Draft(_request("describe", fields), Submission("DESCRIBE", pool=pool, images=1, webhook=webhook))
+    return Draft(_request("describe", fields), Submission(Kind.DESCRIBE, pool=pool, images=1, webhook=webhook))
 
 
 def choose_action(task: Task, action: Action | str) -> Action:
@@ -185,15 +189,15 @@ def check_blend(images: list[T]) -> list[T]:
 
 def fits(task: Task, submission: Submission) -> bool:
     """Whether a task may have come of a submission, by its kind, prompt and action; its time is another matter."""
-    if submission.kind != "ACTION":
+    if submission.kind != ACTION:
         if task.kind not in (None, submission.kind):
             return False
-        if submission.kind != "IMAGINE" or submission.prompt is None:
+        if submission.kind != Kind.IMAGINE or submission.prompt is None:
             return True
         wanted = _words(submission.prompt)
         return any(_tells(_words(said), wanted) for said in (task.prompt, task.description) if said)
     kinds = next((kinds for part, kinds in _KINDS if part in (submission.custom_id or "")), None)
-    if task.kind is not None and (task.kind not in kinds if kinds else task.kind in ("IMAGINE", "BLEND", "DESCRIBE")):
+    if task.kind is not None and (task.kind not in kinds if kinds else task.kind in _NO_ACTIONS):
         return False
     return not submission.prompt or not task.prompt or _words(task.prompt) == _words(submission.prompt)
 
@@ -208,9 +212,9 @@ def sought(error: SubmissionUncertain | None, prompt: str | None, action: Action
             raise UsageError(f"reconcile takes a SubmissionUncertain that tells what was sent, not {brief(error)}")
         return submission
     if prompt is not None:
-        return Submission("IMAGINE", prompt=check_prompt(prompt))
+        return Submission(Kind.IMAGINE, prompt=check_prompt(prompt))
     check_action(action)
-    return Submission("ACTION", custom_id=action.custom_id if isinstance(action, Action) else action)
+    return Submission(ACTION, custom_id=action.custom_id if isinstance(action, Action) else action)
 
 
 def text(submission: Submission, *, whole: bool = False) -> str:

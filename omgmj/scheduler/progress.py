@@ -13,15 +13,13 @@ from typing import NamedTuple
 from omgmj.backoff.durations import Durations
 from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
-from omgmj.models import STATUS_ORDER, Status, Task
+from omgmj.models import STATUS_ORDER, Kind, Status, Task
 from omgmj.scheduler.registry import NEVER, Registry, Subscription, Trait
 from omgmj.validation import brief
 
 MIN_DELAY = 0.05
 """Seconds between two polls of one ID at least, whatever the policy says."""
 
-NO_IMAGE = "DESCRIBE"
-"""The kind of task whose final record has neither image nor actions."""
 JUST_MADE = Trait(Status.SUBMITTED, None, None)
 CREATED_KEPT = 10_000
 """Tasks made here that are remembered."""
@@ -57,7 +55,7 @@ class Seen(NamedTuple):
 
 def lacks(task: Task) -> bool:
     """Whether a record on a page, which says that its task has succeeded, wants to be confirmed by asking."""
-    return task.succeeded and task.kind != NO_IMAGE and not (task.image_url and task.actions)
+    return task.succeeded and task.kind != Kind.DESCRIBE and not (task.image_url and task.actions)
 
 
 class TaskProgress:

@@ -14,12 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy
 from omgmj.errors import DecodeError, OmgmjError, RateLimited, ServiceError, TaskNotFound
-from omgmj.models import STATUS_ORDER, Task
+from omgmj.models import STATUS_ORDER, Kind, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler import registry as rows
 from omgmj.scheduler.due_queue import PUSH_SPACING
 from omgmj.scheduler.planner import Ended, Planner, Seen, Why
-from omgmj.scheduler.progress import NO_IMAGE
 from omgmj.scheduler.registry import FRESH, IN_FLIGHT, SLID, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep
 from tests.scheduler.bench import NEVER, RETRY, TICK, Bench, Sink, Willing, record, waits
@@ -263,7 +262,7 @@ class PlannerMachine(RuleBasedStateMachine):
         status=STATUSES,
         progress=PROGRESS,
         whole=st.booleans(),
-        kind=st.sampled_from([None, NO_IMAGE]),
+        kind=st.sampled_from([None, Kind.DESCRIBE]),
         roll=ROLLS,
         age=AGES,
         ended_ago=AGES,
@@ -288,7 +287,7 @@ class PlannerMachine(RuleBasedStateMachine):
         seen = self.planner.saw_listed(task, self.now, roll, asked_at=self.now, age=age, ended_ago=ended_ago, poll=poll)
         if seen is not None:
             assert task_id in self.waiters
-            assert not task.succeeded or whole or kind == NO_IMAGE
+            assert not task.succeeded or whole or kind == Kind.DESCRIBE
             self.see(task, seen)
         elif task_id in self.waiters and task.is_terminal:
             # It wants to be confirmed, at once, and by nothing but a poll of its own.

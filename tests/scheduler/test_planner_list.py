@@ -9,12 +9,11 @@ import pytest
 
 from omgmj.backoff import Fixed
 from omgmj.errors import RateLimited
-from omgmj.models import Task
+from omgmj.models import Kind, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.list_trust import LAG, STRIKES
 from omgmj.scheduler.planner import Ended, Planner, Why
-from omgmj.scheduler.progress import NO_IMAGE
 from omgmj.scheduler.registry import Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep
 from omgmj.scheduler.timer_wheel import TICKS
@@ -310,7 +309,7 @@ def test_an_overdue_id_that_a_page_shows_as_done_keeps_its_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [record(1, "SUCCESS", whole=True), record(1, "SUCCESS", kind=NO_IMAGE), record(1, "FAILURE")]
+    "task", [record(1, "SUCCESS", whole=True), record(1, "SUCCESS", kind=Kind.DESCRIBE), record(1, "FAILURE")]
 )
 def test_a_final_record_on_a_page_that_lacks_nothing_ends_the_wait(task: Task) -> None:
     """Success with image and actions, one of a kind that has none, and failure are the end, page or not."""
