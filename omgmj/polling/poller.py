@@ -29,7 +29,7 @@ from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age, retry_after
 from omgmj.protocol.messages import Answer
-from omgmj.scheduler.planner import Ended, Planner, Seen
+from omgmj.scheduler.planner import Ended, Found, Planner, Seen
 from omgmj.scheduler.registry import Subscription
 from omgmj.scheduler.sweep_plan import Sweep
 
@@ -175,7 +175,7 @@ class Poller:
         self._health.answers(now)
         if self._planner.watched == 0:
             return
-        self._tell(task, self._planner.saw(task, now, random.random(), age=run_for, poll=False))
+        self._tell(task, self._planner.saw(Found(task, run_for), now, random.random(), poll=False))
         self._check_idle()
         self._limiter.dispatch()
 
@@ -328,7 +328,7 @@ class Poller:
             else:
                 self._health.mind_word(task)
                 run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
-                seen = self._planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, poll=True)
+                seen = self._planner.saw(Found(task, run_for, ended_ago, hint), now, roll, poll=True)
                 self._tell(task, seen)
 
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
@@ -342,8 +342,7 @@ class Poller:
                 self._break(error)
             # Else it tells of what all who waited by then have heard; who came since may have mended it.
             return
-        outage = self._health.breaker.is_open
-        self._tell_ended(self._planner.failed(task_id, error, means, now, roll, outage=outage))
+        self._tell_ended(self._planner.failed(task_id, error, means, now, roll))
 
     def _stop(self) -> None:
         self._running = False

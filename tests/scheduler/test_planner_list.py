@@ -11,7 +11,7 @@ from omgmj.backoff import Fixed
 from omgmj.errors import RateLimited
 from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
-from omgmj.scheduler.planner import Ended, Planner, Why
+from omgmj.scheduler.planner import Ended, Found, Planner, Why
 from omgmj.scheduler.progress import NO_IMAGE
 from omgmj.scheduler.registry import Subscription
 from omgmj.scheduler.sweep_plan import HOLD, LAG, SIZE, STRIKES, Sweep
@@ -27,7 +27,7 @@ def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
     planner.watch(waiter, 0.0, 0.0)
     for task_id in ids:
         assert planner.due_queue.take(0.0, fresh=True)[0] == task_id
-        planner.saw(record(task_id), 0.0, 0.0, poll=True)
+        planner.saw(Found(record(task_id)), 0.0, 0.0, poll=True)
     planner.sweep_plan.learn(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
     assert planner.due(2.0, fresh=False) == 2.0
     sweep, due = planner.take(2.0, fresh=False)
@@ -36,9 +36,8 @@ def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
     assert planner.due_queue.in_flight == len(ids)
     assert planner.due(2.0, fresh=False) == NEVER
     for task_id in ids:
-        seen = planner.saw_listed(
-            record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, asked_at=2.5, age=None, ended_ago=None, poll=True
-        )
+        found = Found(record(task_id, "IN_PROGRESS", 15), asked_at=2.5)
+        seen = planner.saw_listed(found, 2.5, 0.0, poll=True)
         assert seen == (True, (waiter,), [])
     assert planner.due_queue.in_flight == 0
     assert planner.due(2.5, fresh=False) == 4.5
