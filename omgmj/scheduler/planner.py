@@ -23,7 +23,7 @@ from omgmj.backoff.policies import Retry
 from omgmj.errors import OmgmjError
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.due_queue import DueQueue
-from omgmj.scheduler.progress import Decision, Ended, Found, Seen, ServiceClock, TaskProgress, Turn, Why, lacks
+from omgmj.scheduler.progress import Ended, Found, Seen, ServiceClock, TaskProgress, Turn, Why, lacks
 from omgmj.scheduler.registry import (
     HELD,
     IN_FLIGHT,
@@ -70,7 +70,7 @@ class Planner:
         ID shares the polls that are made anyway, sooner where its policy or its stall limit wants them sooner. Return
         those that its policy ends at once.
         """
-        registry = self._registry
+        registry, news, due_queue = self._registry, self.news, self.due_queue
         served = self._clock.at(now)
         subscription.begin(served)
         ended: list[Ended] = []
@@ -78,37 +78,25 @@ class Planner:
             row = registry.open(task_id)
             new = registry.who[row] is None
             if new:
-                self._begin(row, now, served)
+                due_queue.begin(row)
+                news.begin(row, now, served)
+                registry.listed[row] = UNLISTED
             if not registry.join(row, subscription) or registry.flags[row] & IN_FLIGHT:
                 continue
-            if subscription.once and not new:
-                self.due_queue.schedule(task_id, row, min(now, registry.due[row]), fresh=True)
+            if subscription.once or (new and not news.is_created(task_id)):
+                due_queue.schedule(task_id, row, min(now, registry.due[row]), fresh=True)
                 continue
-            turn = Turn(task_id, row, now, served, roll)
-            if not math.isnan(registry.seen[row]):
-                decision = self.news.joined(turn, subscription)
-                self.due_queue.hasten(task_id, row, decision.due)
-            elif new or not registry.polls[row]:
-                decision = self.news.first_poll(turn, subscription)
-                self._plan_first(task_id, row, decision, new=new)
-            else:
-                continue
-            ended += decision.ended
+            is_seen = not math.isnan(registry.seen[row])
+            if registry.polls[row] and not is_seen:
+                continue  # All polls failed so far: who comes shares the retry.
+            decide = news.joined if is_seen else news.first_poll
+            due, gone = decide(Turn(task_id, row, now, served, roll), subscription)
+            due_queue.hasten(task_id, row, due, fresh=not is_seen)
+            if registry.who[row] is None:
+                self._forget(task_id, row)  # Its policy has said stop.
+            ended += gone
         registry.start_clock(subscription)
         return ended
-
-    def _begin(self, row: int, now: float, served: float) -> None:
-        self.due_queue.begin(row)
-        self.news.begin(row, now, served)
-        self._registry.listed[row] = UNLISTED
-
-    def _plan_first(self, task_id: int, row: int, decision: Decision, *, new: bool) -> None:
-        if not new:
-            self.due_queue.hasten(task_id, row, decision.due, fresh=True)
-        elif decision.due < NEVER:
-            self.due_queue.schedule(task_id, row, decision.due, fresh=True)
-        else:
-            self._settle(task_id, row)  # Its policy has said stop.
 
     def leave(self, subscription: Subscription) -> None:
         """End the subscription to all its IDs. No new poll starts for an ID that nobody else waits for."""
@@ -319,27 +307,30 @@ class Planner:
             return None
         if poll:
             self.due_queue.home(row)
-        return None if self._settle(task_id, row) else row
+        if self._registry.who[row] is None:
+            self._forget(task_id, row)
+            return None
+        return row
 
     def _drop(self, task_id: int, subscription: Subscription) -> bool:
         row = self._registry.rows.get(task_id)
         if row is None or not self._registry.part(row, subscription):
             return False
-        self._settle(task_id, row)
+        if self._registry.who[row] is None:
+            self._forget(task_id, row)
         return True
 
-    def _settle(self, task_id: int, row: int) -> bool:
-        """Forget an ID that nobody waits for; return whether that is so."""
-        if self._registry.who[row] is not None:
-            return False
+    def _forget(self, task_id: int, row: int) -> None:
+        """Forget an ID that nobody waits for."""
         self._registry.release(task_id, row)
         self._verdicts.forget(task_id)
         self.news.forget(row)
         self.due_queue.forget(task_id, row)
-        return True
 
     def _land(self, task_id: int, row: int, now: float, due: float) -> None:
-        if not self._settle(task_id, row):
+        if self._registry.who[row] is None:
+            self._forget(task_id, row)
+        else:
             self.due_queue.land(task_id, row, now, due)
 
     # What an answer means.
@@ -371,5 +362,6 @@ class Planner:
             if row is not None and self._registry.find(row, subscription.sink) is subscription:
                 cause = error or self._verdicts.error(task_id)
                 ended.append(self.news.end(task_id, row, subscription, Why.TIMEOUT, cause))
-                self._settle(task_id, row)
+                if self._registry.who[row] is None:
+                    self._forget(task_id, row)
         return ended

@@ -1,4 +1,4 @@
-"""Progress of tasks: what a good poll says, whether it is news, when the next one is due, whose wait ends.
+"""Progress of tasks: what a good poll says of one, when the next poll is due, whose wait ends.
 
 What is accepted of an ID never goes back: statuses move up the order in `models`, progress only grows within one
 status. Polls that fail, flight and due times are `planner`'s business.
@@ -63,7 +63,7 @@ class Found(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a record meant: whether it is news, who waits for its ID (all of them done, where it is final), who ends."""
+    """A record's meaning: whether it is news, who waits for its ID (all of them done, if it is final), who ends."""
 
     moved: bool
     waiting: tuple[Subscription, ...]
@@ -71,7 +71,7 @@ class Seen(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """An ID whose next poll is to be decided, with its row; when, also in service time; chance; the service's hint."""
+    """An ID to decide on, with its row; the time, also as service time; chance; the service's hint in seconds."""
 
     task_id: int
     row: int
@@ -79,13 +79,6 @@ class Turn(NamedTuple):
     served: float
     roll: float
     hint: float | None = None
-
-
-class Decision(NamedTuple):
-    """When the next poll is due, infinite where nobody wants one, and whose waits end."""
-
-    due: float
-    ended: list[Ended]
 
 
 class ServiceClock:
@@ -125,13 +118,8 @@ def lacks(task: Task) -> bool:
     return task.succeeded and task.kind != NO_IMAGE and not (task.image_url and task.actions)
 
 
-def _due(turn: Turn, due: float, stalls_at: float) -> float:
-    """Return when the next poll is due: as policies say, or sooner where it is to tell of a stall (service time)."""
-    return min(due, max(turn.now + MIN_DELAY, stalls_at + (turn.now - turn.served)))
-
-
 class TaskProgress:
-    """What is known of each task, and what comes to that. Times are seconds on the planner's clock.
+    """The progress of each task, and what comes to that. Times are seconds on the planner's clock.
 
     While `asking`, a policy is being asked: what that calls must change nothing here.
     """
@@ -205,35 +193,40 @@ class TaskProgress:
         foretold = (registry.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
         self._durations.saw_end(task.pool, since, age, ended=ended, foretold=foretold)
 
-    def answered(self, turn: Turn) -> Decision:
-        """Decide on an ID after a good poll that was not final."""
+    def answered(self, turn: Turn) -> tuple[float, list[Ended]]:
+        """Decide on an ID after a good poll that was not final: when its next poll is due, and whose waits end.
+
+        The next poll is due when the first policy says, or when the first wait stalls; infinite where nobody goes on.
+        """
         registry, row, now = self._registry, turn.row, turn.now
         if registry.trait[row].status == Status.IN_PROGRESS and not math.isnan(registry.born[row]):
             age = now - registry.born[row]
             self._durations.saw_running(registry.trait[row].pool, self._seen_since(row, age, now), age)
         registry.seen[row] = now
         registry.answers[row] += 1
+        quiet_since = registry.quiet_since[row]
         ended: list[Ended] = []
         asked: dict[int, float] = {}
-        stalls_at = NEVER
+        next_stall = NEVER  # service time
         for subscription in registry.waiting(row):
-            limit = self._stalls_at(row, subscription)
+            stalls_at = max(quiet_since, subscription.served_since) + subscription.stall
             if subscription.once:
                 ended.append(self.end(turn.task_id, row, subscription, Why.TIMEOUT))
-            elif limit <= turn.served:
+                continue
+            if stalls_at <= turn.served:
                 ended.append(self.end(turn.task_id, row, subscription, Why.STALLED))
-            else:
-                key = id(subscription.policy)
-                if key not in asked:
-                    delay = self._ask(turn, subscription)
-                    if isinstance(delay, Ended):
-                        ended.append(delay)
-                        continue
-                    asked[key] = delay
-                stalls_at = min(stalls_at, limit)
-        if not asked:
-            return Decision(NEVER, ended)
-        return Decision(_due(turn, now + min(asked.values()), stalls_at), ended)
+                continue
+            if (key := id(subscription.policy)) not in asked:
+                delay = self._ask(turn, subscription)
+                if isinstance(delay, Ended):
+                    ended.append(delay)
+                    continue
+                asked[key] = delay
+            next_stall = min(next_stall, stalls_at)
+        due = now + min(asked.values(), default=NEVER)
+        if (stall := next_stall + (now - turn.served)) < due:
+            due = max(now + MIN_DELAY, stall)
+        return due, ended
 
     def created(self, task_id: int, now: float) -> None:
         """Record that a task was made just now: until it has run for a while there is nothing to see."""
@@ -245,29 +238,25 @@ class TaskProgress:
         """Whether a task was made here, as far as is remembered."""
         return task_id in self._created
 
-    def first_poll(self, turn: Turn, subscription: Subscription) -> Decision:
+    def first_poll(self, turn: Turn, subscription: Subscription) -> tuple[float, list[Ended]]:
         """Decide on an ID that was not polled yet: at once, but for what was made here as the policy says."""
         made_at = self._created.get(turn.task_id)
-        if made_at is None or subscription.once:
-            return Decision(turn.now, [])
+        if made_at is None:
+            return turn.now, []
         self._registry.first[turn.row] = self._registry.moved[turn.row] = made_at
         self._registry.trait[turn.row] = JUST_MADE
         return self._decide(turn, subscription, made_at)
 
-    def joined(self, turn: Turn, subscription: Subscription) -> Decision:
+    def joined(self, turn: Turn, subscription: Subscription) -> tuple[float, list[Ended]]:
         """Decide on an ID that others have seen, for a subscription that comes late."""
         return self._decide(turn, subscription, self._registry.seen[turn.row])
 
-    def _decide(self, turn: Turn, subscription: Subscription, seen: float) -> Decision:
-        """Decide on an ID for one subscription, from when its task was seen last."""
+    def _decide(self, turn: Turn, subscription: Subscription, seen: float) -> tuple[float, list[Ended]]:
+        """Decide on an ID for a subscription that comes now; its task was seen last at `seen`."""
         delay = self._ask(turn, subscription)
         if isinstance(delay, Ended):
-            return Decision(NEVER, [delay])
-        return Decision(max(turn.now, _due(turn, seen + delay, self._stalls_at(turn.row, subscription))), [])
-
-    def _stalls_at(self, row: int, subscription: Subscription) -> float:
-        """Return the service time from which on a good poll that finds no change ends the wait."""
-        return max(self._registry.quiet_since[row], subscription.served_since) + subscription.stall
+            return NEVER, [delay]
+        return max(turn.now, min(seen + delay, turn.now + subscription.stall)), []
 
     def _ask(self, turn: Turn, subscription: Subscription) -> float | Ended:
         """Ask a policy for the seconds to the next poll; the wait ends where it says stop or makes no sense."""
@@ -313,6 +302,6 @@ class TaskProgress:
         return Ended(subscription, task_id, why, error, registry.polls[row], registry.last[row])
 
     def _seen_since(self, row: int, age: float, now: float) -> float:
-        """At which age a task that runs was seen last; its present one where this poll is the first."""
+        """Return the age at which a running task was seen last; its present one where this poll is the first."""
         seen = self._registry.seen[row]
         return age if math.isnan(seen) else min(age, max(0.0, age - (now - seen)))

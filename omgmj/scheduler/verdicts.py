@@ -14,14 +14,14 @@ from omgmj.protocol.failures import Meaning
 
 
 class Patience(NamedTuple):
-    """How many failed polls in a row it takes, over how many seconds."""
+    """Patience with an ID: the failed polls in a row that it takes, over how many seconds."""
 
     polls: int
     seconds: float
 
     @property
     def spacing(self) -> float:
-        """How many seconds apart the polls are to be, so that the last one decides."""
+        """Seconds between two such polls, so that the last one decides."""
         return self.seconds / (self.polls - 1)
 
 
