@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import pytest
+
 from omgmj.backoff import Fixed
 from omgmj.errors import DecodeError, RateLimited, ServiceError
 from omgmj.protocol.failures import Meaning
@@ -49,6 +51,34 @@ def test_an_id_is_given_up_only_when_it_alone_fails_on_and_on() -> None:
     assert ended.polls >= 8
     assert 600 <= bench.now < 625
     assert bench.planner.watched == 1
+
+
+@pytest.mark.parametrize("lasting", [0.0, 5000.0])
+def test_an_outage_gives_an_id_as_much_longer(lasting: float) -> None:
+    """The ten minutes of an ID that alone fails are those of service: an outage in between counts for nothing."""
+    bench = Bench()
+    bench.watch(1)
+    bench.watch(2, policy=Fixed(5.0))
+    assert fail_alone(bench, until=lambda: bench.now > 300) == []
+    bench.planner.outage_began(bench.now)
+    bench.now += lasting
+    bench.planner.outage_over(bench.now)
+    assert fail_alone(bench, until=lambda: bench.now > 590 + lasting) == []
+    assert whys(fail_alone(bench, until=lambda: bench.now > 700 + lasting)) == [Why.FAILED]
+
+
+def test_after_an_outage_a_failure_speaks_against_the_service_until_somebody_succeeds() -> None:
+    """Successes and failures are dated by one clock: what fails first after an outage may be the service's again."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.planner.outage_began(bench.now)
+    bench.now = 600.0
+    bench.planner.outage_over(bench.now)
+    assert bench.poll() == 1
+    bench.saw(record(1))
+    bench.now = 601.0
+    bench.fail(BLIP, Meaning.TRANSIENT)
+    assert bench.planner.blames(2)
 
 
 def test_one_success_forgives_what_failed_before() -> None:

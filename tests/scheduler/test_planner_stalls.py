@@ -49,7 +49,10 @@ def test_a_task_made_here_and_waited_for_in_an_outage_stalls_in_time(policy: Pol
     bench.fail(BLIP, Meaning.TRANSIENT)
     bench.now = seconds
     bench.planner.outage_over(bench.now)
+    polls = bench.planner._registry.polls[0]
     assert ends(bench) == {one: pytest.approx(seconds + STALL, abs=LAG)}
+    # The limit is no time to poll before it has come.
+    assert bench.planner._registry.polls[0] - polls <= 1 + STALL / 0.5
 
 
 @pytest.mark.parametrize("seconds", [[600.0], [3000.0], [50.0, 700.0, 20.0]])
@@ -204,3 +207,17 @@ def test_a_row_that_is_used_again_begins_afresh() -> None:
     assert bench.found("IN_PROGRESS", 15) == (True, (two,), [])
     bench.planner.leave(two)
     assert (registry.due[0], registry.last[0]) == (NEVER, None)
+
+
+def test_a_row_whose_poll_is_out_counts_it_for_who_comes_next() -> None:
+    """When all leave while a poll is out, it is the first one of who comes next, and no other starts beside it."""
+    bench = Bench()
+    one = bench.watch(1)
+    for _ in range(3):
+        bench.found("IN_PROGRESS", 15)
+    bench.poll()
+    bench.planner.leave(one)
+    two = bench.watch(1, timeout=9.0)
+    assert bench.due == NEVER
+    (ended,) = bench.planner.expire(bench.now + 9.0)
+    assert (ended.subscription, ended.polls) == (two, 1)
