@@ -33,6 +33,7 @@ __all__ = [
     "read_task",
 ]
 
+
 @attrs.frozen
 class Action:
     """Something that can be done next with a finished task; `label` or `emoji` may be empty.

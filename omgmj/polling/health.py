@@ -38,7 +38,6 @@ class Health:
         self._planner = planner
         self._limiter = limiter
         self._answering_since = now
-        self._down_since = 0.0
         self._down_said = False
         self._refused_since: float | None = None
         self._late_since: float | None = None
@@ -69,7 +68,7 @@ class Health:
     def on_no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
         """Note a failure in passing: it may be one too many."""
         if self.breaker.saw_failure(now, roll, probe=probe, blames=blames):
-            self._down_since = now
+            self._planner.outage_began(now)
             self._down_said = False
         elif probe and blames and not self._down_said:
             self._down_said = True
@@ -110,7 +109,7 @@ class Health:
         self.outage = None
         if self.breaker.saw_success():
             self._answering_since = now
-            self._planner.outage_over(now - self._down_since)
+            self._planner.outage_over(now)
 
     def _on_refusal(self, now: float) -> None:
         """Warn once when nothing but 429 comes, and again only after something else came in between."""

@@ -29,7 +29,7 @@ from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age, retry_after
 from omgmj.protocol.messages import Answer
-from omgmj.scheduler.planner import Ended, Planner, Seen
+from omgmj.scheduler.planner import Ended, Found, Planner, Seen
 from omgmj.scheduler.registry import Sink, Subscription
 from omgmj.scheduler.sweep_plan import Sweep
 
@@ -115,7 +115,7 @@ class Poller:
         self.health.on_answer(now)
         if self.planner.watched == 0:
             return
-        self._tell(task, self.planner.saw(task, now, random.random(), age=run_for, poll=False))
+        self._tell(task, self.planner.saw(Found(task, run_for), now, random.random(), poll=False))
         self._check_idle()
         self._limiter.dispatch()
 
@@ -273,7 +273,7 @@ class Poller:
             self._tell_ended(self.planner.unchanged(task_id, now, roll, hint=hint))
         else:
             run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
-            seen = self.planner.saw(task, now, roll, age=run_for, ended_ago=ended_ago, hint=hint, poll=True)
+            seen = self.planner.saw(Found(task, run_for, ended_ago, hint), now, roll, poll=True)
             self._tell(task, seen)
 
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
@@ -287,8 +287,7 @@ class Poller:
                 self._break(error)
             # Else it tells of what all who waited by then have heard; who came since may have mended it.
             return
-        outage = self.health.breaker.is_open
-        self._tell_ended(self.planner.failed(task_id, error, means, now, roll, outage=outage))
+        self._tell_ended(self.planner.failed(task_id, error, means, now, roll))
 
     def _stop(self) -> None:
         self._running = False

@@ -17,7 +17,7 @@ from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.headers import age
 from omgmj.protocol.messages import Answer
-from omgmj.scheduler.planner import Planner, Seen
+from omgmj.scheduler.planner import Found, Planner, Seen
 from omgmj.scheduler.sweep_plan import NotShown, Sweep
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class Sweeper:
 
     def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, poll: bool) -> bool:
         """Record what a page showed of a task; return whether it was of use."""
-        roll = random.random()
         run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
-        seen = self._planner.saw_listed(task, now, roll, asked_at=asked_at, age=run_for, ended_ago=ended_ago, poll=poll)
+        found = Found(task, run_for, ended_ago, asked_at=asked_at)
+        seen = self._planner.saw_listed(found, now, random.random(), poll=poll)
         if seen is not None:
             self._tell(task, seen)
         return seen is not None

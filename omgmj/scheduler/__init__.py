@@ -8,7 +8,8 @@ object, timer or task an ID: a row of plain numbers in `registry`, due times in 
 - *push*: a hint from outside, such as a webhook, that an ID may have changed; it brings one poll forward.
 - *due*: an ID whose next poll may be sent now. A row is either due at some time or in flight, so nobody is forgotten.
 - *in flight*: sent, and not yet answered. There is at most one poll an ID in flight, also when those who wait change.
-- *stall*: no change of status or progress for longer than a wait allows; an outage is none.
+- *stall*: no change of status or progress for longer than a wait allows, in service time.
+- *service time*: time less outages. Stalls and failures are dated in it, so that an outage counts for neither.
 - *subscription*: one wait for one ID, with its policy and its limits. Those of one ID share its polls.
 
 What was accepted of an ID never goes back. How bytes come and go is left to `client`, who is told what to `polling`.

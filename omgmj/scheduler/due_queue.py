@@ -79,6 +79,10 @@ class DueQueue:
         self.schedule(task_id, row, until, fresh=bool(self._registry.flags[row] & FRESH))
         self._registry.flags[row] |= HELD
 
+    def held_enough(self, row: int) -> None:
+        """Have a poll held no more: its ID has waited long enough for others of its page."""
+        self._registry.flags[row] |= HELD
+
     def single_out(self, task_id: int, now: float) -> None:
         """Have an ID asked for singly, at once; who waits for a first poll already keeps that turn."""
         registry = self._registry
@@ -135,8 +139,16 @@ class DueQueue:
         if due < self.heads[fresh].due:
             self.heads[fresh] = Head(due, task_id)
 
-    def forget(self, task_id: int) -> None:
+    def begin(self, row: int) -> None:
+        """Begin a row that nobody waited for: a poll that is out yet counts as its first."""
+        registry = self._registry
+        registry.due[row] = NEVER
+        registry.polls[row] = 1 if registry.flags[row] & IN_FLIGHT else 0
+
+    def forget(self, task_id: int, row: int) -> None:
         """Forget an ID that nobody waits for."""
+        self._registry.due[row] = NEVER
+        self._registry.flags[row] &= IN_FLIGHT
         self._pushed.pop(task_id, None)
         for fresh in (False, True):
             if task_id == self.heads[fresh].task_id:

@@ -1,16 +1,18 @@
-"""When to poll which ID, and what an answer means to those who wait: the scheduler, without clock or network.
+"""The planner: when to poll which ID, and what an answer means to those who wait, without clock or network.
 
 Each watched ID has a row in `registry`. A row is either in flight or has a due time, and a due time stands in one of
 two wheels: `fresh` for first polls and pushed IDs, `polls` for the rest. Whoever drives the planner takes what is due
 (`take`: one ID, or a page of the list that shows several) and tells what came of it (`saw`, `unchanged`, `failed`,
-`again`; of a page `saw_listed` and `missed`).
+`again`; of a page `saw_listed` and `missed`). An outage counts for no stall and against no ID: both are dated in
+service time, which stands still from `outage_began` to `outage_over`.
 
 Subscription and flight are apart. When the last one leaves, the poll that is out comes home to nobody, and a new watch
 in between joins that row and starts no second poll beside it. A push during a poll makes one more poll after it.
 
 What is accepted of an ID never goes back: statuses move up the order in `models`, progress only grows within one
 status, a terminal record always counts. A wait ends without an end when its deadline passes, when nothing moves for
-too long, when its policy says stop, or when its ID alone fails on and on.
+too long, when its policy says stop, or when its ID alone fails on and on. A stall limit is a time to poll, too, so that
+it ends a wait when it passes.
 """
 
 from __future__ import annotations
@@ -19,10 +21,9 @@ import math
 
 from omgmj.backoff.policies import Retry
 from omgmj.errors import OmgmjError
-from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.due_queue import DueQueue
-from omgmj.scheduler.progress import Ended, Seen, TaskProgress, Why, lacks
+from omgmj.scheduler.progress import Ended, Found, Seen, ServiceClock, TaskProgress, Turn, Why, lacks
 from omgmj.scheduler.registry import (
     HELD,
     IN_FLIGHT,
@@ -38,24 +39,21 @@ from omgmj.scheduler.registry import (
     Subscription,
 )
 from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
-from omgmj.scheduler.verdicts import UNKNOWN, UNREADABLE, Failures
+from omgmj.scheduler.verdicts import FailedPoll, Verdicts
 
-__all__ = ["BELIEVED", "Ended", "Planner", "Seen", "Why"]
-
-BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
-"""What is believed of one ID, and when."""
+__all__ = ["Ended", "Found", "Planner", "Seen", "Why"]
 
 
 class Planner:
     """The schedule of all watched IDs. Times are seconds on one clock of the caller's; `roll` is chance in [0, 1)."""
 
     def __init__(self, retry: Retry) -> None:
-        self._retry = retry
         self._registry = Registry()
+        self._clock = ServiceClock()
         self.due_queue: DueQueue = DueQueue(self._registry)
         self.sweep_plan: SweepPlan = SweepPlan(self._registry)
         self.news: TaskProgress = TaskProgress(self._registry)
-        self._failures: dict[int, Failures] = {}
+        self._verdicts = Verdicts(retry)
         self._last_success = -NEVER
         self._last_good: int | None = None
 
@@ -67,34 +65,37 @@ class Planner:
         return self._registry.watched
 
     def watch(self, subscription: Subscription, now: float, roll: float) -> list[Ended]:
-        """Take in all IDs of `subscription`, but those that its sink waits for already.
+        """Add `subscription` to all its IDs, but those that its sink waits for already.
 
         The first poll is at once; for a task that was made here, when the policy says. A waiter that comes late to an
-        ID shares the polls that are made anyway, sooner where its policy wants them sooner. Return those that its
-        policy ends at once.
+        ID shares the polls that are made anyway, sooner where its policy or its stall limit wants them sooner. Return
+        those that its policy ends at once.
         """
-        registry = self._registry
+        registry, news, due_queue = self._registry, self.news, self.due_queue
+        served = self._clock.at(now)
+        subscription.begin(served)
         ended: list[Ended] = []
-        subscription.outages = self.news.outages
         for task_id in subscription.ids:
-            row = registry.open(task_id, now)
+            row = registry.open(task_id)
             new = registry.who[row] is None
+            if new:
+                due_queue.begin(row)
+                news.begin(row, now, served)
+                registry.listed[row] = UNLISTED
             if not registry.join(row, subscription) or registry.flags[row] & IN_FLIGHT:
                 continue
-            if new:
-                due = self.news.first_poll(task_id, row, subscription, now, roll, ended)
-                if due < NEVER:
-                    self.due_queue.schedule(task_id, row, due, fresh=True)
-                else:
-                    self._settle(task_id, row)  # Its policy has said stop.
-            elif subscription.once:
-                self.due_queue.schedule(task_id, row, min(now, registry.due[row]), fresh=True)
-            elif not math.isnan(registry.seen[row]):
-                due = registry.seen[row] + self.news.ask(task_id, row, subscription, now, None, roll, ended)
-                self.due_queue.hasten(task_id, row, max(now, due))
-            elif not registry.polls[row]:
-                due = self.news.first_poll(task_id, row, subscription, now, roll, ended)
-                self.due_queue.hasten(task_id, row, due, fresh=True)
+            if subscription.once or (new and not news.is_created(task_id)):
+                due_queue.schedule(task_id, row, min(now, registry.due[row]), fresh=True)
+                continue
+            is_seen = not math.isnan(registry.seen[row])
+            if registry.polls[row] and not is_seen:
+                continue  # All polls failed so far: who comes shares the retry.
+            decide = news.joined if is_seen else news.first_poll
+            due, gone = decide(Turn(task_id, row, now, served, roll), subscription)
+            due_queue.hasten(task_id, row, due, fresh=not is_seen)
+            if registry.who[row] is None:
+                self._forget(task_id, row)  # Its policy has said stop.
+            ended += gone
         registry.start_clock(subscription)
         return ended
 
@@ -171,7 +172,7 @@ class Planner:
         return sweep, due
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
-        """Take in that a page did not show an ID that it was read for: it is asked for at once, and singly.
+        """Record that a page did not show an ID that it was read for: it is asked for at once, and singly.
 
         `absent`: the page shows what lies round it, so the list does not hold it. `slid`: the ID lies on another page,
         which may be read instead, once.
@@ -185,26 +186,16 @@ class Planner:
             listed[row] = MISSED if absent else SLID
         self._land(task_id, row, now, now)
         if may_sweep:
-            self._registry.flags[row] |= HELD  # It has waited long enough.
+            self.due_queue.held_enough(row)
         else:
             self.due_queue.single_out(task_id, now)
 
-    def saw_listed(
-        self,
-        task: Task,
-        now: float,
-        roll: float,
-        *,
-        asked_at: float,
-        age: float | None,
-        ended_ago: float | None,
-        poll: bool,
-    ) -> Seen | None:
-        """Take in a record that a page of the list showed, asked for at `asked_at`; `poll`: it was read for this ID.
+    def saw_listed(self, found: Found, now: float, roll: float, *, poll: bool) -> Seen | None:
+        """Record what a page of the list showed of an ID; `poll`: it was read for this ID.
 
         None: the record says nothing new of a task that is not due, or is a final one that wants to be confirmed.
         """
-        registry = self._registry
+        registry, task = self._registry, found.task
         row = registry.rows.get(task.id)
         if row is None or registry.who[row] is None:
             if poll:
@@ -217,103 +208,88 @@ class Planner:
                 self.due_queue.single_out(task.id, now)
             return None
         if not task.is_terminal:
-            if goes_back := self.news.goes_back(row, task):
+            goes_back = self.news.goes_back(row, task)
+            if goes_back and found.asked_at is not None:
                 was_listed = registry.listed[row] == LISTED
-                self.sweep_plan.on_lag(now, asked_at=asked_at, seen_at=registry.seen[row], listed=was_listed)
+                self.sweep_plan.on_lag(now, asked_at=found.asked_at, seen_at=registry.seen[row], listed=was_listed)
             is_due = registry.due[row] <= now and not registry.flags[row] & (PUSHED | SINGLE)
             if not poll and (goes_back or not (is_due or self.news.is_news(row, task))):
                 return None
-        return self.saw(task, now, roll, age=age, ended_ago=ended_ago, poll=poll, listed=True)
+        return self.saw(found, now, roll, poll=poll)
 
     def last(self, task_id: int) -> bytes | None:
         """Return the last accepted record of a watched ID, as it came; None where there is none."""
         row = self._registry.rows.get(task_id)
         return None if row is None else self._registry.last[row]
 
-    def saw(
-        self,
-        task: Task,
-        now: float,
-        roll: float,
-        *,
-        age: float | None = None,
-        ended_ago: float | None = None,
-        hint: float | None = None,
-        poll: bool,
-        listed: bool = False,
-    ) -> Seen:
-        """Take in a record. `poll`: it answers the poll that `take` gave out; else it came from elsewhere.
-
-        `listed`: a page of the list showed it, which says nothing of how asking for the ID goes. `age` is how many
-        seconds the task has been running as the service tells it, `ended_ago` how many seconds ago it ended, `hint` how
-        many it asks to be left alone for.
-        """
+    def saw(self, found: Found, now: float, roll: float, *, poll: bool) -> Seen:
+        """Record what was found. `poll`: it answers the poll that `take` gave out; else it came from elsewhere."""
+        task = found.task
         row = self._home(task.id, poll=poll)
         if row is None:
             return Seen(moved=False, waiting=(), ended=[])
-        if ended_ago is not None and self._registry.listed[row] == LISTED:
-            self.sweep_plan.on_end(now, ago=ended_ago, running_at=self._registry.seen[row], listed=listed)
-        self._good(task.id, row, now, listed=listed)
-        waiting = self._registry.waiting(row)
+        listed = found.asked_at is not None
+        if found.ended_ago is not None and self._registry.listed[row] == LISTED:
+            self.sweep_plan.on_end(now, ago=found.ended_ago, running_at=self._registry.seen[row], listed=listed)
+        turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint)
+        self._good(turn, listed=listed)
         if task.is_terminal:
-            self.news.learn_end(row, task, now, age)
+            waiting = self._registry.waiting(row)
+            self.news.learn_end(row, found, now)
             for subscription in waiting:
                 self._drop(task.id, subscription)
             return Seen(moved=True, waiting=waiting, ended=[])
-        moved = self.news.accept(row, task, now)
-        if age is not None:
-            self._registry.born[row] = now - age
-        ended = self._answered(task.id, row, now, roll, hint, moved=moved)
+        moved = self.news.accept(turn, found)
+        ended = self._answered(turn)
         return Seen(moved, self._registry.waiting(row), ended)
 
     def unchanged(self, task_id: int, now: float, roll: float, *, hint: float | None = None) -> list[Ended]:
-        """Take in that a poll found the last record again, to the letter."""
+        """Record that a poll found the last record again, to the letter."""
         row = self._home(task_id, poll=True)
         if row is None:
             return []
-        self._good(task_id, row, now, listed=False)
-        return self._answered(task_id, row, now, roll, hint, moved=False)
+        turn = Turn(task_id, row, now, self._clock.at(now), roll, hint)
+        self._good(turn, listed=False)
+        return self._answered(turn)
 
-    def failed(
-        self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float, *, outage: bool = False
-    ) -> list[Ended]:
-        """Take in that a poll failed: it is due again, or the ID is given up. `outage`: nobody succeeds just now."""
+    def failed(self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float) -> list[Ended]:
+        """Record that a poll failed: it is due again, or the ID is given up."""
         row = self._home(task_id, poll=True)
+        outage = self._clock.is_stopped
         ended: list[Ended] = []
         if row is not None:
-            delay = self._delay_after(task_id, error, meaning, now, roll, outage=outage)
-            for subscription in self._registry.waiting(row):
-                if delay == NEVER:
-                    self._end(task_id, row, subscription, Why.FAILED, error, ended)
-                elif subscription.once:
-                    self._end(task_id, row, subscription, Why.TIMEOUT, error, ended)
+            poll = FailedPoll(error, meaning, self._clock.at(now), outage)
+            delay = self._verdicts.delay_after(task_id, poll, self._last_success, roll)
+            why = Why.FAILED if delay == NEVER else Why.TIMEOUT
+            ended = [
+                self.news.end(task_id, row, subscription, why, error)
+                for subscription in self._registry.waiting(row)
+                if why is Why.FAILED or subscription.once
+            ]
             self._land(task_id, row, now, now + delay)
         if outage:
             # The probe stands for all that wanted one poll only.
             for subscription in list(self._registry.once):
-                self._end_subscription(subscription, error, ended)
+                ended += self._end_subscription(subscription, error)
         return ended
 
     def again(self, task_id: int, now: float) -> None:
-        """Take in that a poll came to nothing through no fault of the service or the ID: it is due at once."""
+        """Record that a poll came to nothing through no fault of the service or the ID: it is due at once."""
         row = self._home(task_id, poll=True)
         if row is not None:
             self._land(task_id, row, now, now)
 
     def blames(self, task_id: int) -> bool:
         """Whether a failed poll of an ID speaks against the service: nobody succeeded since its failures began."""
-        failures = self._failures.get(task_id)
-        return failures is None or self._last_success <= failures.began
+        return self._verdicts.blame_service(task_id, self._last_success)
 
-    def outage_over(self, seconds: float) -> None:
-        """Take in that nobody could succeed for so long: that time counts for no stall, and against no ID."""
-        for failures in self._failures.values():
-            failures.shift(seconds)
-        self.news.outages += seconds
-        quiet = self._registry.quiet
-        for row in self._registry.rows.values():
-            # Taken off beforehand: the next good poll adds all the time since the last one.
-            quiet[row] -= seconds
+    def outage_began(self, now: float) -> None:
+        """Stop service time: nobody can succeed from now on."""
+        self._clock.stop(now)
+
+    def outage_over(self, now: float) -> None:
+        """Have service time go on: somebody succeeded."""
+        self._clock.go_on(now)
 
     # Time.
 
@@ -323,11 +299,9 @@ class Planner:
 
     def expire(self, now: float) -> list[Ended]:
         """End the waits whose `timeout` has passed."""
-        ended: list[Ended] = []
         # One at a time: many that end at once are not to hold the event loop.
-        if (subscription := self._registry.expired(now)) is not None:
-            self._end_subscription(subscription, None, ended)
-        return ended
+        subscription = self._registry.expired(now)
+        return [] if subscription is None else self._end_subscription(subscription)
 
     def overdue(self, now: float) -> int:
         """Count the IDs whose time has come and whose poll is not out yet."""
@@ -348,77 +322,61 @@ class Planner:
             return None
         if poll:
             self.due_queue.home(row)
-        return None if self._settle(task_id, row) else row
+        if self._registry.who[row] is None:
+            self._forget(task_id, row)
+            return None
+        return row
 
     def _drop(self, task_id: int, subscription: Subscription) -> bool:
         row = self._registry.rows.get(task_id)
         if row is None or not self._registry.part(row, subscription):
             return False
-        self._settle(task_id, row)
+        if self._registry.who[row] is None:
+            self._forget(task_id, row)
         return True
 
-    def _settle(self, task_id: int, row: int) -> bool:
-        """Forget an ID that nobody waits for; return whether that is so."""
-        if not self._registry.settle(task_id, row):
-            return False
-        self._failures.pop(task_id, None)
-        self.due_queue.forget(task_id)
-        return True
+    def _forget(self, task_id: int, row: int) -> None:
+        """Forget an ID that nobody waits for."""
+        self._registry.release(task_id, row)
+        self._verdicts.forget(task_id)
+        self.news.forget(row)
+        self.due_queue.forget(task_id, row)
 
     def _land(self, task_id: int, row: int, now: float, due: float) -> None:
-        if not self._settle(task_id, row):
+        if self._registry.who[row] is None:
+            self._forget(task_id, row)
+        else:
             self.due_queue.land(task_id, row, now, due)
 
     # What an answer means.
 
-    def _good(self, task_id: int, row: int, now: float, *, listed: bool) -> None:
-        """Take in that an ID was seen. What failed when it was asked for is forgiven only by asking for it."""
-        self._last_success, self._last_good = now, task_id
-        failures = self._failures.get(task_id)
-        if failures is not None and not (listed and failures.count):
-            del self._failures[task_id]
+    def _good(self, turn: Turn, *, listed: bool) -> None:
+        """Record that an ID was seen. What failed when it was asked for is forgiven only by asking for it."""
+        self._last_success, self._last_good = turn.served, turn.task_id
+        if turn.task_id in self._verdicts.failures:
+            self._verdicts.forgive(turn.task_id, listed=listed)
         if listed:
-            self._registry.listed[row] = LISTED
-        elif self._registry.listed[row] in (LISTED, SLID):
-            self._registry.listed[row] = UNLISTED
+            self._registry.listed[turn.row] = LISTED
+        elif self._registry.listed[turn.row] in (LISTED, SLID):
+            self._registry.listed[turn.row] = UNLISTED
 
-    def _answered(
-        self, task_id: int, row: int, now: float, roll: float, hint: float | None, *, moved: bool
-    ) -> list[Ended]:
+    def _answered(self, turn: Turn) -> list[Ended]:
         """After a good poll that was not final: who ends; the next poll is due when the policies say."""
-        delay, ended = self.news.answered(task_id, row, now, roll, hint, moved=moved)
-        self._land(task_id, row, now, now + delay)
+        due, ended = self.news.answered(turn)
+        self._land(turn.task_id, turn.row, turn.now, due)
         return ended
 
-    def _delay_after(
-        self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float, *, outage: bool
-    ) -> float:
-        """Return the seconds until a failed poll is made again; infinite where the ID is to be given up."""
-        failures = self._failures.setdefault(task_id, Failures(now))
-        if meaning is Meaning.PACED:
-            failures.note(error)
-            return 0.0  # The rate was cut; it holds everybody back for as long as it takes.
-        hint = getattr(error, "retry_after", None)
-        if outage:
-            failures.note(error)
-            return self._retry.delay(1, roll, hint)
-        failures.add(error, meaning, now)
-        if failures.is_hopeless(now, self._last_success, BELIEVED.get(meaning)):
-            return NEVER
-        return UNKNOWN.spacing if meaning is Meaning.TASK else self._retry.delay(failures.count, roll, hint)
+    def _end_subscription(self, subscription: Subscription, error: OmgmjError | None = None) -> list[Ended]:
+        """End all that is left of a subscription, because its time has come.
 
-    def _end(
-        self, task_id: int, row: int, subscription: Subscription, why: Why, error: OmgmjError | None, ended: list[Ended]
-    ) -> None:
-        """End one wait for one ID. A timeout tells of the failed poll before it, where there was one."""
-        if error is None and task_id in self._failures:
-            error = self._failures[task_id].error
-        ended.append(self.news.end(task_id, row, subscription, why, error))
-
-    def _end_subscription(self, subscription: Subscription, error: OmgmjError | None, ended: list[Ended]) -> None:
-        """End all that is left of a subscription, because its time has come."""
+        It tells of `error`, or else of the failed poll before, where there was one.
+        """
+        ended: list[Ended] = []
         for task_id in subscription.ids:
             row = self._registry.rows.get(task_id)
             if row is not None and self._registry.find(row, subscription.sink) is subscription:
-                self._end(task_id, row, subscription, Why.TIMEOUT, error, ended)
-                self._settle(task_id, row)
+                cause = error or self._verdicts.error(task_id)
+                ended.append(self.news.end(task_id, row, subscription, Why.TIMEOUT, cause))
+                if self._registry.who[row] is None:
+                    self._forget(task_id, row)
+        return ended

@@ -1,7 +1,13 @@
-"""Who waits for which ID: a row an ID in columns of plain numbers, and the deadlines of those who wait.
+"""The registry: who waits for which ID, a row an ID in columns of plain numbers, and the deadlines of those who wait.
 
 No object, task or timer an ID: at a hundred thousand IDs the columns cost some hundred bytes a row, and the garbage
-collector finds nothing to walk. What the numbers mean, and when to poll, is `planner`'s business.
+collector finds nothing to walk. What the numbers mean, and when to poll, is `planner`'s business. Each column is
+written by one file, and read by all:
+
+- `registry`: `who`;
+- `due_queue`: `due`, `flags`, `polls`;
+- `progress`: `first`, `born`, `seen`, `moved`, `quiet_since`, `answers`, `rank`, `progress`, `trait`, `last`;
+- `planner`: `listed`.
 """
 
 from __future__ import annotations
@@ -46,13 +52,13 @@ class Sink(Protocol):
 
 
 class Subscription:
-    """What one wait, watch or follow wants of the IDs that it took in together, at one moment.
+    """One wait, watch or follow: its policy and limits, for the IDs that it took in together, at one moment.
 
     `sink` receives what becomes of it; here sinks are only told apart. `timeout` and `stall` are seconds, None for
-    ever; a `timeout` of 0 ends with the first poll.
+    ever; a `timeout` of 0 ends with the first poll. `since` is when it came, `served_since` the same in service time.
     """
 
-    __slots__ = ("deadline", "ids", "joined", "once", "outages", "pending", "policy", "since", "sink", "stall")
+    __slots__ = ("deadline", "ids", "joined", "once", "pending", "policy", "served_since", "since", "sink", "stall")
 
     def __init__(
         self, sink: Sink, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
@@ -61,16 +67,20 @@ class Subscription:
         self.ids: array[int] = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
         self.policy: Policy = policy
         self.since: float = now
+        self.served_since: float = now
         self.once: bool = timeout == 0
         self.deadline: float = now + timeout if timeout else NEVER
         self.stall: float = NEVER if stall is None else stall
         self.pending: int = 0
         self.joined: int = 0
-        self.outages: float = 0.0  # seconds nobody could succeed before it came
+
+    def begin(self, served: float) -> None:
+        """Date the subscription in service time."""
+        self.served_since = served
 
 
 class Trait(NamedTuple):
-    """What is the same for many IDs, and therefore kept once."""
+    """Facts that are the same for many IDs, and therefore kept once."""
 
     status: Status | str
     pool: str | None
@@ -84,9 +94,10 @@ class Registry:
     """All rows. A row lives as long as somebody waits for its ID or a poll of it is out.
 
     The columns, by row: `due` (infinite while in flight), `first`, `born` (when the task started to run, not a number
-    where that is not known), `seen` (the last good poll, not a number before the first), `moved` and `quiet` are
-    seconds; `polls` counts those that went out, `answers` those that came back good; `rank` and `progress` are -1
-    while unknown; `last` is the last record accepted, as it came, `listed` what the list says of it.
+    where that is not known), `seen` (the last good poll, not a number before the first) and `moved` are seconds on the
+    planner's clock, `quiet_since` (the last change, or else when the row began) is service time; `polls` counts those
+    that went out, `answers` those that came back good; `rank` and `progress` are -1 while unknown; `last` is the last
+    record accepted, as it came, `listed` what the list says of it. Its owners set a column when the row begins.
     """
 
     def __init__(self) -> None:
@@ -107,42 +118,26 @@ class Registry:
         self.born: array[float] = array("d")
         self.seen: array[float] = array("d")
         self.moved: array[float] = array("d")
-        self.quiet: array[float] = array("d")
+        self.quiet_since: array[float] = array("d")
         self._free: list[int] = []
         self._deadlines: list[tuple[float, int, Subscription]] = []
         self._dead = 0
         self._serial = 0
 
-    def open(self, task_id: int, now: float) -> int:
-        """Return the ID's row, a new one where there is none; what nobody waits for begins afresh."""
+    def open(self, task_id: int) -> int:
+        """Return the ID's row, one that was not in use where there is none."""
         row = self.rows.get(task_id)
         if row is None:
             if not self._free:
                 self._grow()
             row = self.rows[task_id] = self._free.pop()
-        if self.who[row] is None:
-            self.rank[row] = self.progress[row] = -1
-            self.polls[row] = 1 if self.flags[row] & IN_FLIGHT else 0
-            self.answers[row] = 0
-            self.listed[row] = 0
-            self.trait[row] = UNSEEN
-            self.due[row] = NEVER
-            self.first[row] = self.moved[row] = now
-            self.born[row] = self.seen[row] = math.nan
-            self.quiet[row] = 0.0
         return row
 
-    def settle(self, task_id: int, row: int) -> bool:
-        """Let go of a row that nobody waits for and no poll is out for; return whether nobody waits for it."""
-        if self.who[row] is not None:
-            return False
-        self.last[row] = None
-        self.due[row] = NEVER
-        self.flags[row] &= IN_FLIGHT
-        if not self.flags[row]:
+    def release(self, task_id: int, row: int) -> None:
+        """Free a row that nobody waits for, unless a poll of it is out."""
+        if not self.flags[row] & IN_FLIGHT:
             del self.rows[task_id]
             self._free.append(row)
-        return True
 
     def waiting(self, row: int) -> tuple[Subscription, ...]:
         """Return those who wait for the row's ID, in the order they came."""
@@ -231,10 +226,10 @@ class Registry:
     def _grow(self) -> None:
         """Add a block of rows, which costs little more than a row would."""
         first = len(self.who)
-        columns = (self.due, self.first, self.born, self.seen, self.moved, self.quiet)
+        columns = (self.first, self.born, self.seen, self.moved, self.quiet_since)
         for column in (*columns, self.rank, self.progress, self.polls, self.answers):
             column.frombytes(bytes(BLOCK * column.itemsize))
-        self.due[first:] = array("d", [NEVER]) * BLOCK
+        self.due.extend([NEVER] * BLOCK)
         self.flags.extend(bytes(BLOCK))
         self.listed.extend(bytes(BLOCK))
         self.who += [None] * BLOCK

@@ -69,7 +69,7 @@ async def test_no_timer_is_left_when_the_last_wait_left() -> None:
     """With the last wait goes the limiter's timer, however far ahead it was: an idle session holds nothing."""
     async with FakeService() as fake, fake.session() as session:
         waiting = asyncio.ensure_future(
-            session.wait(fake.add_task(Life.succeed(1e6)), timeout=5e6, backoff=omgmj.Fixed(86400))
+            session.wait(fake.add_task(Life.succeed(1e6)), timeout=5e6, stall=None, backoff=omgmj.Fixed(86400))
         )
         await asyncio.sleep(5)
         assert max(timers()) > 80_000

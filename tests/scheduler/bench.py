@@ -11,7 +11,7 @@ from omgmj.errors import ExchangeTimeout, OmgmjError, TaskNotFound
 from omgmj.models import STATUS_ORDER, Action, Status, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler import registry as rows
-from omgmj.scheduler.planner import Ended, Planner, Seen, Why
+from omgmj.scheduler.planner import Ended, Found, Planner, Seen, Why
 from omgmj.scheduler.registry import IN_FLIGHT, PUSHED, SINGLE, Registry, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
 from omgmj.scheduler.timer_wheel import TICKS
@@ -151,7 +151,7 @@ class Bench:
         hint: float | None = None,
     ) -> Seen:
         """Take in a record now."""
-        return self.planner.saw(task, self.now, 0.0, poll=poll, age=age, ended_ago=ended_ago, hint=hint)
+        return self.planner.saw(Found(task, age, ended_ago, hint), self.now, 0.0, poll=poll)
 
     def found(self, status: str, progress: int | None = None, *, finished: bool = False) -> Seen:
         """Make the next poll, which finds this."""
@@ -163,12 +163,15 @@ class Bench:
 
     def listed(self, task: Task, *, poll: bool, ended_ago: float | None = None) -> Seen | None:
         """Take in a record that a page shows now."""
-        return self.planner.saw_listed(task, self.now, 0.0, asked_at=self.now, age=None, ended_ago=ended_ago, poll=poll)
+        found = Found(task, ended_ago=ended_ago, asked_at=self.now)
+        return self.planner.saw_listed(found, self.now, 0.0, poll=poll)
 
     def fail(self, error: OmgmjError, meaning: Meaning, *, outage: bool = False) -> list[Ended]:
-        """Make the next poll, which fails."""
+        """Make the next poll, which fails; `outage`: there is one from now on, if there was none."""
         task_id = self.poll()
-        return self.planner.failed(task_id, error, meaning, self.now, 0.0, outage=outage)
+        if outage:
+            self.planner.outage_began(self.now)
+        return self.planner.failed(task_id, error, meaning, self.now, 0.0)
 
 
 BLIP = ExchangeTimeout("no answer")

@@ -23,7 +23,7 @@ class Bench:
     def watch(self, task_id: int, due: float, *, fresh: bool = False) -> Subscription:
         """Have one more wait for an ID, which is due at a time."""
         one = Subscription(Sink(), [task_id], Fixed(), 0.0, None, None)
-        row = self.registry.open(task_id, 0.0)
+        row = self.registry.open(task_id)
         self.registry.join(row, one)
         self.due_queue.schedule(task_id, row, due, fresh=fresh)
         return one
@@ -33,8 +33,8 @@ class Bench:
         (task_id,) = one.ids
         row = self.registry.rows[task_id]
         self.registry.part(row, one)
-        assert self.registry.settle(task_id, row)
-        self.due_queue.forget(task_id)
+        self.registry.release(task_id, row)
+        self.due_queue.forget(task_id, row)
 
     def dues(self, *, fresh: bool) -> dict[int, float]:
         """Return when each ID of a class is due that is not in flight."""

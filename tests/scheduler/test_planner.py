@@ -18,7 +18,8 @@ from omgmj.models import STATUS_ORDER, Kind, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler import registry as rows
 from omgmj.scheduler.due_queue import PUSH_SPACING
-from omgmj.scheduler.planner import Ended, Planner, Seen, Why
+from omgmj.scheduler.planner import Ended, Found, Planner, Seen, Why
+from omgmj.scheduler.progress import MIN_DELAY
 from omgmj.scheduler.registry import FRESH, IN_FLIGHT, SLID, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep
 from tests.scheduler.bench import NEVER, RETRY, TICK, Bench, Sink, Willing, record, waits
@@ -55,7 +56,8 @@ class Flight(NamedTuple):
 class Wanted:
     """What the model knows of a watched ID beside its waiters."""
 
-    def __init__(self, *, fresh: bool) -> None:
+    def __init__(self, *, fresh: bool, served: float) -> None:
+        self.quiet_since = served  # service time
         self.fresh = fresh  # a first poll is to come, or the one of a wait that wants one poll only
         self.single = False  # a page did not show it, or not all of it
         self.seen = View()
@@ -91,6 +93,8 @@ class PlannerMachine(RuleBasedStateMachine):
         self.list = self.planner.sweep_plan = Willing(self.planner._registry)
         self.now = 0.0
         self.down_since: float | None = None
+        self.lost = 0.0
+        self.came: dict[Subscription, float] = {}
         self.waiters: dict[int, dict[Subscription, View]] = {}
         self.wanted: dict[int, Wanted] = {}
         self.out: dict[int, Flight] = {}
@@ -142,11 +146,12 @@ class PlannerMachine(RuleBasedStateMachine):
             last = self.planner.last(task_id)
             seen = View(*map(int, last.split()[1:3])) if last else View()
             self.waiters.setdefault(task_id, {})[one] = seen
-            wanted = self.wanted.setdefault(task_id, Wanted(fresh=task_id not in self.out))
+            wanted = self.wanted.setdefault(task_id, Wanted(fresh=task_id not in self.out, served=self.served))
             if one.once and task_id not in self.out:
                 wanted.fresh, wanted.single = True, False
         if joined:
             self.subscriptions.append(one)
+            self.came[one] = self.served
         self.end(self.planner.watch(one, self.now, roll))
         assert all(waits(self.planner, task_id, sink) for task_id in joined if one in self.waiters.get(task_id, ()))
 
@@ -248,14 +253,14 @@ class PlannerMachine(RuleBasedStateMachine):
         self.answering()
         self.nonce += 1
         task = record(task_id, status, progress, finished=finished, started=age is not None, nonce=self.nonce)
-        self.see(task, self.planner.saw(task, self.now, roll, age=age, hint=hint, poll=True))
+        self.see(task, self.planner.saw(Found(task, age, hint=hint), self.now, roll, poll=True))
 
     @rule(task_id=IDS, status=STATUSES, progress=PROGRESS, roll=ROLLS, age=AGES)
     def feed(self, task_id: int, status: str, progress: int | None, roll: float, age: float | None) -> None:
         self.answering()
         self.nonce += 1
         task = record(task_id, status, progress, started=age is not None, nonce=self.nonce)
-        self.see(task, self.planner.saw(task, self.now, roll, age=age, poll=False))
+        self.see(task, self.planner.saw(Found(task, age), self.now, roll, poll=False))
 
     @rule(
         task_id=IDS,
@@ -284,7 +289,8 @@ class PlannerMachine(RuleBasedStateMachine):
         poll = self.out.pop(task_id, None) is not None
         task = record(task_id, status, progress, started=age is not None, whole=whole, kind=kind, nonce=self.nonce)
         dues = dict(self.dues())
-        seen = self.planner.saw_listed(task, self.now, roll, asked_at=self.now, age=age, ended_ago=ended_ago, poll=poll)
+        found = Found(task, age, ended_ago, asked_at=self.now)
+        seen = self.planner.saw_listed(found, self.now, roll, poll=poll)
         if seen is not None:
             assert task_id in self.waiters
             assert not task.succeeded or whole or kind == Kind.DESCRIBE
@@ -328,6 +334,7 @@ class PlannerMachine(RuleBasedStateMachine):
         self.answering()
         self.end(self.planner.unchanged(task_id, self.now, roll, hint=hint))
         self.landed(task_id)
+        self.no_stall_is_missed(task_id)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), meaning=st.sampled_from(list(ERRORS)), outage=st.booleans(), roll=ROLLS)
@@ -338,8 +345,9 @@ class PlannerMachine(RuleBasedStateMachine):
             self.answering()
         elif outage := outage or self.down_since is not None:
             self.down_since = self.now if self.down_since is None else self.down_since
+            self.planner.outage_began(self.now)
         self.planner.blames(task_id)
-        self.end(self.planner.failed(task_id, ERRORS[meaning], meaning, self.now, roll, outage=outage))
+        self.end(self.planner.failed(task_id, ERRORS[meaning], meaning, self.now, roll))
         if outage:
             assert not any(one.once for ones in self.waiters.values() for one in ones)
         self.landed(task_id)
@@ -385,7 +393,7 @@ class PlannerMachine(RuleBasedStateMachine):
             del self.out[task_id]
             self.nonce += 1
             task = record(task_id, status, progress, started=age is not None, nonce=self.nonce)
-            self.see(task, self.planner.saw(task, self.now, roll, age=age, poll=True))
+            self.see(task, self.planner.saw(Found(task, age), self.now, roll, poll=True))
 
     @rule(sure=st.integers(0, 5))
     def clear(self, sure: int) -> None:
@@ -405,9 +413,24 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def answering(self) -> None:
         """End an outage, if there is one."""
-        if self.down_since is not None:
-            self.planner.outage_over(self.now - self.down_since)
-        self.down_since = None
+        self.lost, self.down_since = self.now - self.served, None
+        self.planner.outage_over(self.now)
+
+    @property
+    def served(self) -> float:
+        """The service time: without outages."""
+        return (self.now if self.down_since is None else self.down_since) - self.lost
+
+    def stalls_at(self, task_id: int, one: Subscription) -> float:
+        """When a wait stalls, in service time: counted from the last change, or from when it came."""
+        return max(self.wanted[task_id].quiet_since, self.came[one]) + one.stall
+
+    def no_stall_is_missed(self, task_id: int) -> None:
+        """After a good poll nobody goes on whose limit has passed, and the next poll is not after the next limit."""
+        limit = min((self.stalls_at(task_id, one) for one in self.waiters.get(task_id, ())), default=NEVER)
+        assert limit > self.served - 1e-6
+        due = self.dues().get(task_id, 0.0)
+        assert due <= max(self.now + max(MIN_DELAY, HOLD), limit + self.lost) + TICK + 1e-6
 
     def landed(self, task_id: int) -> None:
         """After an answer the policy decides: what polls come in the fresh class are for pushes."""
@@ -427,9 +450,10 @@ class PlannerMachine(RuleBasedStateMachine):
         """Each wait that ends does so once, for a reason that its terms give (invariant 5)."""
         for one in ended:
             assert one.subscription in self.waiters[one.task_id]
+            limit = self.stalls_at(one.task_id, one.subscription)
             self.part(one.task_id, one.subscription)
             if one.why is Why.STALLED:
-                assert self.now - one.subscription.since >= one.subscription.stall
+                assert self.served >= limit - 1e-6
             elif one.why is Why.TIMEOUT:
                 assert one.subscription.once or expired
             else:
@@ -449,6 +473,7 @@ class PlannerMachine(RuleBasedStateMachine):
             assert seen.moved or not wanted.seen.is_behind(task)
             if seen.moved:
                 wanted.seen = wanted.seen.after(task)
+                wanted.quiet_since = self.served
         self.end(seen.ended)
         waiting = self.waiters.get(task.id, {})
         assert seen.waiting == tuple(waiting)
@@ -457,6 +482,7 @@ class PlannerMachine(RuleBasedStateMachine):
                 waiting[one] = waiting[one].after(task)
         if task.id not in self.out:
             self.landed(task.id)
+        self.no_stall_is_missed(task.id)
 
     # What always holds.
 
@@ -484,7 +510,7 @@ class PlannerMachine(RuleBasedStateMachine):
         assert planner.watched == len(self.waiters)
         assert set(registry.rows) == set(self.waiters) | set(self.out)
         assert len(registry.who) == len(registry.rows) + len(registry._free)
-        assert set(planner._failures) | set(planner.due_queue._pushed) <= set(self.waiters)
+        assert set(planner._verdicts.failures) | set(planner.due_queue._pushed) <= set(self.waiters)
         assert registry.once == {one for one in self.subscriptions if one.once}
         for one in self.subscriptions:
             assert one.pending == sum(one in ones for ones in self.waiters.values())
@@ -611,6 +637,6 @@ def test_thousands_of_waiters_of_one_id_come_and_go_in_linear_work() -> None:
         planner.leave(one)
         check(1)
     planner.due_queue.take(9.0, fresh=True)
-    assert planner.saw(record(1, "SUCCESS"), 9.0, 0.0, poll=True).waiting == tuple(waiters[:2000])
+    assert planner.saw(Found(record(1, "SUCCESS")), 9.0, 0.0, poll=True).waiting == tuple(waiters[:2000])
     check(2000)
     assert planner.watched == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import pytest
+
 from omgmj.backoff import Fixed
 from omgmj.errors import DecodeError, RateLimited, ServiceError
 from omgmj.protocol.failures import Meaning
@@ -51,6 +53,34 @@ def test_an_id_is_given_up_only_when_it_alone_fails_on_and_on() -> None:
     assert bench.planner.watched == 1
 
 
+@pytest.mark.parametrize("lasting", [0.0, 5000.0])
+def test_an_outage_gives_an_id_as_much_longer(lasting: float) -> None:
+    """The ten minutes of an ID that alone fails are those of service: an outage in between counts for nothing."""
+    bench = Bench()
+    bench.watch(1)
+    bench.watch(2, policy=Fixed(5.0))
+    assert fail_alone(bench, until=lambda: bench.now > 300) == []
+    bench.planner.outage_began(bench.now)
+    bench.now += lasting
+    bench.planner.outage_over(bench.now)
+    assert fail_alone(bench, until=lambda: bench.now > 590 + lasting) == []
+    assert whys(fail_alone(bench, until=lambda: bench.now > 700 + lasting)) == [Why.FAILED]
+
+
+def test_after_an_outage_a_failure_speaks_against_the_service_until_somebody_succeeds() -> None:
+    """Successes and failures are dated by one clock: what fails first after an outage may be the service's again."""
+    bench = Bench()
+    bench.watch(1, 2)
+    bench.planner.outage_began(bench.now)
+    bench.now = 600.0
+    bench.planner.outage_over(bench.now)
+    assert bench.poll() == 1
+    bench.saw(record(1))
+    bench.now = 601.0
+    bench.fail(BLIP, Meaning.TRANSIENT)
+    assert bench.planner.blames(2)
+
+
 def test_one_success_forgives_what_failed_before() -> None:
     """A failed poll is due again later, and one good poll makes the count begin anew."""
     bench = Bench()
@@ -69,8 +99,7 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
     bench.watch(*range(1, 6))
     for _ in range(8):
         assert bench.fail(BLIP, Meaning.TRANSIENT) == []
-    down_since = bench.now
-    counts = {task_id: failures.count for task_id, failures in bench.planner._failures.items()}
+    counts = {task_id: failures.count for task_id, failures in bench.planner._verdicts.failures.items()}
     for _ in range(200):
         before = bench.now
         assert bench.fail(BLIP, Meaning.TRANSIENT, outage=True) == []
@@ -78,8 +107,8 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
         bench.now += 30
     assert bench.now > 6000
     assert bench.planner.watched == 5
-    bench.planner.outage_over(bench.now - down_since)
-    assert {task_id: failures.count for task_id, failures in bench.planner._failures.items()} == counts
+    bench.planner.outage_over(bench.now)
+    assert {task_id: failures.count for task_id, failures in bench.planner._verdicts.failures.items()} == counts
     assert bench.found("SUCCESS").moved
     for _ in range(4):
         # The service is back, and these fail once more: their failures in the outage do not add up with it.
@@ -119,7 +148,7 @@ def test_bad_ids_do_not_open_the_circuit_breaker_while_others_succeed() -> None:
     bench.watch(100, policy=Fixed(60.0))
     drive(bench, breaker, {100}, until=300.0)
     assert not breaker.is_open
-    assert all(failures.count > 8 for failures in bench.planner._failures.values())
+    assert all(failures.count > 8 for failures in bench.planner._verdicts.failures.values())
     drive(bench, breaker, set(), until=600.0)
     assert breaker.is_open
 
@@ -177,7 +206,8 @@ def test_the_first_probe_goes_to_who_answered_last() -> None:
         bench.saw(record(good))
     twin = copy.deepcopy(bench.planner)
     assert twin.take(bench.now, fresh=False, probe=0.0) == (good, bench.now)
-    twin.failed(good, BLIP, Meaning.TRANSIENT, bench.now, 0.0, outage=True)
+    twin.outage_began(bench.now)
+    twin.failed(good, BLIP, Meaning.TRANSIENT, bench.now, 0.0)
     assert twin._last_good is None
 
 
@@ -187,7 +217,8 @@ def test_an_outage_ends_waits_of_one_poll() -> None:
     bench.watch(1)
     quick = bench.watch(2, 3, timeout=0)
     bench.poll()
-    ended = bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0, outage=True)
+    bench.planner.outage_began(0.0)
+    ended = bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0)
     assert [(one.subscription, one.task_id, one.why, one.error) for one in ended] == [
         (quick, 2, Why.TIMEOUT, BLIP),
         (quick, 3, Why.TIMEOUT, BLIP),
@@ -202,7 +233,8 @@ def test_a_probe_for_nobody_still_ends_waits_of_one_poll() -> None:
     bench.poll()
     bench.planner.leave(one)
     bench.watch(2, timeout=0)
-    assert whys(bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0, outage=True)) == [Why.TIMEOUT]
+    bench.planner.outage_began(0.0)
+    assert whys(bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0)) == [Why.TIMEOUT]
 
 
 def test_failed_polls_are_due_again_later_each_time() -> None:

@@ -13,7 +13,7 @@ from omgmj.models import Kind, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.list_trust import LAG, STRIKES
-from omgmj.scheduler.planner import Ended, Planner, Why
+from omgmj.scheduler.planner import Ended, Found, Planner, Why
 from omgmj.scheduler.registry import Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep
 from omgmj.scheduler.timer_wheel import TICKS
@@ -28,7 +28,7 @@ def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
     planner.watch(waiter, 0.0, 0.0)
     for task_id in ids:
         assert planner.due_queue.take(0.0, fresh=True)[0] == task_id
-        planner.saw(record(task_id), 0.0, 0.0, poll=True)
+        planner.saw(Found(record(task_id)), 0.0, 0.0, poll=True)
     planner.sweep_plan.on_page(Sweep(1, (), deeper=True, at=0.0), ids[::-1], 0.0)
     assert planner.advance(2.0)[1] == 2.0
     sweep, due = planner.take(2.0, fresh=False)
@@ -37,9 +37,8 @@ def test_what_is_due_on_one_page_is_polled_with_one_request() -> None:
     assert planner.due_queue.in_flight == len(ids)
     assert planner.advance(2.0)[1] == NEVER
     for task_id in ids:
-        seen = planner.saw_listed(
-            record(task_id, "IN_PROGRESS", 15), 2.5, 0.0, asked_at=2.5, age=None, ended_ago=None, poll=True
-        )
+        found = Found(record(task_id, "IN_PROGRESS", 15), asked_at=2.5)
+        seen = planner.saw_listed(found, 2.5, 0.0, poll=True)
         assert seen == (True, (waiter,), [])
     assert planner.due_queue.in_flight == 0
     assert planner.advance(2.5)[1] == 4.5

@@ -10,7 +10,7 @@ from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy
 from omgmj.errors import UsageError
 from omgmj.models import Status, Task
 from omgmj.protocol.failures import Meaning
-from omgmj.scheduler.planner import Planner, Why
+from omgmj.scheduler.planner import Found, Planner, Why
 from omgmj.scheduler.progress import MIN_DELAY
 from omgmj.scheduler.registry import Subscription
 from tests.scheduler.bench import BLIP, NEVER, RETRY, TICK, Bench, Sink, fails, record, whys
@@ -60,7 +60,7 @@ def test_ids_that_start_in_step_fall_out_of_step() -> None:
     for i in range(100):
         assert planner.due_queue.heads[True].due == 0.0
         task_id = planner.due_queue.take(0.0, fresh=True)[0]
-        planner.saw(record(task_id), 0.0, i / 100, poll=True)
+        planner.saw(Found(record(task_id)), 0.0, i / 100, poll=True)
     dues = set()
     while (due := planner.due_queue.heads[False].due) < NEVER:
         dues.add(due)

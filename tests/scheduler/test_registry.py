@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import gc
-import math
+from array import array
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
+import omgmj
 from omgmj.backoff import Fixed
 from omgmj.scheduler import registry as rows
-from omgmj.scheduler.registry import IN_FLIGHT, NEVER, Registry, Subscription
+from omgmj.scheduler.registry import BLOCK, IN_FLIGHT, NEVER, Registry, Subscription
 from tests.scheduler.bench import Sink
 
 POLICY = Fixed()
@@ -25,7 +29,7 @@ def subscription(
 def enter(registry: Registry, one: Subscription) -> None:
     """Take in all IDs of a subscription."""
     for task_id in one.ids:
-        registry.join(registry.open(task_id, one.since), one)
+        registry.join(registry.open(task_id), one)
     registry.start_clock(one)
 
 
@@ -44,7 +48,7 @@ def test_a_subscription_reads_its_terms(
 def test_a_sink_joins_an_id_once() -> None:
     """A sink that waits for an ID already does not wait for it twice, alone or among others."""
     registry, sink = Registry(), Sink()
-    row = registry.open(7, 0.0)
+    row = registry.open(7)
     first, second, third = subscription(7, sink=sink), subscription(7), subscription(7)
     assert registry.waiting(row) == ()
     assert registry.join(row, first)
@@ -61,7 +65,7 @@ def test_a_sink_joins_an_id_once() -> None:
 def test_a_sink_finds_its_own_subscription() -> None:
     """Whoever waits for an ID, alone or among others, is found by its sink, and nobody else is."""
     registry, one, two = Registry(), subscription(7), subscription(7)
-    row = registry.open(7, 0.0)
+    row = registry.open(7)
     assert registry.find(row, one.sink) is None
     registry.join(row, one)
     assert registry.find(row, one.sink) is one
@@ -77,7 +81,7 @@ def test_a_sink_finds_its_own_subscription() -> None:
 def test_another_subscription_of_the_same_sink_does_not_part_for_it() -> None:
     """A subscription that did not join, as its sink waited already, cannot take out the one that did."""
     registry, sink = Registry(), Sink()
-    row = registry.open(7, 0.0)
+    row = registry.open(7)
     one, other, again = subscription(7, sink=sink), subscription(7), subscription(7, sink=sink)
     for many in (False, True):
         if many:
@@ -101,7 +105,7 @@ def test_who_parted_still_counts_as_joined() -> None:
 def test_who_parts_is_gone_and_the_others_stay() -> None:
     """Parting takes one out once, in any order; the ID is watched until the last has gone."""
     registry = Registry()
-    row = registry.open(7, 0.0)
+    row = registry.open(7)
     one, two, stranger = subscription(7), subscription(7), subscription(7)
     registry.join(row, one)
     assert not registry.part(row, stranger)
@@ -110,46 +114,61 @@ def test_who_parts_is_gone_and_the_others_stay() -> None:
     assert registry.part(row, one)
     assert not registry.part(row, one)
     assert (registry.watched, registry.waiting(row)) == (1, (two,))
-    assert not registry.settle(7, row)
     assert registry.part(row, two)
     assert (registry.watched, registry.waiting(row)) == (0, ())
     assert not registry.part(row, two)
-    assert registry.settle(7, row)
+    registry.release(7, row)
     assert not registry.rows
 
 
-def test_a_row_is_used_again_and_begins_afresh() -> None:
-    """A row that was let go of serves the next ID, with nothing left of the last one."""
+def test_a_row_is_used_again() -> None:
+    """A row that was let go of serves the next ID; one whose poll is out is kept for its own."""
     registry = Registry()
-    one = subscription(7)
-    enter(registry, one)
-    row = registry.rows[7]
-    registry.polls[row], registry.answers[row], registry.progress[row], registry.rank[row] = 9, 9, 50, 2
-    registry.last[row], registry.quiet[row], registry.born[row], registry.due[row] = b"x", 5.0, 1.0, 3.0
-    registry.part(row, one)
-    registry.settle(7, row)
-    assert registry.due[row] == NEVER
-    assert registry.last[row] is None
-    assert registry.open(8, 4.0) == row
-    assert (registry.polls[row], registry.answers[row], registry.progress[row], registry.rank[row]) == (0, 0, -1, -1)
-    assert (registry.first[row], registry.moved[row], registry.quiet[row], registry.flags[row]) == (4.0, 4.0, 0.0, 0)
-    assert math.isnan(registry.born[row])
-    assert math.isnan(registry.seen[row])
+    row, other = registry.open(7), registry.open(8)
+    registry.flags[other] = IN_FLIGHT
+    registry.release(7, row)
+    registry.release(8, other)
+    assert registry.rows == {8: other}
+    assert registry.open(9) == row
+    assert registry.open(8) == other
+    assert registry.open(10) not in {row, other}
 
 
-def test_a_row_in_flight_outlives_subscription() -> None:
-    """A row whose poll is out stays when the last one leaves, and who comes next counts that poll as a first one."""
+OWNERS = {
+    "registry": {"who"},
+    "due_queue": {"due", "flags", "polls"},
+    "progress": {
+        *("first", "born", "seen", "moved", "quiet_since", "answers"),
+        *("rank", "progress", "trait", "last"),
+    },
+    "planner": {"listed"},
+}
+
+
+def writers(source: str) -> set[str]:
+    """Return the names of what is written by row: of attributes, or of names that stand for them."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            found |= {getattr(node.value, "attr", ""), getattr(node.value, "id", "")}
+    return found
+
+
+def test_each_column_is_written_by_one_file() -> None:
+    """A column has one owner, which alone writes it by row; no column is left without one."""
     registry = Registry()
-    one = subscription(7)
-    enter(registry, one)
-    row = registry.rows[7]
-    registry.flags[row], registry.polls[row] = IN_FLIGHT, 5
-    registry.part(row, one)
-    assert registry.settle(7, row)
-    assert registry.rows == {7: row}
-    assert registry.open(7, 1.0) == row
-    assert registry.polls[row] == 1
-    assert registry.open(8, 1.0) != row
+    registry.open(7)
+    columns = {
+        name
+        for name, column in vars(registry).items()
+        if isinstance(column, bytearray | list | array) and len(column) == BLOCK
+    }
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in Path(omgmj.__file__).parent.rglob("*.py"):
+        if path.parts[-2] in {"scheduler", "polling"} and (written := writers(path.read_text("utf-8")) & columns):
+            found[path.stem] = written
+    assert found == OWNERS
+    assert set().union(*OWNERS.values()) == columns
 
 
 def test_each_deadline_is_told_once_and_in_order() -> None:

@@ -19,7 +19,7 @@ def listing(*ids: int) -> tuple[Registry, SweepPlan]:
     registry = Registry()
     subscription = Subscription(Sink(), ids, Fixed(2.0), 0.0, None, None)
     for task_id in ids:
-        row = registry.open(task_id, 0.0)
+        row = registry.open(task_id)
         registry.join(row, subscription)
         registry.due[row] = 0.0
     return registry, SweepPlan(registry)

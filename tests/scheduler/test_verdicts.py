@@ -101,14 +101,3 @@ def test_what_is_noted_ends_a_run() -> None:
     made.add(TaskNotFound("no"), Meaning.TASK, 15)
     made.add(TaskNotFound("no"), Meaning.TASK, 20)
     assert made.is_hopeless(20, 20, UNKNOWN)
-
-
-@pytest.mark.parametrize(("meaning", "patience"), [(Meaning.TASK, UNKNOWN), (Meaning.TRANSIENT, None)])
-def test_time_that_is_left_out_of_account_hastens_nothing(meaning: Meaning, patience: Patience | None) -> None:
-    """Shifted by an outage, an ID is given up as much later as the outage was long."""
-    needed = patience or WHATEVER
-    made = failures(*((0, meaning) for _ in range(needed.polls)))
-    made.shift(1000)
-    end = 1000 + needed.seconds
-    assert not made.is_hopeless(end - 1, end, patience)
-    assert made.is_hopeless(end, end, patience)
