@@ -125,7 +125,7 @@ async def test_what_raises_in_a_callback_is_the_cause_that_every_waiter_gets(
 
 async def test_a_page_that_cannot_be_taken_in_ends_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What raises while a page of the list is read reaches every waiter, whichever IDs it was read for."""
-    arm = break_later(monkeypatch, Sweeper, "_take_in")
+    arm = break_later(monkeypatch, Sweeper, "_on_page")
     async with FakeService() as fake, fake.session(backoff=omgmj.Fixed(1.0)) as session:
         ids = [fake.add_task(Life.succeed(after=1e6)) for _ in range(60)]
         watch = asyncio.ensure_future(read(session.watch(ids)))
