@@ -47,7 +47,7 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Return what the environment says, and the config file where that says nothing.
+    """Read the settings from the environment, then from the config file.
 
     `UsageError` tells where to put a token where there is none, or what is wrong with what there is.
     """
@@ -76,7 +76,7 @@ def _where_to_put_it() -> str:
 
 
 def _read_config() -> dict[str, Any]:
-    """Return what the config file says, empty where there is none; `UsageError` names the file and what is wrong."""
+    """Read the config file, empty if there is none; `UsageError` names the file and the fault."""
     path = _config_path()
     try:
         config = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def _read_config() -> dict[str, Any]:
 
 
 def _through_proxy(base_url: str) -> Callable[[], aiohttp.ClientSession] | None:
-    """Return what makes an HTTP session by way of the proxy that the environment names; None where it names none.
+    """Return a maker of HTTP sessions through the environment's proxy; None if it names none.
 
     aiohttp's own reading of the environment also reads netrc, whose entries clash with the token.
     """

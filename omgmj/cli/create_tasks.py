@@ -33,13 +33,13 @@ PoolName = Annotated[
     Parameter(converter=choice(*POOLS), help="The resource pool; the service takes FAST if none is given."),
 ]
 EARLIER = timedelta(minutes=10)
-"""By how much the service's clock may be behind the one here, in a command that searches for what was sent."""
+"""How far the service's clock may be behind the one here, in the command for the search."""
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class CreateOptions:
-    """The options of every command that creates a task: what becomes of it, and how that is waited for and shown."""
+    """The options of every command that creates a task: webhook, wait, download, and how they go."""
 
     webhook: Annotated[str | None, Parameter(help="A URL that the service tells of the task.")] = None
     wait: Annotated[
@@ -144,7 +144,7 @@ def describe(
 
 
 class _Making:
-    """One task in the making: how far it is, and what is said where it is cut off there."""
+    """One task in the making: how far it is, and the message for an interrupt at each point."""
 
     def __init__(self, options: CreateOptions) -> None:
         self._options = options
@@ -159,7 +159,7 @@ class _Making:
         self._is_image_due = options.directory is not None
 
     def begin(self) -> None:
-        """Note that from now on a task may have been made."""
+        """Mark the moment of sending: from now on a task may have been made."""
         self._begun_at = datetime.now(UTC)
 
     def run(self, send: Callable[[Session], Awaitable[int]]) -> int:
@@ -204,7 +204,7 @@ class _Making:
             self._is_image_due = False
 
     async def _search_for(self, error: SubmissionUncertain, session: Session) -> None:
-        """Say what is known of a submission whose answer was lost, and what a first search for it finds."""
+        """Report a submission whose answer was lost, and the finds of a first search for it."""
         complain(f"{type(error).__name__}: {error}")
         complain(f"it was not sent again, as that could cost twice. To search for it: {_list_since(error.sent_at)}")
         try:
@@ -222,7 +222,7 @@ class _Making:
             complain(f"once its ID is known: {self._steps('ID')}")
 
     def _steps(self, task_id: object) -> str:
-        """Return the commands that do what was asked for and is not done yet; empty where there is nothing left."""
+        """Return the commands for what is still to do; empty when there is nothing left."""
         timeout, rate = self._options.timeout, self._options.rate
         steps = [] if self._is_told else [again("watch", [task_id], timeout=timeout, rate=rate)]
         if self._is_image_due:
@@ -243,6 +243,6 @@ class _Making:
 
 
 def _list_since(sent_at: datetime | None) -> str:
-    """Return the command that lists what was made since `sent_at`."""
+    """Return the command that lists the tasks made since `sent_at`, or some minutes before."""
     since = (sent_at or datetime.now(UTC)) - EARLIER
     return f"omgmj list --since {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

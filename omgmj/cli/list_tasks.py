@@ -36,7 +36,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def _for_wsrv(name: str) -> Callable[[object, object], None]:
-    """Return a validator that lets pass what WSRV takes as its parameter `name`, and None."""
+    """Return a validator for WSRV's parameter `name`, or None."""
 
     def check(_: object, value: object) -> None:
         try:
@@ -171,7 +171,7 @@ def download(
 
 
 def _compress(via: str, **given: object) -> dict[str, object] | None:
-    """Return those of WSRV's parameters that were given, None where there are none; they want a way through it."""
+    """Return the parameters given for WSRV, None if there are none; `UsageError` if `via` goes around it."""
     wanted = {name: value for name, value in given.items() if value is not None}
     if wanted and via not in ("auto", *THROUGH_WSRV):
         ways = " or ".join(f"--via {way}" for way in THROUGH_WSRV)
@@ -180,7 +180,7 @@ def _compress(via: str, **given: object) -> dict[str, object] | None:
 
 
 def read_since(text: str, now: datetime) -> datetime:
-    """Return the time that is meant: so long before `now`, or an ISO date and time, local where it names no zone."""
+    """Parse a time: so long before `now`, or an ISO date and time, local if it names no zone."""
     ago = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([smhdw])(?: +ago)?", text.strip())
     try:
         if ago:

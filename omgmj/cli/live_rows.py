@@ -35,7 +35,7 @@ async def watching(
     timeout: float | None = None,
     stall: float | None = None,
 ) -> AsyncIterator[Watch]:
-    """Watch all that `view` expects, or what is `coming`, when it expects that; `stall` None is the library's own."""
+    """Watch the IDs that `view` expects, or those `coming`; seconds, and `stall` None is the library's own."""
     from omgmj.session import STALL  # noqa: PLC0415 (imports aiohttp)
 
     bound = STALL if stall is None else stall

@@ -42,13 +42,13 @@ def directory(_: object, tokens: Sequence[Token]) -> Path:
 
 
 def above_zero(_: object, number: float | None) -> None:
-    """Let pass a finite number above 0, and None."""
+    """Validate a finite number above 0, or None."""
     if number is not None and not 0 < number < math.inf:
         raise ValueError("It must be a number above 0.")
 
 
 def zero_or_more(_: object, number: float | None) -> None:
-    """Let pass a finite number, 0 or more, and None."""
+    """Validate a finite number, 0 or more, or None."""
     if number is not None and not 0 <= number < math.inf:
         raise ValueError("It must be a number, 0 or more.")
 
@@ -98,7 +98,7 @@ def again(name: str, ids: Iterable[object], **options: object) -> str:
 
 
 def check_directory(path: Path) -> Path:
-    """Return a directory that files can be put into, made where it was missing; `UsageError` where that cannot be."""
+    """Return a writable directory, made if it was missing; `UsageError` when that cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -62,7 +62,7 @@ class Figures:
         self._ends = 0
 
     def begin(self, now: float) -> None:
-        """Note when the run begins."""
+        """Start the clock at `now`, seconds."""
         self._began = now
         self.measure(now)
 
@@ -166,7 +166,7 @@ class Bar:
             self.draw()
 
     def _wipe(self) -> str:
-        """Return what leads to where the bar begins, and wipes away all from there on.
+        """Return the control sequences that wipe away the bar.
 
         In a screen that got narrower the bar may have begun further up than it reaches, and the cursor with it. Then it
         stands in the middle of a line that was broken, and what is written there would become the end of that.
@@ -179,7 +179,7 @@ class Bar:
         return f"{start}{WIPE_LINE} {WIPE_BELOW}\r"
 
     def _measure(self) -> tuple[int, int]:
-        """Return the size of the terminal that is drawn on, but its last column; rich knows that of standard input."""
+        """Return the terminal's size, less its last column; rich knows only that of standard input."""
         with contextlib.suppress(OSError):
             columns, lines = os.get_terminal_size(self._console.file.fileno())
             if columns and lines:

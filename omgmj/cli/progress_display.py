@@ -86,7 +86,7 @@ class ProgressDisplay:
         self._figures.measure(time.monotonic())
 
     def going(self, task_id: int, task: Task | None = None) -> None:
-        """Show in a row how far a task is that is still to come; None: that is not known yet."""
+        """Show the state of a task still to come in a row; None: it is not known yet."""
         if task_id in self._tally.left:
             row = Row(clean(task.status), task.progress, clean(prompt_of(task)[:PROMPT_SHOWN])) if task else Row()
             self._figures.rows[task_id] = row

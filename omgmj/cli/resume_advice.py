@@ -1,4 +1,4 @@
-"""Resume advice: what is said at an interrupt, and the command line that goes on with what is left."""
+"""Resume advice at an interrupt: how much is left, and the command line for the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def resume_advice(
     *,
     unread: str = "",
 ) -> str:
-    """Return what to say at an interrupt; `again` makes the command that goes on with some IDs, None: none does.
+    """Return the message for an interrupt; `again` makes the command line for the rest, None: there is none.
 
     `then` is what becomes of IDs that are done where the whole command is given again; `unread` is what may hold more
     of them.

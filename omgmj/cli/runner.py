@@ -125,13 +125,13 @@ async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 def _ending() -> list[signal.Signals]:
-    """Return the signals that end a command besides an interrupt, but those that are to be ignored, as by nohup."""
+    """Return the signals that end a command besides an interrupt, less those ignored, as by nohup."""
     known = [number for number in signal.Signals if number.name in ("SIGHUP", "SIGTERM")]
     return [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _moving(view: View) -> dict[int, Callable[[], None]]:
-    """Return what is to be done at the signals that move a command to and from its terminal, which only POSIX has."""
+    """Return the handlers of the signals of job control and resizing, which only POSIX has."""
     if not view.display.has_bar or not hasattr(signal, "SIGTSTP"):
         return {}
     todo: dict[int, Callable[[], None]] = {signal.SIGCONT: view.display.resume, signal.SIGWINCH: view.display.tick}

@@ -33,7 +33,7 @@ class TaskTable:
         self._show(task, "")
 
     def entry(self, task: Task) -> None:
-        """Show a record that nobody expected: also what it was made of, and when."""
+        """Show a record that nobody expected: its kind, prompt and time too."""
         self._show(task, _origin(task))
 
     def saved(self, _: int, path: Path) -> None:

@@ -44,7 +44,7 @@ class Tally:
         self.lost += 1
 
     def refuse(self) -> None:
-        """Count what was to name a task and does not, as one more that came to nothing."""
+        """Count a line that names no task, as one more that came to nothing."""
         self.total += 1
         self.lost += 1
 

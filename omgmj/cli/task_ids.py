@@ -1,4 +1,4 @@
-"""The task IDs that a command is about: those of its arguments, of a file, or of a stream that may never end.
+"""The task IDs of a command: from its arguments, from a file, or from a stream that may never end.
 
 A line names a task by its ID, or is one of our own JSON lines. A file on disk is read whole before anything is sent; a
 pipe or a terminal is read as it comes, and no faster than its IDs are wanted.
@@ -34,11 +34,11 @@ CHUNK = 16 * 1024
 LONGEST = 1024 * 1024
 """Characters that a line may have; a record has some two thousand."""
 NAMED = 20
-"""Wrong lines in a row that are shown, each by itself; those that follow are only counted."""
+"""Wrong lines in a row that are shown one by one; more are only counted."""
 
 
 def read_task_id(given: object) -> int:
-    """Return the task ID that was typed, or stands in a record; `UsageError` where it is none."""
+    """Parse a task ID, typed or from a record; `UsageError` if it is none."""
     try:
         return check_task_id(given)
     except UsageError:
@@ -74,7 +74,7 @@ def gather_ids(given: Iterable[str], source: str | None) -> Wanted:
 
 
 class Wanted:
-    """The task IDs that a command is about: `known` ones, each once, and those that a stream is still to bring."""
+    """The task IDs of a command: `known` ones, each once, and those still to come from a stream."""
 
     def __init__(self, known: Iterable[int], stream: _Stream | None = None) -> None:
         self.known: list[int] = list(dict.fromkeys(known))
@@ -120,7 +120,7 @@ class Wanted:
 
     @property
     def unread(self) -> str:
-        """Where a stream may hold more IDs, which nobody knows of yet; empty where there are none."""
+        """The name of a stream that may hold more IDs; empty if there is none."""
         return "" if self._stream is None or self._stream.is_over else self._stream.name
 
 
@@ -134,7 +134,7 @@ class _Stream:
         self._file = file
 
     async def lines(self, view: View) -> AsyncGenerator[tuple[str, str], None]:
-        """Yield each line with what to call it; that it cannot be read any further is shown by `view`."""
+        """Yield each line with its place; `view` shows a read error, which ends the stream."""
         lines = _Lines()
         while True:
             try:

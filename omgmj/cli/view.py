@@ -103,7 +103,7 @@ class View(logging.Handler):
         self.say(f"{error.task_id}: {type(error).__name__}: {error}")
 
     def refused(self, said: str) -> None:
-        """Count what was to name a task and does not; show what is `said` of it, if anything."""
+        """Count a line that names no task, and show what is `said` of it, if anything."""
         self.tally.refuse()
         self.display.count()
         if said:
