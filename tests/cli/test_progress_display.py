@@ -110,7 +110,7 @@ def test_lines(monkeypatch: pytest.MonkeyPatch, progress: str, is_terminal: bool
     monkeypatch.setenv("TERM", term)
     err = Terminal() if is_terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)
-    now = time.monotonic()
+    now = 1000.0  # whole seconds, so that sums are exact
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with View([1, 3], progress) as view:
         view.display.going(3, RUNNING)
@@ -128,7 +128,7 @@ def test_lines_of_an_idle_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing is left nothing is told, and the time till then says nothing of the rate of what comes next."""
     err = io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)
-    now = time.monotonic()
+    now = 1000.0  # whole seconds, so that sums are exact
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with View([1]) as view:
         view.record(Task(1, "SUCCESS"))
@@ -150,7 +150,7 @@ def test_no_lines(monkeypatch: pytest.MonkeyPatch, progress: str, seconds: float
     """There are only messages where nothing else is wanted, and where it is over before a line is due."""
     err = Terminal() if progress == "none" else io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)
-    now = time.monotonic()
+    now = 1000.0  # whole seconds, so that sums are exact
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with View([1, 2], progress) as view:
         now += seconds
