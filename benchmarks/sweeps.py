@@ -9,6 +9,7 @@ peer polls of each task every two seconds, one by one, as today's clients do. Al
 from __future__ import annotations
 
 import asyncio
+import random
 import statistics
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import NamedTuple
@@ -89,7 +90,8 @@ async def keep_watching(share: float, policy: Policy, *, pages: bool, since: flo
 
 
 def go(run: Coroutine[None, None, Outcome]) -> Outcome:
-    """Run one watch in a loop of its own."""
+    """Run one watch in a loop of its own, each with the same chance."""
+    random.seed(0)
     with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
         return runner.run(run)
 

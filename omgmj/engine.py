@@ -111,7 +111,7 @@ class Engine:
         that starts eagerly runs in the middle of whoever made it, which may be a policy that is being asked.
         """
         task = asyncio.current_task()
-        if self.poller.planner.news.asking or (task is not None and task.cancelling()):
+        if self.poller.planner.progress.asking or (task is not None and task.cancelling()):
             await asyncio.sleep(0)
 
     async def page(self, number: int, size: int) -> TaskPage:
@@ -143,7 +143,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
-        self.poller.planner.news.created(task_id, self.loop.time())
+        self.poller.planner.progress.created(task_id, self.loop.time())
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime) -> list[Task]:
@@ -151,12 +151,12 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        ahead, is_known = lambda: self._service_ahead, self.poller.planner.news.is_created
+        ahead, is_known = lambda: self._service_ahead, self.poller.planner.progress.is_created
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:
         """End all that is under way, and let go of the connections."""
-        if self.poller.planner.news.asking:
+        if self.poller.planner.progress.asking:
             await asyncio.sleep(0)  # As in `begin`; but a session that is closed by who was cancelled is closed.
         closed = SessionClosed("the session was closed")
         self.limiter.close()

@@ -98,7 +98,7 @@ class _Latest(ReaderSink):
     # In between.
 
     def _join(self, terms: Terms) -> None:
-        if self._poller.planner.news.asking:
+        if self._poller.planner.progress.asking:
             self._poller.later(lambda: self._join(terms))
             return
         if self._over:

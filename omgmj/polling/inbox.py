@@ -115,7 +115,7 @@ class Inbox(ReaderSink):
     # In between.
 
     def _drop(self, gone: set[int]) -> None:
-        if self._poller.planner.news.asking:
+        if self._poller.planner.progress.asking:
             self._poller.later(lambda: self._drop(gone))
             return
         for task_id in gone:
@@ -139,7 +139,7 @@ class Inbox(ReaderSink):
 
     def _take_in(self) -> None:
         """Subscribe to a chunk of the backlog, as far as there is room, and to the next when the loop had its turn."""
-        if self._poller.planner.news.asking:
+        if self._poller.planner.progress.asking:
             self._poller.later(self._take_in)
             return
         room = self._room()
@@ -175,6 +175,7 @@ class Inbox(ReaderSink):
 
     async def _feed(self, source: AsyncIterator[int | str]) -> None:
         try:
+            await asyncio.sleep(0)  # A task that starts eagerly could end before `open` has it.
             while not self._over:
                 if self._room() <= len(self._backlog):
                     self._space.clear()

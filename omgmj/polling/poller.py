@@ -103,7 +103,7 @@ class Poller:
 
     def push(self, task_id: int) -> None:
         """Poll an ID once more, soon."""
-        if self.planner.news.asking:
+        if self.planner.progress.asking:
             self.later(lambda: self.push(task_id))
             return
         self.planner.due_queue.push(task_id, self._loop.time())
@@ -143,7 +143,7 @@ class Poller:
 
     def catch_up(self) -> None:
         """Make the changes that `later` was told of."""
-        while self._later and not self.planner.news.asking:
+        while self._later and not self.planner.progress.asking:
             self._guarded(self._later.popleft())
 
     def soon(self, change: Callable[[], object]) -> None:

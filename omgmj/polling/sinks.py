@@ -47,7 +47,7 @@ class ReaderSink(Sink, ABC):
 
     def leave(self) -> None:
         """End all waits and wake the readers; while a policy is being asked, right after it has answered."""
-        if self._poller.planner.news.asking:
+        if self._poller.planner.progress.asking:
             self._poller.later(self.leave)
             return
         if not self._over:

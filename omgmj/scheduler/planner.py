@@ -52,7 +52,7 @@ class Planner:
         self._clock = ServiceClock()
         self.due_queue: DueQueue = DueQueue(self._registry)
         self.sweep_plan: SweepPlan = SweepPlan(self._registry)
-        self.news: TaskProgress = TaskProgress(self._registry)
+        self.progress: TaskProgress = TaskProgress(self._registry)
         self._verdicts = Verdicts(retry)
         self._last_success = -NEVER
         self._last_good: int | None = None
@@ -71,7 +71,7 @@ class Planner:
         ID shares the polls that are made anyway, sooner where its policy or its stall limit wants them sooner. Return
         those that its policy ends at once.
         """
-        registry, news, due_queue = self._registry, self.news, self.due_queue
+        registry, progress, due_queue = self._registry, self.progress, self.due_queue
         served = self._clock.at(now)
         subscription.begin(served)
         ended: list[Ended] = []
@@ -80,17 +80,17 @@ class Planner:
             new = registry.who[row] is None
             if new:
                 due_queue.begin(row)
-                news.begin(row, now, served)
+                progress.begin(row, now, served)
                 registry.listed[row] = UNLISTED
             if not registry.join(row, subscription) or registry.flags[row] & IN_FLIGHT:
                 continue
-            if subscription.once or (new and not news.is_created(task_id)):
+            if subscription.once or (new and not progress.is_created(task_id)):
                 due_queue.schedule(task_id, row, min(now, registry.due[row]), fresh=True)
                 continue
             is_seen = not math.isnan(registry.seen[row])
             if registry.polls[row] and not is_seen:
                 continue  # All polls failed so far: who comes shares the retry.
-            decide = news.joined if is_seen else news.first_poll
+            decide = progress.joined if is_seen else progress.first_poll
             due, gone = decide(Turn(task_id, row, now, served, roll), subscription)
             due_queue.hasten(task_id, row, due, fresh=not is_seen)
             if registry.who[row] is None:
@@ -208,12 +208,12 @@ class Planner:
                 self.due_queue.single_out(task.id, now)
             return None
         if not task.is_terminal:
-            goes_back = self.news.goes_back(row, task)
+            goes_back = self.progress.goes_back(row, task)
             if goes_back and found.asked_at is not None:
                 was_listed = registry.listed[row] == LISTED
                 self.sweep_plan.on_lag(now, asked_at=found.asked_at, seen_at=registry.seen[row], listed=was_listed)
             is_due = registry.due[row] <= now and not registry.flags[row] & (PUSHED | SINGLE)
-            if not poll and (goes_back or not (is_due or self.news.is_news(row, task))):
+            if not poll and (goes_back or not (is_due or self.progress.is_news(row, task))):
                 return None
         return self.saw(found, now, roll, poll=poll)
 
@@ -235,11 +235,11 @@ class Planner:
         self._good(turn, listed=listed)
         if task.is_terminal:
             waiting = self._registry.waiting(row)
-            self.news.learn_end(row, found, now)
+            self.progress.learn_end(row, found, now)
             for subscription in waiting:
                 self._drop(task.id, subscription)
             return Seen(moved=True, waiting=waiting, ended=[])
-        moved = self.news.accept(turn, found)
+        moved = self.progress.accept(turn, found)
         ended = self._answered(turn)
         return Seen(moved, self._registry.waiting(row), ended)
 
@@ -262,7 +262,7 @@ class Planner:
             delay = self._verdicts.delay_after(task_id, poll, self._last_success, roll)
             why = Why.FAILED if delay == NEVER else Why.TIMEOUT
             ended = [
-                self.news.end(task_id, row, subscription, why, error)
+                self.progress.end(task_id, row, subscription, why, error)
                 for subscription in self._registry.waiting(row)
                 if why is Why.FAILED or subscription.once
             ]
@@ -339,7 +339,7 @@ class Planner:
         """Forget an ID that nobody waits for."""
         self._registry.release(task_id, row)
         self._verdicts.forget(task_id)
-        self.news.forget(row)
+        self.progress.forget(row)
         self.due_queue.forget(task_id, row)
 
     def _land(self, task_id: int, row: int, now: float, due: float) -> None:
@@ -362,7 +362,7 @@ class Planner:
 
     def _answered(self, turn: Turn) -> list[Ended]:
         """After a good poll that was not final: who ends; the next poll is due when the policies say."""
-        due, ended = self.news.answered(turn)
+        due, ended = self.progress.answered(turn)
         self._land(turn.task_id, turn.row, turn.now, due)
         return ended
 
@@ -376,7 +376,7 @@ class Planner:
             row = self._registry.rows.get(task_id)
             if row is not None and self._registry.find(row, subscription.sink) is subscription:
                 cause = error or self._verdicts.error(task_id)
-                ended.append(self.news.end(task_id, row, subscription, Why.TIMEOUT, cause))
+                ended.append(self.progress.end(task_id, row, subscription, Why.TIMEOUT, cause))
                 if self._registry.who[row] is None:
                     self._forget(task_id, row)
         return ended

@@ -192,3 +192,39 @@ async def test_an_end_that_changes_the_watch_it_comes_from() -> None:
             async for _ in session.watch([bad], timeout=3, on_error=crash):
                 pass
         assert (await other).succeeded
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before Python 3.12")
+@pytest.mark.parametrize("closing", [0, 1])
+async def test_a_source_that_ends_where_tasks_start_eagerly(closing: int) -> None:
+    """Where tasks start eagerly, a source that never awaits, or does so only as it closes, ends its watch as any."""
+
+    class Source:
+        """Two IDs at once, and an end; closing takes a while."""
+
+        def __init__(self, ids: list[int]) -> None:
+            self._ids = iter(ids)
+
+        def __aiter__(self) -> Source:
+            return self
+
+        async def __anext__(self) -> int:
+            for task_id in self._ids:
+                return task_id
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            for _ in range(closing):
+                await asyncio.sleep(1)
+
+    errors: list[omgmj.OmgmjError] = []
+    async with FakeService(tasks=2) as fake, fake.session() as session:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]  # Python 3.12's.
+        try:
+            async with asyncio.timeout(3600):
+                seen = [task.id async for task in session.watch(Source(fake.task_ids), on_error=errors.append)]
+        finally:
+            loop.set_task_factory(None)
+        assert sorted(seen) == sorted(fake.task_ids)
+        assert not errors

@@ -560,7 +560,7 @@ def test_an_interrupt_goes_through_a_policy(error: type[BaseException]) -> None:
     bench.watch(1, policy=interrupted)
     with pytest.raises(error):
         bench.found("IN_PROGRESS", 15)
-    assert not bench.planner.news.asking
+    assert not bench.planner.progress.asking
 
 
 def test_an_id_can_be_left_alone_of_many() -> None:

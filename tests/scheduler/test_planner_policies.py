@@ -132,7 +132,7 @@ def test_a_policy_that_stops_ends_its_own_wait_only(policy: Policy, why: Why, ca
 def test_a_task_that_was_made_here_is_polled_when_the_policy_says() -> None:
     """The first poll of a task made here comes as the policy says; one that says stop ends the wait without a poll."""
     bench = Bench()
-    bench.planner.news.created(1, bench.now)
+    bench.planner.progress.created(1, bench.now)
     _, ended = bench.join(1, policy=lambda _facts, _roll: None)
     assert [(one.why, one.polls) for one in ended] == [(Why.GAVE_UP, 0)]
     assert (bench.planner.watched, bench.due) == (0, NEVER)
@@ -203,16 +203,16 @@ def test_waiters_with_one_policy_ask_it_once() -> None:
 def test_of_tasks_that_were_made_here_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of endless tasks that were made here so many are remembered, the latest."""
     monkeypatch.setattr("omgmj.scheduler.progress.CREATED_KEPT", 2)
-    news = Bench().planner.news
+    progress = Bench().planner.progress
     for task_id in (1, 2, 3):
-        news.created(task_id, 0.0)
-    assert [news.is_created(task_id) for task_id in (1, 2, 3)] == [False, True, True]
+        progress.created(task_id, 0.0)
+    assert [progress.is_created(task_id) for task_id in (1, 2, 3)] == [False, True, True]
 
 
 def test_a_second_waiter_hastens_the_first_poll_at_a_task_that_was_made_here() -> None:
     """Of two policies of two waiters the one that wants the earlier first poll counts."""
     bench = Bench()
-    bench.planner.news.created(1, bench.now)
+    bench.planner.progress.created(1, bench.now)
     bench.watch(1, policy=Fixed(600.0))
     bench.watch(1, policy=Fixed(20.0))
     bench.watch(1, policy=Fixed(300.0))

@@ -42,7 +42,7 @@ def outage(bench: Bench, seconds: float) -> None:
 def test_a_task_made_here_and_waited_for_in_an_outage_stalls_in_time(policy: Policy, seconds: float) -> None:
     """The time of an outage is lost to nobody: the first wait for a task made here stalls as soon as any other."""
     bench = Bench()
-    bench.planner.news.created(1, bench.now)
+    bench.planner.progress.created(1, bench.now)
     bench.planner.outage_began(bench.now)
     bench.now = 5.0
     one = bench.watch(1, policy=policy, stall=STALL)
@@ -61,7 +61,7 @@ def test_outages_put_a_stall_off_by_as_long_as_they_last(kind: str, seconds: lis
     """Whatever is known of an ID when outages come, one after the other, its wait stalls that much later."""
     bench = Bench()
     if kind == "made":
-        bench.planner.news.created(1, bench.now)
+        bench.planner.progress.created(1, bench.now)
     one = bench.watch(1, policy=Fixed(9.0), stall=STALL)
     seen = 0.0
     if kind in {"seen", "failed"}:
@@ -158,7 +158,7 @@ def test_a_change_puts_the_limit_off() -> None:
 def test_the_first_poll_of_a_task_made_here_is_bounded_too() -> None:
     """The service said that the task is there when it was made: where nothing more comes, the wait stalls in time."""
     bench = Bench()
-    bench.planner.news.created(1, bench.now)
+    bench.planner.progress.created(1, bench.now)
     one = bench.watch(1, policy=Fixed(500.0), stall=2.0)
     assert bench.due == 2.0
     assert ends(bench) == {one: 2.0}
