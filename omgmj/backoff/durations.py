@@ -83,7 +83,7 @@ class _Pool:
         self.seconds[slot] += self.weight * (age - since)
 
     def told(self, share: float, late: float) -> None:
-        """Take in that a task ended after this share of its foretold duration, and was seen so many seconds later."""
+        """Record that a task ended after this share of its foretold duration, and was seen so many seconds later."""
         self.foretold += self.weight
         self.squares += self.weight * late * late
         if share < _EARLY:
@@ -131,7 +131,7 @@ class Durations:
         self._pools: dict[str | None, _Pool] = {}
 
     def saw_running(self, pool: str | None, since: float, age: float) -> None:
-        """Take in that a task is running at `age`; `since` is its age when it was last seen running, else 0.
+        """Record that a task is running at `age`; `since` is its age when it was last seen running, else 0.
 
         A task that is taken in long after its start is told with `since` equal to `age` at first: nobody knows how
         many of its kind had ended by then.
@@ -142,7 +142,7 @@ class Durations:
     def saw_end(
         self, pool: str | None, since: float, age: float, *, ended: float | None = None, foretold: float | None = None
     ) -> None:
-        """Take in that a task is final at `age`; `since` is its age when it was last seen running, else 0.
+        """Record that a task is final at `age`; `since` is its age when it was last seen running, else 0.
 
         `foretold` is the duration that the last progress seen before foretold; None where there was none: then an end
         at an age at which hardly any task ended counts as foretold for never. `ended` is its age at its end as the
