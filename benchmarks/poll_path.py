@@ -109,14 +109,14 @@ async def record() -> Recorder:
     return recorder
 
 
-class Found(NamedTuple):
+class Way(NamedTuple):
     """The calls of the longest cycle, and those among them of the answer."""
 
     cycle: Sequence[Call]
     answer: Sequence[Call]
 
 
-def find() -> Found:
+def find() -> Way:
     """Record, and return the cycle with most calls."""
     gc.disable()  # A finalizer in between would count.
     try:
@@ -127,7 +127,7 @@ def find() -> Found:
     cycles = itertools.islice(zip(itertools.pairwise(recorder.sent), recorder.answered, strict=False), WARM, None)
     (begin, end), answered = max(cycles, key=lambda one: one[0][1] - one[0][0])
     told = next(at for at in range(answered, end) if recorder.calls[at].file in WATCH)
-    return Found(recorder.calls[begin:end], recorder.calls[answered : told + 1])
+    return Way(recorder.calls[begin:end], recorder.calls[answered : told + 1])
 
 
 def files(calls: Iterable[Call]) -> int:

@@ -150,7 +150,7 @@ class SubmissionUncertain(OmgmjError):
     """A submission whose answer was lost: the service may have made the task, or not.
 
     It was not sent again, as that could make, and cost, two tasks. `submission` is what was sent, `sent_at` when;
-    `Session.reconcile(error)` looks for the task. `task_id` is None, or for an action that of its
+    `Session.reconcile(error)` searches for the task. `task_id` is None, or for an action that of its
     parent.
     """
 

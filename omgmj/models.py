@@ -162,7 +162,7 @@ class Task:
 
 @attrs.frozen
 class Submission:
-    """What was sent to create a task: enough to look for it later, without its images.
+    """What was sent to create a task: enough to search for it later, without its images.
 
     `kind` is IMAGINE, BLEND, DESCRIBE or ACTION. For an action `parent_id` is the task it was sent for, `custom_id` the
     action's, and `prompt` the parent's. `images` is how many were sent. `sent_at` is None until it is sent, then the

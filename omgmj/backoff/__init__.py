@@ -4,9 +4,9 @@ Pure: no clock, event loop, network, disk or global chance. Time comes in as sec
 each policy is a frozen value: the same facts give the same answer.
 
 `policies` has `Fixed`, `Exponential` (capped exponential backoff with jitter) and `Adaptive`, which poll a task that
-runs, and `Retry` for a request that failed. `retry_after` says how far the service's own word is
-believed. `durations` learns by pool how long tasks run. `rate` is the session's budget of requests a second: AIMD, cut
-by a 429, recovering step by step.
+runs, and `Retry` for a request that failed. `retry_after` says how far the service's own word is believed. `durations`
+learns by pool how long tasks run. `rate` is the session's budget of requests a second: AIMD, cut by a 429, recovering
+step by step.
 
 Nothing here polls, sleeps or sends. Due times are kept by `scheduler`, places in flight are given by `client`.
 """

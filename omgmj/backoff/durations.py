@@ -15,7 +15,7 @@ per second, so that an end at t is seen 1 / 2n seconds late. The task then costs
 
 which is least, at each age for itself, where c = h / 2n^2: polls are 1 / n = sqrt(2 c / h) seconds apart. (J. B.
 Keller, "Optimum checking schedules for systems subject to random failure", Management Science 21, 1974, 256-260. The
-exact schedule: Barlow, Hunter, Proschan, "Optimum checking procedures", J. SIAM 11, 1963, 1078-1095.) Without a look
+exact schedule: Barlow, Hunter, Proschan, "Optimum checking procedures", J. SIAM 11, 1963, 1078-1095.) Without a poll
 for x seconds the delay to be expected is h x^2 / 2, which at that distance is just c. So the rule can be said without
 the root, and then serves where h changes on the way too: poll when the delay to be expected has reached c.
 
@@ -83,7 +83,7 @@ class _Pool:
         self.seconds[slot] += self.weight * (age - since)
 
     def told(self, share: float, late: float) -> None:
-        """Take in that a task ended after this share of its foretold duration, and was seen so many seconds later."""
+        """Record that a task ended after this share of its foretold duration, and was seen so many seconds later."""
         self.foretold += self.weight
         self.squares += self.weight * late * late
         if share < _EARLY:
@@ -131,7 +131,7 @@ class Durations:
         self._pools: dict[str | None, _Pool] = {}
 
     def saw_running(self, pool: str | None, since: float, age: float) -> None:
-        """Take in that a task is running at `age`; `since` is its age when it was last seen running, else 0.
+        """Record that a task is running at `age`; `since` is its age when it was last seen running, else 0.
 
         A task that is taken in long after its start is told with `since` equal to `age` at first: nobody knows how
         many of its kind had ended by then.
@@ -142,7 +142,7 @@ class Durations:
     def saw_end(
         self, pool: str | None, since: float, age: float, *, ended: float | None = None, foretold: float | None = None
     ) -> None:
-        """Take in that a task is final at `age`; `since` is its age when it was last seen running, else 0.
+        """Record that a task is final at `age`; `since` is its age when it was last seen running, else 0.
 
         `foretold` is the duration that the last progress seen before foretold; None where there was none: then an end
         at an age at which hardly any task ended counts as foretold for never. `ended` is its age at its end as the
@@ -174,7 +174,7 @@ class Durations:
 
         Each poll comes when the same delay c is to be expected without it, so that polls are close where tasks end and
         seldom elsewhere: `sqrt(2 c / h)` seconds where the chance h does not change. The last interval of a task is
-        `mean` seconds on average, which gives c. With a `share` below 1 only that share of the ends is looked for.
+        `mean` seconds on average, which gives c. With a `share` below 1 only that share of the ends is polled for.
         """
         known = self._find(pool)
         if known is None or not (age >= 0 and share > 0):

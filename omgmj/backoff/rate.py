@@ -11,8 +11,9 @@ from collections import deque
 
 from omgmj.backoff.retry_after import believed
 
+EARLY = 1e-6
+"""Seconds by which a timer may fire early; it must not find itself too early for ever."""
 _BURST = 0.02  # seconds of the limit that may be sent in one go
-_EARLY = 1e-6  # seconds: a timer may fire this much early, and must not find itself too early for ever
 _WINDOW = 2.0  # seconds over which is counted what the service let through
 _FLOOR = 0.5  # requests a second: a 429 never cuts below this
 _KEEP = 0.92  # share of what the service let through that is left after a cut
@@ -52,7 +53,7 @@ class Rate:
         self._slots: float = self._burst
         self._at = now  # when the slots were last counted
         self._cut_at = -math.inf
-        self._held_until = -math.inf
+        self._held_until = -math.inf  # by a Retry-After
         self._credited_at = now
         self._successes: deque[float] = deque()
 
@@ -66,16 +67,11 @@ class Rate:
         """What may be sent right now, in requests a second."""
         return self._limit
 
-    @property
-    def held_until(self) -> float:
-        """Until when a Retry-After of the service holds everything; `-inf` where there was none."""
-        return self._held_until
-
     def ready_at(self, now: float) -> float:
         """Return when the next request may start: `now`, or the time to come back at."""
         self._refill(now)
         ready = max(self._held_until, now + (1 - self._slots) / self._limit)
-        return now if ready <= now + _EARLY else ready
+        return now if ready <= now + EARLY else ready
 
     def take(self, now: float) -> None:
         """Use one slot; to be called only when `ready_at(now)` is `now`."""

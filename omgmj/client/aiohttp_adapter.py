@@ -262,7 +262,7 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         raise ours
 
 
-# aiohttp's own names are found without being put into lower case at each look.
+# aiohttp's own names are found without being put into lower case each time.
 _KEPT = [(name, getattr(hdrs, name.upper().replace("-", "_"))) for name in KEPT_HEADERS]
 
 

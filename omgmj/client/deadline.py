@@ -9,12 +9,10 @@ import asyncio
 import math
 from typing import Self
 
+from omgmj.backoff.rate import EARLY
 from omgmj.client.cancellation import FROM_BELOW
 from omgmj.client.timer import Timer
 from omgmj.errors import ExchangeTimeout, OmgmjError, SessionClosed, TransportError, UsageError, crashed
-
-EARLY = 1e-6
-"""Seconds by which a timer may fire early."""
 
 
 class Deadlines:

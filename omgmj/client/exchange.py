@@ -130,8 +130,8 @@ class Exchange:
             )
         # What was lost was masked where it was made, and what was sent is the caller's own.
         raise SubmissionUncertain(
-            f"it is not known whether this created a task, so look for it before you send it again (Session.reconcile):"
-            f" {text(sent)}: {lost}",
+            "it is not known whether this created a task, so search for it before you send it again"
+            f" (Session.reconcile): {text(sent)}: {lost}",
             submission=sent,
         ) from lost
 

@@ -12,15 +12,13 @@ import math
 from collections import deque
 from typing import Protocol
 
-from omgmj.backoff.rate import Rate
+from omgmj.backoff.rate import EARLY, Rate
 from omgmj.client.timer import Timer
 from omgmj.errors import crashed
 
 SHARE = 4
 """Of so many slots, a class that waits gets one at least."""
 DIRECT, FIRST, POLL = 0, 1, 2
-EPSILON = 1e-6
-"""Seconds by which a timer may fire early."""
 
 
 class Source(Protocol):
@@ -105,8 +103,8 @@ class Limiter:
                 polls = self.source.advance(now) if self.source is not None else (math.inf, math.inf)
                 due = (now if self._queue else math.inf, *polls)
                 soonest = min(due)
-                at = soonest if soonest > now + EPSILON else self.rate.ready_at(now)
-                if at > now + EPSILON:
+                at = soonest if soonest > now + EARLY else self.rate.ready_at(now)
+                if at > now + EARLY:
                     wake = min(wake, at)
                     break
                 self._give(self._choose(due, now), now)
@@ -118,10 +116,10 @@ class Limiter:
         """Choose among the classes that are due: the first, unless one behind it was passed over too often."""
         chosen = -1
         for kind in (DIRECT, FIRST, POLL):
-            if due[kind] <= now + EPSILON and (chosen < 0 or self._passed_over[kind] >= SHARE - 1):
+            if due[kind] <= now + EARLY and (chosen < 0 or self._passed_over[kind] >= SHARE - 1):
                 chosen = kind
         for kind in (DIRECT, FIRST, POLL):
-            waits = due[kind] <= now + EPSILON and kind != chosen
+            waits = due[kind] <= now + EARLY and kind != chosen
             self._passed_over[kind] = self._passed_over[kind] + 1 if waits else 0
         return chosen
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from omgmj.backoff.policies import Policy, Retry
-from omgmj.client.limiter import EPSILON, FIRST, POLL, Limiter
+from omgmj.backoff.rate import EARLY
+from omgmj.client.limiter import FIRST, POLL, Limiter
 from omgmj.errors import OmgmjError, SessionClosed, crashed
 from omgmj.models import Task
 from omgmj.polling.health import Health
@@ -158,8 +159,8 @@ class Poller:
             self.catch_up()
         deadline = self.planner.next_deadline()
         # As a timer may fire a hair early, what is due by then is due.
-        if deadline <= now + EPSILON:
-            self._tell_ended(self.planner.expire(now + EPSILON))
+        if deadline <= now + EARLY:
+            self._tell_ended(self.planner.expire(now + EARLY))
             self._check_idle()
             deadline = self.planner.next_deadline()
         return deadline

@@ -114,7 +114,7 @@ def read_records(answer: Answer) -> Records:
 
 
 def record_id(record: object) -> int | None:
-    """Return the ID that a record of a page names, without a look at the rest; None where it names none."""
+    """Return the ID that a record of a page names, without reading the rest; None where it names none."""
     task_id: Any = cast("dict[str, Any]", record).get("taskId") if type(record) is dict else None
     return task_id if type(task_id) is int and 0 < task_id < ID_LIMIT else None
 

@@ -203,7 +203,7 @@ def fits(task: Task, submission: Submission) -> bool:
 
 
 def sought(error: SubmissionUncertain | None, prompt: str | None, action: Action | str | None) -> Submission:
-    """Return what is looked for: an error's, or what a prompt or an action made; `UsageError` unless it is just one."""
+    """Return what to search for: an error's, or what a prompt or an action made; `UsageError` unless it is just one."""
     if sum(given is not None for given in (error, prompt, action)) != 1:
         raise UsageError("give reconcile a SubmissionUncertain, or a prompt or an action together with since")
     if error is not None:

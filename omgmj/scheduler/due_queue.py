@@ -46,7 +46,7 @@ class DueQueue:
     def mix(self, roll: float, *, fresh: bool) -> None:
         """Have chance choose among the IDs that are equally overdue."""
         (self._fresh if fresh else self._polls).turn(roll)
-        self._look_up(fresh=fresh)
+        self._note_head(fresh=fresh)
 
     def take(self, now: float, *, fresh: bool) -> tuple[int, float, int]:
         """Take the ID at the head: it is in flight from now on.
@@ -68,7 +68,7 @@ class DueQueue:
         registry.flags[row] = IN_FLIGHT
         fresh = bool(flags & FRESH)
         if task_id == self.heads[fresh].task_id:
-            self._look_up(fresh=fresh)
+            self._note_head(fresh=fresh)
         registry.polls[row] += 1
         self.in_flight += 1
         return due, flags
@@ -135,7 +135,7 @@ class DueQueue:
         due = registry.due[row] = (self._fresh if fresh else self._polls).add(task_id, due)
         was_fresh = bool(flags & FRESH)
         if task_id == self.heads[was_fresh].task_id:
-            self._look_up(fresh=was_fresh)
+            self._note_head(fresh=was_fresh)
         if due < self.heads[fresh].due:
             self.heads[fresh] = Head(due, task_id)
 
@@ -152,7 +152,7 @@ class DueQueue:
         self._pushed.pop(task_id, None)
         for fresh in (False, True):
             if task_id == self.heads[fresh].task_id:
-                self._look_up(fresh=fresh)
+                self._note_head(fresh=fresh)
         if self._fresh.size + self._polls.size > 2 * len(self._registry.rows) + SPARE:
             self._tidy()
 
@@ -163,7 +163,7 @@ class DueQueue:
             self.schedule(task_id, row, at, fresh=True)
         self._registry.flags[row] |= PUSHED
 
-    def _look_up(self, *, fresh: bool) -> None:
+    def _note_head(self, *, fresh: bool) -> None:
         """Note the head of a class anew; what stands before it and is not meant any more is thrown out."""
         registry = self._registry
         wheel = self._fresh if fresh else self._polls
@@ -184,4 +184,4 @@ class DueQueue:
                 fresh = self._registry.flags[row] & FRESH
                 (self._fresh if fresh else self._polls).add(task_id, self._registry.due[row])
         for fresh in (False, True):
-            self._look_up(fresh=fresh)
+            self._note_head(fresh=fresh)

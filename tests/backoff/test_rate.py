@@ -48,7 +48,7 @@ def test_starts_with_a_burst_and_then_one_at_a_time() -> None:
     """A new rate gives its burst at once, then a slot each 1/rate seconds."""
     budget = Rate(100.0, 50.0)
     assert send_all(budget, 50.0, 50.025) == pytest.approx([50.0, 50.0, 50.01, 50.02])
-    assert (budget.rate, budget.limit, budget.held_until) == (100.0, 100.0, -math.inf)
+    assert (budget.rate, budget.limit, budget._held_until) == (100.0, 100.0, -math.inf)
 
 
 def test_low_rate_gives_single_slots() -> None:
@@ -174,8 +174,8 @@ def test_retry_after_holds_everything(told: float | None, held: float) -> None:
     """A Retry-After is read each time, not believed below half a second or above a minute."""
     budget = Rate(100.0, 0.0)
     budget.saw_429(9.0, 10.0, told)
-    assert budget.held_until == (10.0 + held if told is not None else held)
-    assert budget.ready_at(10.0) == max(10.0, budget.held_until)
+    assert budget._held_until == (10.0 + held if told is not None else held)
+    assert budget.ready_at(10.0) == max(10.0, budget._held_until)
 
 
 def test_retry_after_counts_on_a_429_that_does_not_cut() -> None:
@@ -185,7 +185,7 @@ def test_retry_after_counts_on_a_429_that_does_not_cut() -> None:
     budget.saw_429(1.5, 2.1, 7.0)
     budget.saw_429(1.6, 2.2, 1.0)
     assert budget.limit == 50.0
-    assert budget.held_until == pytest.approx(9.1)
+    assert budget._held_until == pytest.approx(9.1)
     assert len(send_all(budget, 2.2, 9.1)) == 0
     assert len(send_all(budget, 9.1, 9.1001)) == burst(50.0)
 

@@ -104,7 +104,7 @@ class _Heard:
 
 
 @pytest.mark.parametrize(
-    "moment", [pytest.param(5, id="first looks"), pytest.param(1100, id="polls", marks=pytest.mark.slow)]
+    "moment", [pytest.param(5, id="first polls"), pytest.param(1100, id="polls", marks=pytest.mark.slow)]
 )
 async def test_a_query_passes_ten_thousand_overdue_ids(moment: float) -> None:
     """With 10,000 IDs overdue at 10 requests a second, each of many queries in a row answers within a second."""

@@ -12,7 +12,7 @@ from omgmj.testing import FakeService, Fault, Life
 
 
 async def test_a_lost_submission_is_found() -> None:
-    """Looking finds the task of a lost answer by the error, and leaves out one that is known to be another's."""
+    """The search finds the task of a lost answer by the error, and leaves out one that is known to be another's."""
     async with FakeService() as fake, fake.session() as session:
         first = await session.imagine("a cat")
         await asyncio.sleep(3)
@@ -39,7 +39,7 @@ async def test_a_lost_submission_that_made_nothing_is_not_found() -> None:
 
 
 async def test_a_lost_action_is_found() -> None:
-    """Looking finds what an action made, by the error, or by the custom ID and a time."""
+    """The search finds what an action made, by the error, or by the custom ID and a time."""
     async with FakeService() as fake, fake.session() as session:
         parent = await session.wait(fake.add_task(Life.succeed(after=20)))
         began = session._open().exchange.clock()

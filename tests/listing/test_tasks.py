@@ -266,7 +266,7 @@ async def test_closing_the_session_ends_the_reader() -> None:
 
 
 async def test_closing_while_a_page_arrives() -> None:
-    """A page that arrives just as the iterator is closed is thrown away, at a second look at an empty one too."""
+    """A page that arrives just as the iterator is closed is thrown away, when an empty one is read again too."""
 
     async def check(stop: list[int]) -> None:
         asked: list[int] = []

@@ -216,7 +216,7 @@ def test_a_task_without_actions_says_why() -> None:
             choose_action(GRID, rubbish)  # type: ignore[arg-type]
 
 
-# Looking for what became of it
+# The search for what became of it
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_what_fits_a_blend_or_describe() -> None:
 
 
 def test_what_is_sought_is_one_thing() -> None:
-    """An error, a prompt or an action is looked for, and just one of them."""
+    """An error, a prompt or an action is searched for, and just one of them."""
     sent = Submission("IMAGINE", prompt="a cat")
     lost = SubmissionUncertain("lost", submission=sent)
     assert sought(None, "a cat", None) == sought(lost, None, None) == sent

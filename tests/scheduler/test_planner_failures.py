@@ -129,7 +129,7 @@ def test_a_wait_in_an_outage_tells_of_the_outage() -> None:
 
 
 def drive(bench: Bench, breaker: CircuitBreaker, good: set[int], until: float) -> None:
-    """Make the looks up to a time: the good ones succeed, the others fail, and each takes a moment."""
+    """Make the polls up to a time: the good ones succeed, the others fail, and each takes a moment."""
     while bench.due < until and not breaker.is_open:
         task_id = bench.poll()
         bench.now += 0.01

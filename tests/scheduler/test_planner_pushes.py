@@ -54,7 +54,7 @@ def test_pushes_make_one_poll_a_second() -> None:
 
 
 def test_pushed_polls_are_a_second_apart_from_when_they_went() -> None:
-    """A look for a push that had to wait for its turn is not followed by the next one sooner than a second later."""
+    """A poll for a push that had to wait for its turn is not followed by the next one sooner than a second later."""
     bench = Bench()
     bench.watch(1, policy=Fixed(600.0))
     bench.found("IN_PROGRESS")
