@@ -22,9 +22,9 @@ class Cursor:
     """
 
     def __init__(self, size: int) -> None:
-        self.number = 1
+        self.number: int = 1
         """The page to ask for."""
-        self.is_over = False
+        self.is_over: bool = False
         self._size = size
         self._depths: dict[int, int] = {}  # of each ID, counted from the newest at the beginning; -1 of newer ones
         self._deepest = -1
