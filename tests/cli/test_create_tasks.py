@@ -126,7 +126,8 @@ def test_help_names_the_shared_options(capsys: pytest.CaptureFixture[str], comma
 def test_describe_without_download(fake: FakeService, capsys: pytest.CaptureFixture[str], png: str) -> None:
     """`describe` does not take the option that it leaves out, nor creates a task then."""
     assert app.main(["describe", png, "--download", "x"]) == 2
-    assert capsys.readouterr().err.startswith("omgmj: Unknown option: --download.")
+    said = capsys.readouterr().err.replace(chr(34), "")  # early cyclopts puts an option in quotes
+    assert said.startswith("omgmj: Unknown option: --download.")
     assert fake.created == []
 
 
