@@ -65,6 +65,18 @@ def plain(screen: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
 
 
+def shown_on(ours: int) -> str:
+    """Return what was written to a pseudo-terminal, without control sequences, once its other end is closed."""
+    screen = b""
+    try:
+        while part := os.read(ours, 4096):
+            screen += part
+    except OSError:  # Linux says so that the other end is gone.
+        pass
+    os.close(ours)
+    return plain(screen.decode())
+
+
 def on_screen(*tasks: Task, stdout: TextIO | None = None) -> str:
     """Show `tasks` on a real terminal, with standard output elsewhere if given; return what was written there."""
     ours, theirs = pty.openpty()
@@ -74,11 +86,4 @@ def on_screen(*tasks: Task, stdout: TextIO | None = None) -> str:
         with View([task.id for task in tasks]) as view:
             for task in tasks:
                 view.record(task)
-    screen = b""
-    try:
-        while part := os.read(ours, 4096):
-            screen += part
-    except OSError:  # Linux says so that the other end is gone.
-        pass
-    os.close(ours)
-    return plain(screen.decode())
+    return shown_on(ours)

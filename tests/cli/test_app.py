@@ -27,6 +27,7 @@ from omgmj.cli import app
 from omgmj.cli.view import View
 from omgmj.session import STALL
 from omgmj.testing import PNG, FakeService, Life
+from tests.cli.streams import shown_on
 
 OMGMJ = [sys.executable, "-m", "omgmj"]
 DONE = Life.steps([(0, "SUCCESS", "100%")])
@@ -332,14 +333,7 @@ def test_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen([*OMGMJ, "watch", "1", "2", "3"], stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        screen = b""
-        try:
-            while part := os.read(ours, 4096):
-                screen += part
-        except OSError:  # Linux says so that the other end is gone.
-            pass
-    os.close(ours)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
+        text = shown_on(ours)
     assert process.returncode == 1
     assert text.count("SUCCESS") == 2
     assert re.search(r"0 of 3 done, 0 failed, 0:00:\d\d", text)
