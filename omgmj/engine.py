@@ -106,14 +106,18 @@ class Engine:
         )
 
     async def begin(self) -> None:
-        """Let happen first what is under way in this very step, before a call or a wait begins.
+        """Let happen first what is under way in this very step, before a call or a wait begins."""
+        if self.must_yield():
+            await asyncio.sleep(0)
+
+    def must_yield(self) -> bool:
+        """Whether something is under way in this very step, and is to happen first.
 
         A task may have been cancelled already, and hears of it where it awaits next: that is nobody's failure. And one
         that starts eagerly runs in the middle of whoever made it, which may be a policy that is being asked.
         """
         task = asyncio.current_task()
-        if self.poller.planner.progress.asking or (task is not None and task.cancelling()):
-            await asyncio.sleep(0)
+        return self.poller.planner.progress.asking or (task is not None and task.cancelling() > 0)
 
     async def page(self, number: int, size: int) -> TaskPage:
         """Return a page of the list, and feed the waits with it."""

@@ -25,7 +25,6 @@ from omgmj.polling.sinks import Terms
 from omgmj.polling.wait import wait_for
 from omgmj.polling.watch import TaskIds, Watch
 from omgmj.protocol import messages, responses, submissions
-from omgmj.protocol.headers import age
 from omgmj.protocol.image_urls import Via
 from omgmj.protocol.messages import PAGE_MOST, Answer, check_size
 from omgmj.protocol.submissions import (
@@ -145,13 +144,14 @@ class Session:
         def read(answer: Answer) -> tuple[Task, Answer]:
             return responses.read_query(answer, asked), answer
 
-        await engine.begin()
+        if engine.must_yield():  # Asked here too: a coroutine for each query costs.
+            await engine.begin()
         try:
             task, answer = await engine.exchange.call(messages.query_request(asked), read)
         except OmgmjError as error:
             error.task_id = asked
             raise
-        engine.poller.feed(task, age(task.started_at, answer.headers) if engine.poller.planner.watched else None)
+        engine.poller.feed(task, answer)
         return task
 
     async def wait(

@@ -110,13 +110,14 @@ class Poller:
         self.planner.due_queue.push(task_id, self._loop.time())
         self._limiter.dispatch()
 
-    def feed(self, task: Task, run_for: float | None) -> None:
-        """Hand on a record from elsewhere to those who wait for its ID."""
+    def feed(self, task: Task, answer: Answer) -> None:
+        """Hand on a record of an answer to somebody else's query to those who wait for its ID."""
         now = self._loop.time()
         self.health.on_answer(now)
         if self.planner.watched == 0:
             return
-        self._tell(task, self.planner.saw(Found(task, run_for), now, random.random(), poll=False))
+        found = Found(task, age(task.started_at, answer.headers))
+        self._tell(task, self.planner.saw(found, now, random.random(), poll=False))
         self._check_idle()
         self._limiter.dispatch()
 

@@ -66,7 +66,7 @@ async def settle() -> None:
 
 
 PLACES = [
-    (Limiter, "_choose"),
+    (Limiter, "_give"),
     (Rate, "ready_at"),
     (Rate, "take"),
     (Planner, "advance"),
