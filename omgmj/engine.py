@@ -95,7 +95,7 @@ class Engine:
             retries=exchange.retries,
             rate_limited=exchange.rate_limited,
             pace=self.limiter.rate.limit,
-            watched=planner.watched,
+            watched=planner.registry.watched,
             in_flight=self.limiter.in_flight,
             overdue=planner.overdue(self.loop.time()),
             sweeps=sweeper.pages,
@@ -143,7 +143,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
-        self.poller.planner.progress.created(task_id, self.loop.time())
+        self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime) -> list[Task]:
@@ -151,7 +151,7 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        ahead, is_known = lambda: self._service_ahead, self.poller.planner.progress.is_created
+        ahead, is_known = lambda: self._service_ahead, self.poller.planner.first_polls.is_created
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ import logging
 
 from omgmj.client.limiter import Limiter
 from omgmj.errors import OmgmjError
-from omgmj.models import STATUS_ORDER, Task
+from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Planner
@@ -28,11 +28,13 @@ log: logging.Logger = logging.getLogger("omgmj")
 class Health:
     """The health of one session's service. Times are seconds on the event loop's clock.
 
-    `outage` is the error that shows an outage, while there is one; `late` the mean lateness of polls.
+    `is_well` while nothing has failed since the last answer; `outage` is the error that shows an outage, while there is
+    one; `late` the mean lateness of polls.
     """
 
     def __init__(self, planner: Planner, limiter: Limiter, now: float) -> None:
         self.breaker: CircuitBreaker = CircuitBreaker()
+        self.is_well: bool = True
         self.outage: OmgmjError | None = None
         self.late: float = 0.0
         self._planner = planner
@@ -43,18 +45,18 @@ class Health:
         self._late_since: float | None = None
         self._unknown_words: set[str] = set()
 
-    def on_answer(self, now: float, task: Task | None = None) -> None:
-        """Note that the service answers, whatever it says but 429; it may be a record."""
+    def on_answer(self, now: float) -> None:
+        """Note that the service answers, whatever it says but 429. It is no news while all is well."""
+        self.is_well = True
         self._refused_since = None
         if self.breaker.failures:
             self._close(now)
-        if task is not None:
-            self.on_record(task)
 
     def on_failure(
         self, error: OmgmjError, means: Meaning, now: float, roll: float, *, probe: bool, blames: bool
     ) -> None:
         """Note a failed poll. `blames`: nothing else explains it than the service."""
+        self.is_well = False
         if means is Meaning.PACED:
             self._close(now)
             self._on_refusal(now)
@@ -67,18 +69,21 @@ class Health:
 
     def on_no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
         """Note a failure in passing: it may be one too many."""
+        self.is_well = False
         if self.breaker.saw_failure(now, roll, probe=probe, blames=blames):
             self._planner.outage_began(now)
             self._down_said = False
         elif probe and blames and not self._down_said:
             self._down_said = True
             log.warning(
-                "the service does not answer (%s); watched tasks wait until it does: %d", error, self._planner.watched
+                "the service does not answer (%s); watched tasks wait until it does: %d",
+                error,
+                self._planner.registry.watched,
             )
 
-    def on_record(self, task: Task) -> None:
+    def on_unknown_word(self, task: Task) -> None:
         """Say once of each unknown status word that it was seen."""
-        if task.status not in STATUS_ORDER and task.status not in self._unknown_words:
+        if task.status not in self._unknown_words:
             self._unknown_words.add(task.status)
             log.warning(
                 "task %d has the status %r, which is not known: it is waited for until it has a finish time",
@@ -101,7 +106,7 @@ class Health:
             log.warning(
                 "polls are %.0f s late: %d watched tasks are too many for %.3g requests a second",
                 late,
-                self._planner.watched,
+                self._planner.registry.watched,
                 self._limiter.rate.limit,
             )
 
@@ -119,5 +124,5 @@ class Health:
             self._refused_since = NEVER
             log.warning(
                 "the service has answered nothing but 429 (too many requests) for a minute; %d watched tasks wait",
-                self._planner.watched,
+                self._planner.registry.watched,
             )

@@ -38,16 +38,18 @@ def served_at(headers: Mapping[str, str]) -> datetime | None:
     return None if text is None else _http_date(text)
 
 
-def age(moment: datetime | None, headers: Mapping[str, str]) -> float | None:
-    """Return the seconds from a moment of a record to its answer, both by the service's clock; None where not told.
+def ages(headers: Mapping[str, str], *moments: datetime | None) -> tuple[float | None, ...]:
+    """Return the seconds from moments of a record to its answer, all by the service's clock; None where not told.
 
     A moment some seconds ahead, or more than a day ago, is taken for a clock, or a time zone, that is off.
     """
-    now = None if moment is None else served_at(headers)
-    if now is None or moment is None:
-        return None
-    seconds = (now - moment).total_seconds()
-    return max(0.0, seconds) if -_AHEAD <= seconds <= _DAY else None
+    text = headers.get("date")
+    now = None if text is None else _http_date(text)
+    found: list[float | None] = []
+    for moment in moments:
+        seconds = math.nan if now is None or moment is None else (now - moment).total_seconds()
+        found.append(max(0.0, seconds) if -_AHEAD <= seconds <= _DAY else None)
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)

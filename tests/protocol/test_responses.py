@@ -31,7 +31,7 @@ from omgmj.errors import (
 from omgmj.models import Status, Task, TaskPage
 from omgmj.protocol import codec
 from omgmj.protocol.failures import Meaning, meaning
-from omgmj.protocol.headers import age, retry_after
+from omgmj.protocol.headers import ages, retry_after
 from omgmj.protocol.messages import KEPT_HEADERS, Answer, page_request, query_request
 from omgmj.protocol.responses import read_hint, read_page, read_query, read_record, read_records, read_source, record_id
 
@@ -268,7 +268,7 @@ def check(got: Answer, asked: int = 20) -> None:
         # of digits that orjson takes.
         assert quick == plain
         assert json.loads(codec.dump_record(plain))["taskId"] is not None
-    age_or_none = None if quick is None else age(quick.started_at, got.headers)
+    (age_or_none,) = ages(got.headers, None if quick is None else quick.started_at)
     assert age_or_none is None or age_or_none >= 0
     wait = retry_after(got.headers)
     assert wait is None or wait >= 0
