@@ -27,8 +27,8 @@ from omgmj.listing.reconcile import reconcile
 from omgmj.models import Stats, Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, responses
-from omgmj.protocol.headers import served_at
 from omgmj.protocol.messages import Answer
+from omgmj.protocol.responses import served_at
 from omgmj.protocol.submissions import Draft
 from omgmj.validation import is_loopback
 

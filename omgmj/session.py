@@ -24,7 +24,6 @@ from omgmj.polling.sinks import Terms
 from omgmj.polling.wait import wait_for
 from omgmj.polling.watch import TaskIds, Watch
 from omgmj.protocol import messages, responses, submissions
-from omgmj.protocol.headers import ages
 from omgmj.protocol.image_urls import Via
 from omgmj.protocol.messages import PAGE_MOST, Answer, check_size
 from omgmj.protocol.submissions import (
@@ -151,8 +150,7 @@ class Session:
         except OmgmjError as error:
             error.task_id = asked
             raise
-        (run_for,) = ages(answer.headers, task.started_at)
-        engine.poller.feed(task, run_for)
+        engine.poller.feed(task, answer)
         return task
 
     async def wait(

@@ -28,7 +28,6 @@ from omgmj.polling.sweeper import Sweeper
 from omgmj.polling.wait_errors import error_of
 from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
-from omgmj.protocol.headers import ages, retry_after
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Ended, Found, Planner, Seen
 from omgmj.scheduler.registry import Sink, Subscription
@@ -110,12 +109,13 @@ class Poller:
         self.planner.due_queue.push(task_id, self._loop.time())
         self._limiter.dispatch()
 
-    def feed(self, task: Task, run_for: float | None) -> None:
-        """Hand on a record from elsewhere to those who wait for its ID."""
+    def feed(self, task: Task, answer: Answer) -> None:
+        """Hand on a record of an answer to somebody else's query to those who wait for its ID."""
         now = self._loop.time()
         self.health.on_answer(now)
         if self.planner.registry.watched == 0:
             return
+        (run_for,) = responses.ages(answer.headers, task.started_at)
         self._tell(task, self.planner.saw(Found(task, run_for), now, random.random(), poll=False))
         self._check_idle()
         self._limiter.dispatch()
@@ -167,7 +167,10 @@ class Poller:
 
     def advance(self, now: float) -> tuple[float, float]:
         """Decide what is polled next; return when a first poll and another one may start: in an outage, one probe."""
-        first, poll = self.planner.advance(now)
+        heads = self.planner.due_queue.heads
+        first, poll = heads[True].due, heads[False].due
+        if first <= now or poll <= now:
+            first, poll = self.planner.advance(now)
         may = self.health.breaker.next_at
         return max(first, may), max(poll, may)
 
@@ -273,13 +276,13 @@ class Poller:
         if answer is None:
             self.planner.again(task_id, now)
             return
-        hint = retry_after(answer.headers)
+        hint = responses.retry_after(answer.headers)
         if task is None:
             self._tell_ended(self.planner.unchanged(task_id, now, roll, hint=hint))
         else:
             if task.status not in STATUS_ORDER:
                 self.health.on_unknown_word(task)
-            run_for, ended_ago = ages(answer.headers, task.started_at, task.finished_at)
+            run_for, ended_ago = responses.ages(answer.headers, task.started_at, task.finished_at)
             seen = self.planner.saw(Found(task, run_for, ended_ago, hint), now, roll, poll=True)
             self._tell(task, seen)
 

@@ -15,7 +15,6 @@ from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
 from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
-from omgmj.protocol.headers import ages
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Found, Planner, Seen
 from omgmj.scheduler.sweep_plan import NotShown, Sweep
@@ -69,7 +68,7 @@ class Sweeper:
 
     def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, poll: bool) -> bool:
         """Record what a page showed of a task; return whether it was of use."""
-        run_for, ended_ago = ages(answer.headers, task.started_at, task.finished_at)
+        run_for, ended_ago = responses.ages(answer.headers, task.started_at, task.finished_at)
         found = Found(task, run_for, ended_ago, asked_at=asked_at)
         seen = self._planner.saw_listed(found, now, random.random(), poll=poll)
         if seen is not None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from omgmj.errors import ServiceError
-from omgmj.protocol.headers import ages, retry_after, served_at
 from omgmj.protocol.messages import Answer
-from omgmj.protocol.responses import read_query
+from omgmj.protocol.responses import ages, read_query, retry_after, served_at
 
 DATE = "Thu, 31 Aug 2023 14:00:14 GMT"
 
