@@ -42,7 +42,7 @@ async def go(run: Run, policy: Policy) -> Score:
             for number, (start, life) in enumerate(zip(run.starts, run.lives, strict=True), start=1):
                 await asyncio.sleep(start - fake.now)
                 task_id = fake.add_task(life.script(), task_id=number, kind=KIND, pool=POOL)
-                ends[task_id] = fake.now + life.end
+                ends[task_id] = fake.now + life.queue + life.end
                 yield task_id
 
         errors: list[Exception] = []

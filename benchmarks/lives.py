@@ -14,25 +14,32 @@ from typing import NamedTuple
 from omgmj import testing
 
 STEPS = (15, 31, 46, 62, 78, 93)
+LONGEST_QUEUE = 600.0
+"""Seconds; a queue is drawn evenly up to it."""
 POOL, KIND = "FAST", "IMAGINE"
 
 
 class Life(NamedTuple):
-    """`end` seconds after its start the task is final; until then it shows percents, each from so many seconds on."""
+    """After `queue` seconds the task runs, and `end` seconds later it is final.
+
+    In between it shows percents, each from so many seconds on.
+    """
 
     end: float
     steps: tuple[tuple[float, int | None], ...]
     fails: bool = False
+    queue: float = 0.0
 
     def script(self) -> testing.Life:
         """Return the same life as the fake service takes it."""
+        queued = [(0.0, "SUBMITTED", None)] if self.queue else []
         moments = [
-            (at, "IN_PROGRESS", None if percent is None else f"{percent}%")
+            (self.queue + at, "IN_PROGRESS", None if percent is None else f"{percent}%")
             for at, percent in self.steps
             if at < self.end
         ]
-        end = (self.end, "FAILURE", moments[-1][2]) if self.fails else (self.end, "SUCCESS", "100%")
-        return testing.Life.steps([*moments, end])
+        end = ("FAILURE", moments[-1][2]) if self.fails else ("SUCCESS", "100%")
+        return testing.Life.steps([*queued, *moments, (self.queue + self.end, *end)])
 
 
 Draw = Callable[[random.Random, float], Life]
@@ -91,6 +98,7 @@ def shapes(duration: Duration) -> dict[str, Draw]:
         "slow hour": slow_hour,
         "everything fails": all_fail,
         "two jumps": lambda chance, _: jumps(chance, duration(chance)),
+        "a queue": lambda chance, _: told(chance, duration(chance))._replace(queue=chance.uniform(1.0, LONGEST_QUEUE)),
     }
 
 
@@ -104,7 +112,7 @@ class Run(NamedTuple):
 def draw_run(shape: str, draw: Draw, count: int, seed: int) -> Run:
     """Draw a run of so many tasks: two a second, a tenth of them every two minutes, or all within three hours.
 
-    They start and end at whole milliseconds, as the service tells no finer ones.
+    They are made, run and end at whole milliseconds, as the service tells no finer ones.
     """
     chance = random.Random(f"{shape} {seed}")
     a_second = count / (3 * 3600.0) if shape == "slow hour" else 2.0
@@ -113,7 +121,7 @@ def draw_run(shape: str, draw: Draw, count: int, seed: int) -> Run:
         at += chance.expovariate(a_second)
         starts.append(number * 10 // count * 120.0 if shape == "bursts" else round(at, 3))
     lives = (draw(chance, number / count) for number in range(count))
-    return Run(starts, [life._replace(end=round(life.end, 3)) for life in lives])
+    return Run(starts, [life._replace(end=round(life.end, 3), queue=round(life.queue, 3)) for life in lives])
 
 
 class Score(NamedTuple):

@@ -32,7 +32,7 @@ class _Known:
     born: float
     moved: float
     seen: float
-    shown: int | None = -1
+    shown: tuple[Status, int | None] | None = None
     polls: int = 0
 
 
@@ -42,27 +42,33 @@ def simulate(run: Run, policy: Policy) -> Score:
     serial = itertools.count()
     # Of those that are due at once first polls go first, and else who fell in first.
     due = [(_tick(start), False, next(serial), number) for number, start in enumerate(run.starts)]
-    tasks = [_Known(at, at, at) for at, *_ in due]
+    tasks = [_Known(start, at, at) for start, (at, *_) in zip(run.starts, due, strict=True)]
     delays = []
     while due:
         now, _, _, number = heapq.heappop(due)
-        start, life, known = run.starts[number], run.lives[number], tasks[number]
+        life, known = run.lives[number], tasks[number]
+        start = run.starts[number] + life.queue
         # The service tells the time in whole seconds, so that a task looks up to a second younger than it is.
         age = max(0.0, math.floor(now) - start)
         known.polls += 1
         if now - start >= life.end:
             delays.append(now - start - life.end)
-            percent = known.shown
+            percent = known.shown[1] if known.shown else None
             foretold = (known.moved - known.born) * 100 / percent if percent is not None and percent > 0 else None
             since = min(age, max(0.0, age - (now - known.seen))) if known.polls > 1 else 0.0
             durations.saw_end(POOL, since, age, ended=min(age, life.end), foretold=foretold)
             continue
-        progress = next(step for at, step in reversed(life.steps) if at <= now - start)
-        if progress != known.shown:
+        shown: tuple[Status, int | None] = (Status.SUBMITTED, None)
+        if now >= start:
+            shown = (Status.IN_PROGRESS, next(step for at, step in reversed(life.steps) if at <= now - start))
+        if shown != known.shown:
             # The same record again is not read, so the birth is not reckoned anew.
-            known.shown, known.moved, known.born = progress, now, now - age
+            known.shown, known.moved = shown, now
+            if now >= start:
+                known.born = now - age
         age = now - known.born
-        durations.saw_running(POOL, max(0.0, age - (now - known.seen)), age)
+        if now >= start:
+            durations.saw_running(POOL, max(0.0, age - (now - known.seen)), age)
         known.seen = now
         facts = Facts(
             task_id=number + 1,
@@ -70,8 +76,8 @@ def simulate(run: Run, policy: Policy) -> Score:
             age=age,
             pool=POOL,
             kind=KIND,
-            status=Status.IN_PROGRESS,
-            progress=progress,
+            status=shown[0],
+            progress=shown[1],
             changed=now - known.moved,
             hint=None,
             durations=durations,

@@ -5,8 +5,11 @@
 NAME is a field of `Adaptive`, or a constant beside `Adaptive` or `Durations`. All else stays as it is, save for
 `least`, which trades queries for delay: for each value it is set so that ends are seen `DELAY` seconds late, a mean
 over all lives of `lives`. Values are then compared by the queries a task, a geometric mean over the same lives, which
-are drawn alike for all values. Differences below a percent or two are chance; a number that these lives do not reach,
-as none of them queues, shows the same for all values. For `least` itself the rows show the trade.
+are drawn alike for all values. Differences below a percent or two are chance. For `least` itself the rows show the
+trade.
+
+Only the delay of ends is held. A number that puts off the first poll, or those of a queue, looks the better the larger
+it is: `first`, `_QUEUED`. What it costs is not shown here, such as how late a task is seen to run.
 """
 
 from __future__ import annotations

@@ -38,13 +38,14 @@ if TYPE_CHECKING:
     from omgmj.images.download import Progress
     from omgmj.images.uploads import Image
     from omgmj.listing.tasks import Tasks, Words
-    from omgmj.models import Action, Kind, Stats, Status, Submission, Task, TaskPage
+    from omgmj.models import Action, Kind, Status, Submission, Task, TaskPage
     from omgmj.polling.follow import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
     from omgmj.protocol.messages import Answer, Fate, Passage, Request
     from omgmj.protocol.submissions import Dimensions, Pool
     from omgmj.session import Session
+    from omgmj.stats import Stats
 
     __version__: str
 else:
@@ -59,13 +60,14 @@ else:
         "Progress": "images.download",
         "Image": "images.uploads",
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
-        **dict.fromkeys(("Action", "Kind", "Stats", "Status", "Submission", "Task", "TaskPage"), "models"),
+        **dict.fromkeys(("Action", "Kind", "Status", "Submission", "Task", "TaskPage"), "models"),
         "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
         **dict.fromkeys(("Answer", "Fate", "Passage", "Request"), "protocol.messages"),
         **dict.fromkeys(("Dimensions", "Pool"), "protocol.submissions"),
         "Session": "session",
+        "Stats": "stats",
     }
 
     def __getattr__(name: str) -> object:

@@ -24,12 +24,13 @@ from omgmj.errors import SessionClosed
 from omgmj.images.threads import in_thread
 from omgmj.images.uploads import Given, data_uris
 from omgmj.listing.reconcile import reconcile
-from omgmj.models import Stats, Submission, Task, TaskPage
+from omgmj.models import Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, responses
 from omgmj.protocol.messages import Answer
 from omgmj.protocol.responses import served_at
 from omgmj.protocol.submissions import Draft
+from omgmj.stats import Stats
 from omgmj.validation import is_loopback
 
 if TYPE_CHECKING:

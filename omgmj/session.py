@@ -12,13 +12,14 @@ from typing import Any, Self
 
 import omgmj  # The type of `http` is aiohttp's, which annotations find by way of the package, imported lazily.
 from omgmj.backoff.policies import Adaptive, Policy, Retry, check_policy
+from omgmj.base_url import choose_base_url
 from omgmj.client.credentials import Credentials, Token
 from omgmj.engine import Engine
 from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
 from omgmj.images.download import MAX_BYTES, Progress, download
 from omgmj.images.uploads import Image, check_image, check_images
 from omgmj.listing.tasks import Tasks, Words
-from omgmj.models import Action, Stats, Task, TaskPage
+from omgmj.models import Action, Task, TaskPage
 from omgmj.polling.follow import Follow
 from omgmj.polling.sinks import Terms
 from omgmj.polling.wait import wait_for
@@ -39,8 +40,8 @@ from omgmj.protocol.submissions import (
     choose_action,
     sought,
 )
+from omgmj.stats import Stats
 from omgmj.validation import (
-    check_base_url,
     check_count,
     check_page,
     check_rate,
@@ -49,7 +50,6 @@ from omgmj.validation import (
     check_task_id,
 )
 
-BASE_URL = "https://cn2us02.opapi.win"
 STALL = 3600.0
 
 
@@ -89,7 +89,7 @@ class Session:
             raise UsageError(f"transport must have send, stream, aclose and limit; {type(transport).__name__} has not")
         if retry is not None and not isinstance(retry, Retry):
             raise UsageError(f"retry must be an omgmj.Retry, not {type(retry).__name__}")
-        self._base_url = check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if base_url is None else base_url)
+        self._base_url = choose_base_url(base_url)
         self._rate = check_rate("rate", rate)
         self._backoff = check_policy(backoff, Adaptive())
         self._build = partial(

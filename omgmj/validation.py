@@ -12,7 +12,6 @@ import math
 import reprlib
 from datetime import datetime
 from typing import Literal, overload
-from urllib.parse import urlsplit
 
 from omgmj.errors import UsageError
 from omgmj.records import ID_LIMIT
@@ -110,28 +109,6 @@ def check_page(number: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < ID_LIMIT:
         raise UsageError(f"a page is a whole number from 1, not {brief(number)}")
     return int(number)
-
-
-def check_base_url(url: object) -> str:
-    """Return `url` without a slash at its end; `UsageError` unless it is https, or http to a loopback host."""
-    if not isinstance(url, str):
-        raise UsageError(f"base_url must be a string, not {type(url).__name__}")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise UsageError(f"base_url {brief(url)} is no URL: {error}") from None
-    if "\\" in url or not url.isprintable() or any(character.isspace() for character in url):
-        raise UsageError(f"base_url must hold no space, line break, backslash or control character; got {brief(url)}")
-    if parts.scheme not in ("http", "https") or not host:
-        raise UsageError(f"base_url must begin with https:// and name a host; got {brief(url)}")
-    if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
-        raise UsageError("base_url must have no query, fragment or user name")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise UsageError(
-            f"base_url must be https, as the token goes with each request; http only to loopback: {brief(url)}"
-        )
-    return url.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:

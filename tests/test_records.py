@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import MappingProxyType
@@ -202,7 +203,7 @@ class NewTask(Task):
 
 def test_one_line_makes_a_new_field() -> None:
     """A new field with a default is whole without a line in the table; with its one line it is read, written, named."""
-    table = task_table(lambda value, _: tuple(value))
+    table = task_table(tuple)
     for line, seed in (((), None), ((Field("seed", "seedNumber", table[2].read),), "7")):
         one_more = (*table, *line)
         made = cattrs.Converter(detailed_validation=False)
@@ -220,9 +221,78 @@ def test_one_line_makes_a_new_field() -> None:
             assert (caught.value.place, caught.value.what) == (".seedNumber", "is a whole number, not a string")
 
 
+@attrs.frozen
+class Demanding(Action):
+    """An action with a field that is new, without a default."""
+
+    cost: int = attrs.field(kw_only=True)
+
+
+def test_a_field_without_a_default_needs_a_line() -> None:
+    """A field that is neither in the table nor has a default is found when the reader is made."""
+    with pytest.raises(TypeError, match="cost"):
+        Reader(cattrs.Converter(), Demanding, ACTION)
+
+
+def test_a_task_that_was_read_is_like_any_other() -> None:
+    """A task that was read equals the one made by hand, to its hash, repr and pickle, and is as frozen."""
+    task = read_task(RECORD, asked=20, source=SAMPLE)
+    made = Task(**{field.name: getattr(task, field.name) for field in attrs.fields(Task)})
+    assert (task, hash(task), repr(task), task.source) == (made, hash(made), repr(made), SAMPLE)
+    assert pickle.loads(pickle.dumps(task)) == task  # noqa: S301 (written here)
+    assert {type(action) for action in task.actions} == {Action}
+    for frozen, name in ((task, "status"), (task.actions[0], "label")):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(frozen, name, "x")
+
+
+def test_what_needs_no_hook_is_what_the_hook_returns() -> None:
+    """A text that is known and a value of a plain type are to the hook what they are in the table."""
+    read()
+    known = plain = 0
+    for field in (*task_table(tuple), *ACTION, SOURCE):
+        for text, value in dict(field.known or {}).items():
+            assert field.read(text) == value, (field.name, text)
+            known += 1
+        if field.plain:
+            value = field.plain()
+            assert field.read(value) is value, field.name
+            plain += 1
+    assert (known > 100, plain) == (True, 11)
+
+
+class Odd(str):
+    """A string that equals its text and is no JSON."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("name", [name for name, value in RECORD.items() if type(value) is str])
+def test_what_equals_a_string_is_none(name: str) -> None:
+    """A value that only equals a string is refused, also where the string is known."""
+    changes: dict[str, Any] = {name: Odd(RECORD[name])}
+    assert changes == {name: RECORD[name]}
+    assert refusal(**changes) == f"$.data.{name}"
+
+
+def test_times_are_remembered_within_bounds() -> None:
+    """The same text gives the same time, of many texts only some are remembered, and never one that was refused."""
+    (known,) = (field.known for field in task_table(tuple) if field.name == "started_at")
+    assert known is not None
+    first = datetime(2024, 1, 1, tzinfo=UTC)
+    for second in range(2500):
+        moment = first + timedelta(seconds=second)
+        for _ in range(2):
+            assert read(startTime=moment.isoformat()).started_at == moment
+        assert known[moment.isoformat()] == moment
+        assert len(known) <= 1000
+    assert refusal(startTime="soon") == "$.data.startTime"
+    assert "soon" not in known
+
+
 def test_all_fields_of_a_task_stand_in_the_table() -> None:
     """The table has a line for each field of a task and of an action, and the source is no part of a record."""
-    assert [field.name for field in (*task_table(lambda value, _: value), SOURCE)] == [
+    assert [field.name for field in (*task_table(lambda value: value), SOURCE)] == [
         field.name for field in attrs.fields(Task)
     ]
     assert [field.name for field in ACTION] == [field.name for field in attrs.fields(Action)]

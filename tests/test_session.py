@@ -22,8 +22,8 @@ import pytest
 import omgmj
 from omgmj import models
 from omgmj.backoff import Facts
+from omgmj.base_url import BASE_URL
 from omgmj.protocol import responses
-from omgmj.session import BASE_URL
 from omgmj.testing import FakeService, Fault, Life
 
 pytestmark = pytest.mark.in_memory

@@ -10,7 +10,6 @@ import pytest
 from omgmj.errors import UsageError
 from omgmj.validation import (
     brief,
-    check_base_url,
     check_page,
     check_rate,
     check_seconds,
@@ -82,7 +81,7 @@ def test_what_is_refused_is_shown(value: object, shown: str) -> None:
 
 def test_what_is_refused_is_shown_in_brief() -> None:
     """Of what is long a message shows the ends."""
-    for check in (check_since, check_base_url):
+    for check in (check_since,):
         with pytest.raises(UsageError) as caught:
             check("x" * 100_000)
         assert len(str(caught.value)) < 200
@@ -144,73 +143,3 @@ def test_what_is_no_page(value: object) -> None:
         check_page(value)
     assert len(str(caught.value)) < 100
     assert [check_page(number) for number in (1, 2**63 - 1)] == [1, 2**63 - 1]
-
-
-@pytest.mark.parametrize(
-    ("url", "kept"),
-    [
-        ("https://cn2us02.opapi.win", "https://cn2us02.opapi.win"),
-        ("https://cn2us02.opapi.win/", "https://cn2us02.opapi.win"),
-        ("https://h:8443/a/b//", "https://h:8443/a/b"),
-        ("HTTPS://H", "HTTPS://H"),
-        ("https://é.example", "https://é.example"),
-        ("https://[2001:db8::1]:443", "https://[2001:db8::1]:443"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-        ("http://127.9.9.9", "http://127.9.9.9"),
-        ("http://localhost", "http://localhost"),
-        ("http://LOCALHOST:1", "http://LOCALHOST:1"),
-        ("http://[::1]:80/", "http://[::1]:80"),
-    ],
-)
-def test_good_base_urls(url: str, kept: str) -> None:
-    """Https anywhere and http to loopback are taken, and a slash at the end is left out."""
-    assert check_base_url(url) == kept
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "opapi.win",
-        "//opapi.win",
-        "https://",
-        "https:///path",
-        "https:opapi.win",
-        "ftp://opapi.win",
-        "http://opapi.win",
-        "http://localhost.opapi.win",
-        "http://127.0.0.1.opapi.win",
-        "http://localhost@opapi.win",
-        "http://opapi.win\\@localhost",
-        "http://127.0.0.1\\.opapi.win",
-        "http://0.0.0.0",
-        "http://10.0.0.1",
-        "http://[::2]",
-        "https://opapi.win?",
-        "https://opapi.win/?a=b",
-        "https://opapi.win#",
-        "https://opapi.win/#a",
-        "https://me@opapi.win",
-        "https://me:mine@opapi.win",
-        "https://@opapi.win",
-        "https://opapi.win:port",
-        "https://opapi.win:65536",
-        "https://[::1",
-        "https://[zz]",
-        "https://op api.win",
-        " https://opapi.win",
-        "https://opapi.win\n",
-        "https://opapi\t.win",
-        "https://opapi.win/\ud800",
-        "https://opapi.win/\u2028",
-        "https://opapi.win\\a",
-        "https://opapi\x00.win",
-        b"https://opapi.win",
-        None,
-        5,
-    ],
-)
-def test_bad_base_urls(url: object) -> None:
-    """Anything else is a UsageError, before anything is sent."""
-    with pytest.raises(UsageError, match="base_url"):
-        check_base_url(url)

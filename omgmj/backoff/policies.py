@@ -142,12 +142,13 @@ class Exponential:
 
 # What `Adaptive` rests on beside its fields. All were tuned together on simulated lives (median 40 and 90 seconds, a
 # tail to 10 minutes, progress in seven noisy steps): few queries, seen at most a second after the end on average.
-# `python -m benchmarks tune _AIM`, or another name of these or of a field, shows what other values of it cost.
+# `python -m benchmarks tune _AIM`, or another name of these or of a field, shows what other values of it cost. Those of
+# what is not known yet (`_YOUNG` to `_BLIND_GROWTH`) are flat: values around them cost a percent more or less.
 _AIM = 0.6  # go this share of the way to the foretold end: the rest is walked in ever smaller steps
 _MARGIN = 0.04  # and be early by this share of the foretold duration, as the foretelling is not exact
 _OVERDUE = 0.05  # when the foretold end has passed, wait this share of the time by which it has
 _LOST = 0.25  # and when it has by this share of the foretold duration, progress has foretold nothing
-_QUEUED = 0.1  # while it queues, wait this share of the time it has queued; judged, as simulated lives do not queue
+_QUEUED = 0.1  # while it queues, wait this share of the time it has queued: more costs less, and sees it run later
 _YOUNG = 20.0  # seconds: who shows 0 % later than this does not report progress, or is slow
 _SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
 _BLIND = 1.5  # without progress: so many times `least`,

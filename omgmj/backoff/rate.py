@@ -69,8 +69,8 @@ class Rate:
 
     def ready_at(self, now: float) -> float:
         """Return when the next request may start: `now`, or the time to come back at."""
-        self._refill(now)
-        ready = max(self._held_until, now + (1 - self._slots) / self._limit)
+        slots = self._slots + (now - self._at) * self._limit  # A burst bounds them, but is never less than one.
+        ready = max(self._held_until, now + (1 - slots) / self._limit)
         return now if ready <= now + EARLY else ready
 
     def take(self, now: float) -> None:

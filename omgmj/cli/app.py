@@ -13,6 +13,7 @@ from importlib import metadata
 
 from cyclopts import App, CycloptsError, UnknownOptionError, UnusedCliTokensError
 
+from omgmj.cli.config import CONFIG_TYPES
 from omgmj.cli.create_tasks import act, blend, describe, imagine
 from omgmj.cli.demo import demo, serve
 from omgmj.cli.exit_codes import FAILED, INTERRUPTED, MEANINGS, OK, PIPE_CLOSED, USAGE
@@ -26,7 +27,8 @@ app: App = App(
     help="Make OhMyGPT's Midjourney tasks, wait for them, and fetch their images.",
     help_format="plaintext",
     help_epilogue=(
-        "The token comes from OMGMJ_TOKEN, or from ~/.config/omgmj/config.toml (token, base_url, rate). "
+        "The token comes from OMGMJ_TOKEN, or from ~/.config/omgmj/config.toml "
+        f"({', '.join(CONFIG_TYPES)}). "
         f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in MEANINGS.items())}."
     ),
     version=lambda: metadata.version("omgmj"),

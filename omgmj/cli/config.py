@@ -1,6 +1,6 @@
 """Where the command line's settings come from: the environment, the config file, the proxy.
 
-It imports aiohttp, which takes longer than all the rest, so `app` imports this file only for commands that need it.
+aiohttp takes longer to import than all the rest, so that is done for commands that need it only.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import attrs
 
+from omgmj.base_url import BASE_URL, check_base_url
+from omgmj.cli.options import ServiceOptions
 from omgmj.errors import UsageError
-from omgmj.session import BASE_URL, Session
-from omgmj.validation import check_base_url, check_token
+from omgmj.validation import check_token
 
-_CONFIG_TYPES: dict[str, tuple[type, ...]] = {"token": (str,), "base_url": (str,), "rate": (int, float)}
+if TYPE_CHECKING:
+    import aiohttp
+
+    from omgmj.session import Session
+
+CONFIG_TYPES: dict[str, tuple[type, ...]] = {"token": (str,), "base_url": (str,), "rate": (int, float)}
 
 
 @attrs.frozen
@@ -32,10 +36,11 @@ class Settings:
     base_url: str
     rate: float | None
 
-    def session(self, rate: float | None) -> Session:
-        """Make a session of at most `rate` requests a second; None: what the config file or else the library says."""
-        if rate is None:
-            rate = self.rate
+    def session(self, shared: ServiceOptions) -> Session:
+        """Make a session as the options want it, else as the config file does, else as the library."""
+        from omgmj.session import Session  # noqa: PLC0415 (see above)
+
+        rate = self.rate if shared.rate is None else shared.rate
         base_url = check_base_url(self.base_url)
         given: dict[str, Any] = {} if rate is None else {"rate": rate}
         return Session(self.token, base_url=base_url, http=_through_proxy(base_url), **given)
@@ -87,9 +92,9 @@ def _read_config() -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     for name, value in config.items():
-        kinds = _CONFIG_TYPES.get(name)
+        kinds = CONFIG_TYPES.get(name)
         if kinds is None:
-            raise UsageError(f"{path} has the unknown key {name!a}; known are {', '.join(_CONFIG_TYPES)}")
+            raise UsageError(f"{path} has the unknown key {name!a}; known are {', '.join(CONFIG_TYPES)}")
         if type(value) not in kinds:
             raise UsageError(f"{path}: {name} must be a {'string' if str in kinds else 'number'}")
     return config
@@ -100,6 +105,10 @@ def _through_proxy(base_url: str) -> Callable[[], aiohttp.ClientSession] | None:
 
     aiohttp's own reading of the environment also reads netrc, whose entries clash with the token.
     """
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 (for this only)
+
+    import aiohttp  # noqa: PLC0415 (see above)
+
     proxy, parts = getproxies().get("https"), urlsplit(base_url)
     if not proxy or parts.scheme != "https" or proxy_bypass(parts.netloc):
         return None

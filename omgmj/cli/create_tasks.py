@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from omgmj.cli.exit_codes import OK, UNCERTAIN
 from omgmj.cli.live_rows import watching
-from omgmj.cli.options import Progress, Rate, Timeout, again, check_directory, choice, directory
+from omgmj.cli.options import ProgressOptions, Timeout, again, check_directory, choice, directory
 from omgmj.cli.runner import run_with_settings
 from omgmj.cli.task_ids import read_task_id
 from omgmj.cli.terminal import complain
@@ -38,7 +38,7 @@ EARLIER = timedelta(minutes=10)
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class CreateOptions:
+class CreateOptions(ProgressOptions):
     """The options of every command that creates a task: webhook, wait, download, and how they go."""
 
     webhook: Annotated[str | None, Parameter(help="A URL that the service tells of the task.")] = None
@@ -54,8 +54,6 @@ class CreateOptions:
         ),
     ] = None
     timeout: Timeout = None
-    rate: Rate = None
-    progress: Progress = "auto"
 
 
 @Parameter(name="*")
@@ -174,7 +172,7 @@ class _Making:
             else:
                 await self._go_on(self._task_id, session, view)
 
-        code = run_with_settings(work, View(progress=self._options.progress), self._way_on, rate=self._options.rate)
+        code = run_with_settings(work, View(progress=self._options.progress), self._way_on, self._options)
         return UNCERTAIN if self._is_uncertain and code == OK else code
 
     async def _go_on(self, task_id: int, session: Session, view: View) -> None:
@@ -223,10 +221,10 @@ class _Making:
 
     def _steps(self, task_id: object) -> str:
         """Return the commands for what is still to do; empty when there is nothing left."""
-        timeout, rate = self._options.timeout, self._options.rate
-        steps = [] if self._is_told else [again("watch", [task_id], timeout=timeout, rate=rate)]
+        options = self._options
+        steps = [] if self._is_told else [again("watch", [task_id], options, timeout=options.timeout)]
         if self._is_image_due:
-            steps.append(again("download", [task_id], to=self._directory, rate=rate))
+            steps.append(again("download", [task_id], options, to=self._directory))
         return " && ".join(steps)
 
     def _way_on(self) -> str:

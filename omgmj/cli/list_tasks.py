@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, Token
 
-from omgmj.cli.options import From, Ids, Progress, Rate, again, check_directory, choice, directory
+from omgmj.cli.options import (
+    PROGRESS_DEFAULTS,
+    SERVICE_DEFAULTS,
+    From,
+    Ids,
+    ProgressOptions,
+    ServiceOptions,
+    again,
+    check_directory,
+    choice,
+    directory,
+)
 from omgmj.cli.resume_advice import resume_advice
 from omgmj.cli.runner import each, run_with_settings
 from omgmj.cli.task_ids import gather_ids
@@ -69,7 +80,7 @@ def list_tasks(
         Parameter(help="Only tasks made since: 30m, 2h or 3d ago, or a date and time, local unless it names a zone."),
     ] = None,
     limit: Annotated[int | None, Parameter(help=f"How many at most; {LISTED} if not given, 0: all.")] = None,
-    rate: Rate = None,
+    shared: ServiceOptions = SERVICE_DEFAULTS,
 ) -> int:
     """Show the account's tasks, newest first."""
     most = LISTED if limit is None else limit
@@ -94,7 +105,7 @@ def list_tasks(
         elif not shown:
             complain("there are no such tasks")
 
-    return run_with_settings(work, View(), lambda: "interrupted", rate=rate)
+    return run_with_settings(work, View(), lambda: "interrupted", shared)
 
 
 def download(
@@ -121,8 +132,7 @@ def download(
     output: Annotated[
         str | None, Parameter(converter=_format, help=f"{', '.join(FORMATS)}; WSRV turns the image into that.")
     ] = None,
-    rate: Rate = None,
-    progress: Progress = "auto",
+    shared: ProgressOptions = PROGRESS_DEFAULTS,
 ) -> int:
     """Fetch the images of finished tasks and show where each one is."""
     wanted = gather_ids(task_ids, from_)
@@ -154,6 +164,7 @@ def download(
     command = partial(
         again,
         "download",
+        shared=shared,
         to=to,
         via=None if via == "auto" else via,
         overwrite=overwrite,
@@ -161,13 +172,10 @@ def download(
         height=height,
         quality=quality,
         output=output,
-        rate=rate,
     )
     then = "images that are there are fetched anew" if overwrite else "images that are there are not fetched anew"
-    view = wanted.view(progress)
-    return run_with_settings(
-        work, view, lambda: resume_advice(view.tally, command, then, unread=wanted.unread), rate=rate
-    )
+    view = wanted.view(shared.progress)
+    return run_with_settings(work, view, lambda: resume_advice(view.tally, command, then, unread=wanted.unread), shared)
 
 
 def _compress(via: str, **given: object) -> dict[str, object] | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import attrs
 from cyclopts import Parameter, Token
 
 from omgmj.cli.progress_display import PROGRESS
@@ -65,11 +66,6 @@ From = Annotated[
         allow_leading_hyphen=True,
     ),
 ]
-Rate = Annotated[
-    float | None,
-    Parameter(validator=above_zero, help="Requests a second at most; 20, unless the config file says otherwise."),
-]
-
 Timeout = Annotated[
     float | None,
     Parameter(validator=zero_or_more, help="Seconds to wait for the end of a task; for ever if not given."),
@@ -87,10 +83,37 @@ Progress = Annotated[
 ]
 
 
-def again(name: str, ids: Iterable[object], **options: object) -> str:
-    """Return a command line for `ids`, with those of the options that were given; True is one without a value."""
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class ServiceOptions:
+    """The options of every command that asks the service."""
+
+    rate: Annotated[
+        float | None,
+        Parameter(validator=above_zero, help="Requests a second at most; 20, unless the config file says otherwise."),
+    ] = None
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class ProgressOptions(ServiceOptions):
+    """Those of a command that may take long, too."""
+
+    progress: Progress = "auto"
+
+
+for _options in (ServiceOptions, ProgressOptions):
+    attrs.resolve_types(_options)  # Files with further options do not know the names above.
+SERVICE_DEFAULTS, PROGRESS_DEFAULTS = ServiceOptions(), ProgressOptions()
+
+
+def again(name: str, ids: Iterable[object], shared: ServiceOptions, **options: object) -> str:
+    """Return a command line for `ids`, with those of the options that were given; True is one without a value.
+
+    What shows the progress is left to the terminal where it is given again.
+    """
     words = ["omgmj", name, *map(str, ids)]
-    for option, value in options.items():
+    for option, value in {**options, "rate": shared.rate}.items():
         shown = f"{value:.15g}" if isinstance(value, float) else str(value)
         if value is not None and value is not False:
             words += [f"--{option}"] if value is True else [f"--{option}", shown]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from omgmj.cli.live_rows import watching
-from omgmj.cli.options import From, Ids, Progress, Rate, Timeout, above_zero, again
+from omgmj.cli.options import PROGRESS_DEFAULTS, From, Ids, ProgressOptions, Timeout, above_zero, again
 from omgmj.cli.resume_advice import resume_advice
 from omgmj.cli.runner import each, run_with_settings
 from omgmj.cli.task_ids import gather_ids
@@ -27,7 +27,7 @@ QUERIES_AT_ONCE = 64
 """Queries that `query` begins before the first of them is shown."""
 
 
-def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progress = "auto") -> int:
+def query(*task_ids: Ids, from_: From = None, shared: ProgressOptions = PROGRESS_DEFAULTS) -> int:
     """Query each task once and show its record."""
     wanted = gather_ids(task_ids, from_)
 
@@ -54,9 +54,9 @@ def query(*task_ids: Ids, from_: From = None, rate: Rate = None, progress: Progr
 
         await each(wanted.all(view), QUERIES_AT_ONCE, query_one)
 
-    view = wanted.view(progress)
-    command = partial(again, "query", rate=rate)
-    return run_with_settings(work, view, lambda: resume_advice(view.tally, command, unread=wanted.unread), rate=rate)
+    view = wanted.view(shared.progress)
+    command = partial(again, "query", shared=shared)
+    return run_with_settings(work, view, lambda: resume_advice(view.tally, command, unread=wanted.unread), shared)
 
 
 def watch(
@@ -70,8 +70,7 @@ def watch(
             help="Seconds without any change after which a task is given up; 3600 if not given.",
         ),
     ] = None,
-    rate: Rate = None,
-    progress: Progress = "auto",
+    shared: ProgressOptions = PROGRESS_DEFAULTS,
 ) -> int:
     """Wait for all tasks to end and show each one's final record as it finishes."""
     wanted = gather_ids(task_ids, from_)
@@ -82,6 +81,6 @@ def watch(
             async for task in watched:
                 view.record(task)
 
-    view = wanted.view(progress)
-    command = partial(again, "watch", timeout=timeout, stall=stall, rate=rate)
-    return run_with_settings(work, view, lambda: resume_advice(view.tally, command, unread=wanted.unread), rate=rate)
+    view = wanted.view(shared.progress)
+    command = partial(again, "watch", shared=shared, timeout=timeout, stall=stall)
+    return run_with_settings(work, view, lambda: resume_advice(view.tally, command, unread=wanted.unread), shared)

@@ -12,7 +12,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Cor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from omgmj.cli.config import read_settings
 from omgmj.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGNALLED
+from omgmj.cli.options import ServiceOptions
 from omgmj.cli.terminal import complain
 from omgmj.cli.view import View
 from omgmj.errors import AuthError
@@ -28,14 +30,11 @@ def run_with_settings(
     work: Callable[[Session, View], Awaitable[None]],
     view: View,
     way_on: Callable[[], str],
-    *,
-    rate: float | None = None,
+    shared: ServiceOptions,
 ) -> int:
-    """Run `work` as `run` does, with a session such as the environment and the config file want it."""
-    from omgmj.cli.config import read_settings  # noqa: PLC0415 (imports aiohttp)
-
+    """Run `work` as `run` does, with a session such as options, environment and config file want it."""
     settings = read_settings()
-    session = settings.session(rate)
+    session = settings.session(shared)
 
     async def with_session() -> None:
         async with session:

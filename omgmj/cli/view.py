@@ -22,6 +22,7 @@ from omgmj.cli.table import TaskTable
 from omgmj.cli.tally import Tally
 from omgmj.cli.terminal import Messages, clean, complain, is_terminal
 from omgmj.errors import DecodeError, OmgmjError
+from omgmj.log import log
 from omgmj.models import Task
 
 
@@ -43,12 +44,12 @@ class View(logging.Handler):
         self.expect(ids)
 
     def __enter__(self) -> Self:
-        logging.getLogger("omgmj").addHandler(self)
+        log.addHandler(self)
         self.display.open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        logging.getLogger("omgmj").removeHandler(self)
+        log.removeHandler(self)
         self.display.close()
         if kind is None and self.display.was_seen and self.tally.total:
             self.say(f"{self.tally}, {time.monotonic() - self._began:.1f} s")

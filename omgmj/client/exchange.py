@@ -7,7 +7,6 @@ transient. Reading an answer is `protocol`'s business, handed in as `read`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from typing import TypeVar
 
 import attrs
 
+from omgmj import log
 from omgmj.backoff.policies import Retry
 from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
@@ -40,7 +40,6 @@ from omgmj.protocol.submissions import Draft, text
 T = TypeVar("T")
 UPLOAD = 128 * 1024
 """Bytes of a submission a second that its line is trusted with: images may take longer than `request_timeout`."""
-log: logging.Logger = logging.getLogger("omgmj")
 
 
 class Exchange:
@@ -113,9 +112,7 @@ class Exchange:
             made = await self._once(draft.request, read_created, deadline, passage)
         except asyncio.CancelledError:
             if passage.fate is Fate.SENT:
-                log.warning(
-                    "a submission was cut off after it had left, and may have made a task: %s", text(sent, whole=True)
-                )
+                log.cut_off(text(sent, whole=True))
             raise
         except Exception as error:
             if passage.fate is not Fate.SENT:
@@ -222,7 +219,7 @@ class Exchange:
     def _on_429(self, error: RateLimited, sent_at: float, now: float) -> None:
         self.rate_limited += 1
         self._limiter.rate.saw_429(sent_at, now, error.retry_after)
-        log.debug("slowed down to %.3g requests a second: %s", self._limiter.rate.limit, error)
+        log.slowed_down(self._limiter.rate.limit, error)
 
     def _on_retry(self) -> None:
         self.retries += 1

@@ -102,8 +102,7 @@ class Limiter:
                     self._queue.popleft()
                 polls = self.source.advance(now) if self.source is not None else (math.inf, math.inf)
                 due = (now if self._queue else math.inf, *polls)
-                soonest = min(due)
-                at = soonest if soonest > now + EARLY else self.rate.ready_at(now)
+                at = max(min(due), self.rate.ready_at(now))
                 if at > now + EARLY:
                     wake = min(wake, at)
                     break

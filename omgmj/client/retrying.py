@@ -6,16 +6,15 @@ The caller tells which errors pass. A failed poll is no matter of this: it goes 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from omgmj import log
 from omgmj.backoff.policies import Retry
 from omgmj.errors import OmgmjError
 
 T = TypeVar("T")
-log: logging.Logger = logging.getLogger("omgmj")
 
 
 async def retrying(
@@ -39,7 +38,7 @@ async def retrying(
             if failures >= retry.attempts or not passes(error):
                 raise
             delay = retry.delay(failures, random.random(), getattr(error, "retry_after", None))
-            log.debug("%s failed, attempt %d of %d, next in %.1f s: %s", what, failures, retry.attempts, delay, error)
+            log.retried(what, failures, retry.attempts, delay, error)
         await asyncio.sleep(delay)
         if on_retry is not None:
             on_retry()

@@ -1,6 +1,6 @@
 """All tasks of the account, page after page: `Tasks`, an async iterator, and its filter.
 
-Which page comes next is `cursor`'s business, how one is fetched the caller's.
+Which page comes next is `page_drift`'s business, how one is fetched the caller's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Self
 import anyio
 
 from omgmj.errors import DecodeError, UsageError
-from omgmj.listing.cursor import Cursor
+from omgmj.listing.page_drift import Cursor
 from omgmj.models import Kind, Status, Task, TaskPage
 from omgmj.validation import brief, check_since
 

@@ -5,8 +5,7 @@ It keeps the circuit breaker, and says each thing once in the log. What one poll
 
 from __future__ import annotations
 
-import logging
-
+from omgmj import log
 from omgmj.client.limiter import Limiter
 from omgmj.errors import OmgmjError
 from omgmj.models import Task
@@ -21,8 +20,6 @@ LATE_WEIGHT = 0.05
 """How much the last poll counts in the mean lateness."""
 REFUSED_FOR = 60.0
 """Seconds of nothing but 429 after which it is said."""
-
-log: logging.Logger = logging.getLogger("omgmj")
 
 
 class Health:
@@ -75,21 +72,13 @@ class Health:
             self._down_said = False
         elif probe and blames and not self._down_said:
             self._down_said = True
-            log.warning(
-                "the service does not answer (%s); watched tasks wait until it does: %d",
-                error,
-                self._planner.registry.watched,
-            )
+            log.outage(self._planner.registry.watched, error)
 
     def on_unknown_word(self, task: Task) -> None:
         """Say once of each unknown status word that it was seen."""
         if task.status not in self._unknown_words:
             self._unknown_words.add(task.status)
-            log.warning(
-                "task %d has the status %r, which is not known: it is waited for until it has a finish time",
-                task.id,
-                task.status,
-            )
+            log.unknown_status(task.id, task.status)
 
     def on_start(self, due: float, now: float, *, poll: bool) -> None:
         """Note a poll that starts; warn once when polls stay late, and anew only after some were in time."""
@@ -103,12 +92,7 @@ class Health:
             self._late_since = now
         elif now - self._late_since >= LATE_FOR:
             self._late_since = NEVER
-            log.warning(
-                "polls are %.0f s late: %d watched tasks are too many for %.3g requests a second",
-                late,
-                self._planner.registry.watched,
-                self._limiter.rate.limit,
-            )
+            log.polls_are_late(late, self._planner.registry.watched, self._limiter.rate.limit)
 
     def _close(self, now: float) -> None:
         self.outage = None
@@ -122,7 +106,4 @@ class Health:
             self._refused_since = now
         elif now - self._refused_since >= REFUSED_FOR:
             self._refused_since = NEVER
-            log.warning(
-                "the service has answered nothing but 429 (too many requests) for a minute; %d watched tasks wait",
-                self._planner.registry.watched,
-            )
+            log.refused_for_long(self._planner.registry.watched)

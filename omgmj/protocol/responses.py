@@ -183,7 +183,8 @@ def _envelope(answer: Answer) -> dict[str, Any]:
     if type(value) is dict:
         code = value.get("statusCode")
         if type(code) is int and -ID_LIMIT <= code < ID_LIMIT:
-            return cast("dict[str, Any]", value)
+            envelope: dict[str, Any] = value
+            return envelope
         if code is None and succeeded and "data" in value:
             return {"data": value["data"], "message": value.get("message")}
         if code is not None and succeeded:

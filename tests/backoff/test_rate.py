@@ -80,7 +80,7 @@ def test_a_timer_that_fires_a_hair_early_is_ready() -> None:
     ),
 )
 def test_no_window_holds_more_than_rate_and_burst(rate: float, moves: list[tuple[float, str, float]]) -> None:
-    """Whatever answers come, no window of T seconds sees more than rate * T + burst requests start."""
+    """Whatever comes, no window of T seconds sees more than rate * T + burst requests; to ask changes nothing."""
     budget = Rate(rate, 0.0)
     times: list[float] = []
     now = 0.0
@@ -95,7 +95,9 @@ def test_no_window_holds_more_than_rate_and_burst(rate: float, moves: list[tuple
         else:
             budget.saw_429(now if what != "late 429" else now - seconds, now, seconds if what == "held" else None)
         assert min(rate, 0.5) <= budget.limit <= rate
+        before = [getattr(budget, name) for name in Rate.__slots__ if name != "_successes"]
         assert budget.ready_at(now) >= now
+        assert before == [getattr(budget, name) for name in Rate.__slots__ if name != "_successes"]
     assert crowd(times, rate) <= rate * EARLY + 1e-6
 
 

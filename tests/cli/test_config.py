@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from omgmj.base_url import BASE_URL
 from omgmj.cli.config import read_settings
+from omgmj.cli.options import ServiceOptions
 from omgmj.errors import UsageError
-from omgmj.session import BASE_URL
 from omgmj.testing import FakeService, Life
 
 
@@ -52,20 +53,20 @@ def test_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The rate of the command line wins over that of the config file, and that over the library's own."""
     monkeypatch.setenv("OMGMJ_TOKEN", "t")
-    assert read_settings().session(None).stats().pace == 20
+    assert read_settings().session(ServiceOptions()).stats().pace == 20
     write_config("rate = 7", tmp_path)
-    assert read_settings().session(None).stats().pace == 7
-    assert read_settings().session(3.5).stats().pace == 3.5
+    assert read_settings().session(ServiceOptions()).stats().pace == 7
+    assert read_settings().session(ServiceOptions(rate=3.5)).stats().pace == 3.5
 
 
 def test_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The environment's token and base URL win over the config file's; the host is the public one if none is named."""
     monkeypatch.setenv("OMGMJ_TOKEN", "from-environment")
-    assert repr(read_settings().session(None)) == f"<omgmj.Session {BASE_URL}>"
+    assert repr(read_settings().session(ServiceOptions())) == f"<omgmj.Session {BASE_URL}>"
     write_config('token = "from-file"\nbase_url = "https://file.example"\n', tmp_path)
     assert (read_settings().token, read_settings().base_url) == ("from-environment", "https://file.example")
     monkeypatch.setenv("OMGMJ_BASE_URL", "https://environment.example")
-    assert repr(read_settings().session(None)) == "<omgmj.Session https://environment.example>"
+    assert repr(read_settings().session(ServiceOptions())) == "<omgmj.Session https://environment.example>"
 
 
 def test_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +112,7 @@ def test_wrong_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMGMJ_TOKEN", "t")
     monkeypatch.setenv("OMGMJ_BASE_URL", "https://[x")
     with pytest.raises(UsageError, match="base_url"):
-        read_settings().session(None)
+        read_settings().session(ServiceOptions())
 
 
 @pytest.mark.parametrize("proxy", ["socks5://u:secret@h:1", "http://", "http://[x"])
@@ -120,7 +121,7 @@ def test_wrong_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("OMGMJ_TOKEN", "t")
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(UsageError, match="HTTPS_PROXY must be") as caught:
-        read_settings().session(None)
+        read_settings().session(ServiceOptions())
     assert "secret" not in str(caught.value)
 
 

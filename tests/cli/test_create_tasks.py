@@ -116,7 +116,7 @@ def test_blend_and_describe(fake: FakeService, capsys: pytest.CaptureFixture[str
 def test_help_names_the_shared_options(capsys: pytest.CaptureFixture[str], command: str) -> None:
     """What commands that create share stands in the help of each; `describe`, which has no image, has no download."""
     assert app.main([command, "--help"]) == 0
-    shared = ["--webhook", "--wait", "--download", "--timeout", "--rate", "--progress"]
+    shared = ["--rate", "--progress", "--webhook", "--wait", "--download", "--timeout"]
     named = re.findall(r"^\S* +(--\w+)", capsys.readouterr().out, re.MULTILINE)
     assert [option for option in named if option in shared] == [
         option for option in shared if (command, option) != ("describe", "--download")

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from omgmj.cli.options import again, check_directory
+from omgmj.cli.options import ServiceOptions, again, check_directory
 from omgmj.errors import UsageError
 
 
 def test_again() -> None:
     """Only options that were given stand in the command line, and what the shell would read otherwise is quoted."""
-    line = again("download", [1, 2], to=Path("my images"), via=None, overwrite=True, rate=5.0, quiet=False)
+    line = again(
+        "download", [1, 2], ServiceOptions(rate=5.0), to=Path("my images"), via=None, overwrite=True, quiet=False
+    )
     assert line == "omgmj download 1 2 --to 'my images' --overwrite --rate 5"
 
 

@@ -28,6 +28,7 @@ class Polls:
         self.seconds = seconds
         self.started: list[tuple[float, int, float]] = []
         self.ticks: list[float] = []
+        self.decided: list[float] = []
         self.wanted = math.inf
         limiter.source = self
 
@@ -38,6 +39,7 @@ class Polls:
         return self.wanted
 
     def advance(self, now: float) -> tuple[float, float]:
+        self.decided.append(now)
         return min(self.waiting[FIRST], default=math.inf), min(self.waiting[POLL], default=math.inf)
 
     def crash(self, error: Exception) -> None:
@@ -236,6 +238,16 @@ async def test_due_polls_start_on_time_with_one_timer() -> None:
     assert [(kind, due) for _, kind, due in source.started] == [(FIRST, 2.0), (POLL, 5.0), (POLL, 9.0)]
     assert [now for now, *_ in source.started] == pytest.approx([2.0, 5.0, 9.0], abs=1e-5)
     assert _timers() == 0
+
+
+async def test_what_falls_due_before_the_rate_has_a_slot_wakes_nobody() -> None:
+    """What is sent next is decided when there is a slot for it, and not when it falls due before that."""
+    limiter = make(rate=1.0)
+    source = Polls(limiter, first=[0.0], poll=[0.3, 0.6])
+    limiter.dispatch()
+    await asyncio.sleep(5.0)
+    assert [now for now, *_ in source.started] == pytest.approx([0.0, 1.0, 2.0], abs=1e-5)
+    assert sorted({round(now, 3) for now in source.decided}) == [0.0, 1.0, 2.0]
 
 
 async def test_the_source_is_ticked_when_it_wants_to_be() -> None:

@@ -1,6 +1,6 @@
 """The make-believe account: its tasks, those made by hand and those that requests make, its list and its images.
 
-Pure. Requests are read in `requests` and answered in `simulator`; lives are made in `lives`.
+Pure. Requests are read in `endpoints` and answered in `simulator`; lives are made in `lives`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from omgmj.errors import UsageError
-from omgmj.testing.service.actions import KINDS, made_by
+from omgmj.testing.service.actions import KINDS
+from omgmj.testing.service.endpoints import ACTION, DESCRIBE, Submission
 from omgmj.testing.service.lives import CDN, POOLS, PRESETS, PROMPTS, FakeTask, Life, Lives, check_number
-from omgmj.testing.service.requests import ACTION, BLEND, DESCRIBE, IMAGINE, Submission
 from omgmj.testing.service.task_list import TaskList
 
 FIRST_ID = 3432
@@ -24,7 +24,6 @@ BANNED = frozenset({"banned", "forbidden"})
 """Words in a prompt that make an imagined task fail a second after it was made."""
 DESCRIBED = "\n\n".join(f"{number}\ufe0f\u20e3 {prompt}" for number, prompt in enumerate(PROMPTS[:4], 1))
 """The texts that a DESCRIBE finds in any image."""
-_KINDS = {IMAGINE: "IMAGINE", BLEND: "BLEND", DESCRIBE: "DESCRIBE"}
 
 
 class Created(NamedTuple):
@@ -162,7 +161,7 @@ class Account:
 
     def create(self, asked: Submission, now: float) -> int:
         """Make the task that is asked for and return its ID; `Declined` where it cannot be."""
-        kind, prompt = _KINDS.get(asked.path) or made_by(asked.text("customId")), asked.text("prompt")
+        kind, prompt = asked.kind, asked.text("prompt")
         if asked.path == ACTION:
             prompt = self._parent(asked, now).prompt
         elif asked.path == DESCRIBE:

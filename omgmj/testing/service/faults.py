@@ -1,12 +1,12 @@
 """What may go wrong with an answer of the make-believe service: the one table of faults, and their particulars.
 
-How each is acted out stands in `simulator`.
+How each is acted out stands in `simulator`; those on the wire in `http_server` and `memory_transport`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -55,6 +55,9 @@ OF_RECORDS = frozenset({"wrong_type", "unknown_status", "backwards", "stuck_prog
 """Those that befall a query's record, and nothing else."""
 OF_LIST = frozenset(name for name in FAULTS if name.startswith("list_"))
 """Those that befall a page of the list, and nothing else."""
+Act = Literal["drop_before_headers", "drop_after_headers", "cut_short", "bad_chunk", "silence"]
+"""Those on the wire: what is done to the connection beside, or instead of, answering."""
+ACTS: Mapping[str, Act] = {act: act for act in get_args(Act)}
 CALLS = ("queries", "pages", "submissions")
 """What a fault can be kept to: queries of one task, pages of the list, requests that make a task."""
 

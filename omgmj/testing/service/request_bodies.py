@@ -1,7 +1,7 @@
 """What the make-believe service is sent, as fields, whatever the content type, and the images among them.
 
 Pure. The contract's type is `application/x-www-form-urlencoded`. `multipart/form-data` and `application/json` are taken
-too, as public clients of the service send them. Which fields there may be, and what they mean, is left to `requests`.
+too, as public clients of the service send them. Which fields there may be, and what they mean, is left to `endpoints`.
 """
 
 from __future__ import annotations

@@ -13,25 +13,32 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from omgmj.errors import UsageError
 from omgmj.testing.service.account import FIRST_ID, Account, Declined
+from omgmj.testing.service.endpoints import Asked, ListPage, Submission, read_request, scrub
 from omgmj.testing.service.fault_injection import FaultInjection
-from omgmj.testing.service.faults import BODIES, ENVELOPES, JSON, MAKES_NONE, OF_LIST, OF_RECORDS, Fault, FaultShares
+from omgmj.testing.service.faults import (
+    ACTS,
+    BODIES,
+    ENVELOPES,
+    JSON,
+    MAKES_NONE,
+    OF_LIST,
+    OF_RECORDS,
+    Act,
+    Fault,
+    FaultShares,
+)
 from omgmj.testing.service.lives import FakeTask, Lives, check_number
 from omgmj.testing.service.request_bodies import Refusal
-from omgmj.testing.service.requests import Asked, ListPage, Submission, read_request, scrub
 from omgmj.testing.service.task_list import write
 
 __all__ = ["EPOCH", "FIRST_ID", "Reply", "Simulator"]
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """What the service's clock shows at 0 seconds, unless it is told otherwise."""
-
-# How a fault is told to whoever moves the bytes: what to do with the connection beside, or instead of, answering.
-Act = Literal["drop_before_headers", "drop_after_headers", "cut_short", "bad_chunk", "silence"]
-_ACTS: Mapping[str, Act] = {act: act for act in get_args(Act)}
 
 
 class Reply(NamedTuple):
@@ -212,7 +219,7 @@ class Simulator(Account):
         if isinstance(asked, int) and name in OF_RECORDS:
             return self._distort(fault, self.tasks[asked], now)
         delay = fault.seconds if name == "slow" else 0.0
-        return self._answer(asked, now)._replace(delay=delay, act=_ACTS.get(name))
+        return self._answer(asked, now)._replace(delay=delay, act=ACTS.get(name))
 
     def _distort(self, fault: Fault, task: FakeTask, now: float) -> Reply:
         """Answer with a record that is wrong."""

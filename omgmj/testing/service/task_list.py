@@ -12,9 +12,9 @@ import math
 import operator
 from typing import Any, NamedTuple
 
+from omgmj.testing.service.endpoints import ListPage
 from omgmj.testing.service.faults import OF_LIST
 from omgmj.testing.service.lives import FakeTask
-from omgmj.testing.service.requests import ListPage
 
 KEPT = 5000
 """Records that are kept as JSON, so that a page of tasks that have not moved costs next to nothing."""

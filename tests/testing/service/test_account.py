@@ -10,9 +10,9 @@ import pytest
 
 from omgmj.errors import UsageError
 from omgmj.testing.service.account import BANNED, DESCRIBED, FIRST_ID, Created
+from omgmj.testing.service.endpoints import ACTION, BLEND, DESCRIBE, IMAGINE, LIST, QUERY
 from omgmj.testing.service.faults import BODIES, ENVELOPES, FAULTS, MAKES_NONE, OF_LIST, OF_RECORDS, Fault
 from omgmj.testing.service.lives import CDN, Life, Lives
-from omgmj.testing.service.requests import ACTION, BLEND, DESCRIBE, IMAGINE, LIST, QUERY
 from omgmj.testing.service.simulator import Reply, Simulator
 
 HEADERS = {"authorization": "Bearer t", "content-type": "application/x-www-form-urlencoded"}

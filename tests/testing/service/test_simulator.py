@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from omgmj.errors import UsageError
 from omgmj.testing.service import task_list
 from omgmj.testing.service.actions import KINDS
+from omgmj.testing.service.endpoints import LIST, QUERY
 from omgmj.testing.service.faults import FAULTS, FIELDS, OF_LIST, Fault
 from omgmj.testing.service.lives import PRESETS, FakeTask, Life, Lives
-from omgmj.testing.service.requests import LIST, QUERY
 from omgmj.testing.service.simulator import EPOCH, FIRST_ID, Reply, Simulator
 from omgmj.testing.service.task_list import KEPT
 

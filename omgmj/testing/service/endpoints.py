@@ -1,6 +1,7 @@
-"""What the make-believe service is asked, read to the letter: what is not is refused, with what is wrong.
+"""The endpoints of the make-believe service: one table of paths, and each request read to the letter.
 
-Pure, with its own copy of the contract of requests. Bodies are read in `request_bodies`; `simulator` answers.
+What is not to the letter is refused, with what is wrong. Pure, with its own copy of the contract of requests. Bodies
+are read in `request_bodies`; `simulator` answers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from omgmj.testing.service.actions import made_by
 from omgmj.testing.service.request_bodies import Refusal, read_fields, read_image, read_urlencoded
 
 ROOT = "/api/v1/ai/draw/mj/"
@@ -27,14 +29,25 @@ PAGE_SIZE = 12
 _NUMBER = re.compile("[1-9][0-9]{0,18}")
 _SUBMISSION = frozenset({"type", "webhook"})
 
-# The fields of each call's form: those that it must have, and those that it may have.
-_FORMS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    QUERY: (frozenset({"model", "taskId"}), frozenset()),
-    LIST: (frozenset({"model"}), frozenset()),
-    IMAGINE: (frozenset({"model", "prompt"}), _SUBMISSION | {"base64Array"}),
-    ACTION: (frozenset({"model", "taskId", "customId"}), _SUBMISSION | {"base64Mask"}),
-    BLEND: (frozenset({"model", "base64Array"}), _SUBMISSION | {"dimensions"}),
-    DESCRIBE: (frozenset({"model", "base64"}), _SUBMISSION),
+
+class Form(NamedTuple):
+    """The form of an endpoint: fields that it must have and may have, and the kind of task that it makes.
+
+    An empty kind makes none, or is told by the custom ID that is sent.
+    """
+
+    must: frozenset[str]
+    may: frozenset[str] = frozenset()
+    kind: str = ""
+
+
+_FORMS: Mapping[str, Form] = {
+    QUERY: Form(frozenset({"model", "taskId"})),
+    LIST: Form(frozenset({"model"})),
+    IMAGINE: Form(frozenset({"model", "prompt"}), _SUBMISSION | {"base64Array"}, "IMAGINE"),
+    ACTION: Form(frozenset({"model", "taskId", "customId"}), _SUBMISSION | {"base64Mask"}),
+    BLEND: Form(frozenset({"model", "base64Array"}), _SUBMISSION | {"dimensions"}, "BLEND"),
+    DESCRIBE: Form(frozenset({"model", "base64"}), _SUBMISSION, "DESCRIBE"),
 }
 _DIMENSIONS = frozenset({"PORTRAIT", "SQUARE", "LANDSCAPE"})
 
@@ -60,6 +73,11 @@ class Submission:
     def text(self, name: str) -> str:
         """Return the field `name`, one that is not repeated; empty where it was left out."""
         return str(self.fields.get(name, ""))
+
+    @property
+    def kind(self) -> str:
+        """The kind of task that is to be made."""
+        return _FORMS[self.path].kind or made_by(self.text("customId"))
 
     @property
     def pool(self) -> str:
@@ -88,7 +106,7 @@ def read_request(method: str, path: str, headers: Mapping[str, str], body: bytes
     images = tuple(value for name, value in fields if name == "base64Array")
     if images:
         fields = [*((name, value) for name, value in fields if name != "base64Array"), ("base64Array", "")]
-    form = _check_fields("form", fields, *_FORMS[place])
+    form = _check_fields("form", fields, _FORMS[place].must, _FORMS[place].may)
     if form.pop("model") != "midjourney":
         raise Refusal(400, "the model must be midjourney")
     if "taskId" in form and not _NUMBER.fullmatch(form["taskId"]):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import omgmj
-from omgmj.listing.cursor import PATIENCE, STUCK
+from omgmj.listing.page_drift import PATIENCE, STUCK
 from omgmj.listing.tasks import Tasks
 from omgmj.models import Task, TaskPage
 from omgmj.testing import FakeService

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omgmj.testing.service.endpoints import ACTION, BLEND, DESCRIBE, IMAGINE, QUERY, Asked, Submission, read_request
 from omgmj.testing.service.request_bodies import Refusal, read_fields, read_image
-from omgmj.testing.service.requests import ACTION, BLEND, DESCRIBE, IMAGINE, QUERY, Asked, Submission, read_request
 
 URLENCODED = "application/x-www-form-urlencoded"
 BOUNDARY = "--------------------------041277316025"

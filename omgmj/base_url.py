@@ -1,0 +1,39 @@
+"""The base URL: where the service is, and which addresses may be taken for it."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from omgmj.errors import UsageError
+from omgmj.validation import brief, is_loopback
+
+BASE_URL = "https://cn2us02.opapi.win"
+"""The public host [S]."""
+
+
+def choose_base_url(given: object) -> str:
+    """Return `given`, checked; for None that of `OMGMJ_BASE_URL` in the environment, else the public host."""
+    return check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given)
+
+
+def check_base_url(url: object) -> str:
+    """Return `url` without a slash at its end; `UsageError` unless it is https, or http to a loopback host."""
+    if not isinstance(url, str):
+        raise UsageError(f"base_url must be a string, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise UsageError(f"base_url {brief(url)} is no URL: {error}") from None
+    if "\\" in url or not url.isprintable() or any(character.isspace() for character in url):
+        raise UsageError(f"base_url must hold no space, line break, backslash or control character; got {brief(url)}")
+    if parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"base_url must begin with https:// and name a host; got {brief(url)}")
+    if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
+        raise UsageError("base_url must have no query, fragment or user name")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise UsageError(
+            f"base_url must be https, as the token goes with each request; http only to loopback: {brief(url)}"
+        )
+    return url.rstrip("/")

@@ -1,0 +1,49 @@
+"""The log of the package, logger `omgmj`: each line that it writes stands here, and is written by one call.
+
+Warnings tell what a user should know and are few: who calls them says each thing once. The rest is for debugging.
+"""
+
+from __future__ import annotations
+
+import logging
+
+log: logging.Logger = logging.getLogger("omgmj")
+
+
+def retried(what: str, failures: int, attempts: int, delay: float, error: Exception) -> None:
+    """Tell of a failed attempt that is repeated `delay` seconds later."""
+    log.debug("%s failed, attempt %d of %d, next in %.1f s: %s", what, failures, attempts, delay, error)
+
+
+def slowed_down(rate: float, error: Exception) -> None:
+    """Tell of a 429: the pace is now `rate` requests a second."""
+    log.debug("slowed down to %.3g requests a second: %s", rate, error)
+
+
+def refused_for_long(watched: int) -> None:
+    """Tell of a minute of nothing but 429."""
+    log.warning(
+        "the service has answered nothing but 429 (too many requests) for a minute; %d watched tasks wait", watched
+    )
+
+
+def outage(watched: int, error: Exception) -> None:
+    """Tell of an outage's begin."""
+    log.warning("the service does not answer (%s); watched tasks wait until it does: %d", error, watched)
+
+
+def polls_are_late(late: float, watched: int, rate: float) -> None:
+    """Tell of polls that are `late` seconds behind: more is watched than `rate` requests a second are enough for."""
+    log.warning("polls are %.0f s late: %d watched tasks are too many for %.3g requests a second", late, watched, rate)
+
+
+def unknown_status(task_id: int, status: str) -> None:
+    """Tell of a status word that is not known."""
+    log.warning(
+        "task %d has the status %r, which is not known: it is waited for until it has a finish time", task_id, status
+    )
+
+
+def cut_off(submission: str) -> None:
+    """Tell of a submission that was cancelled after it had left."""
+    log.warning("a submission was cut off after it had left, and may have made a task: %s", submission)
