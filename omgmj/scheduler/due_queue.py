@@ -177,8 +177,7 @@ class DueQueue:
         """Bring a row's poll home, where it was one, and give the row its next due time, unless another is out."""
         flags = self._registry.flags
         if poll:
-            flags[row] &= ~IN_FLIGHT
-            self.in_flight -= 1
+            self.home(row)
         elif flags[row] & IN_FLIGHT:
             return
         if not flags[row] & PUSHED:

@@ -3,8 +3,8 @@
 Each watched ID has a row in `registry`. A row is either in flight or has a due time, and a due time stands in one of
 two wheels: `fresh` for first polls and pushed IDs, `polls` for the rest. Whoever drives the planner takes what is due
 (`take`: one ID, or a page of the list that shows several) and tells what came of it (`saw`, `unchanged`, `failed`,
-`again`; of a page `saw_listed` and `missed`). An outage counts for no stall and against no ID: both are dated in
-service time, which stands still from `outage_began` to `outage_over`.
+`again`; of a page `saw_listed` and `missed`). When an ID is polled first is decided in `first_polls`. An outage counts
+for no stall and against no ID: both are dated in service time, which stands still from `outage_began` to `outage_over`.
 
 Subscription and flight are apart. When the last one leaves, the poll that is out comes home to nobody, and a new watch
 in between joins that row and starts no second poll beside it. A push during a poll makes one more poll after it.
