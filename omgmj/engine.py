@@ -27,8 +27,8 @@ from omgmj.listing.reconcile import reconcile
 from omgmj.models import Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, responses
-from omgmj.protocol.headers import served_at
 from omgmj.protocol.messages import Answer
+from omgmj.protocol.responses import served_at
 from omgmj.protocol.submissions import Draft
 from omgmj.stats import Stats
 from omgmj.validation import is_loopback
@@ -96,7 +96,7 @@ class Engine:
             retries=exchange.retries,
             rate_limited=exchange.rate_limited,
             pace=self.limiter.rate.limit,
-            watched=planner.watched,
+            watched=planner.registry.watched,
             in_flight=self.limiter.in_flight,
             overdue=planner.overdue(self.loop.time()),
             sweeps=sweeper.pages,
@@ -148,7 +148,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
-        self.poller.planner.progress.created(task_id, self.loop.time())
+        self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime) -> list[Task]:
@@ -156,7 +156,7 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        ahead, is_known = lambda: self._service_ahead, self.poller.planner.progress.is_created
+        ahead, is_known = lambda: self._service_ahead, self.poller.planner.first_polls.is_created
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:
