@@ -511,7 +511,7 @@ class PlannerMachine(RuleBasedStateMachine):
         assert set(registry.rows) == set(self.waiters) | set(self.out)
         assert len(registry.who) == len(registry.rows) + len(registry._free)
         assert set(planner._verdicts.failures) | set(planner.due_queue._pushed) <= set(self.waiters)
-        assert registry.once == {one for one in self.subscriptions if one.once}
+        assert registry.once == {one: None for one in self.subscriptions if one.once}
         for one in self.subscriptions:
             assert one.pending == sum(one in ones for ones in self.waiters.values())
         assert planner.registry.next_deadline <= min((one.deadline for one in self.subscriptions), default=NEVER)

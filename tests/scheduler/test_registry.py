@@ -191,7 +191,7 @@ def test_each_deadline_is_told_once_and_in_order() -> None:
     late, soon, gone, ever, once = (subscription(i, timeout=t) for i, t in enumerate((9.0, 3.0, 4.0, None, 0), 1))
     for one in (late, soon, gone, ever, once):
         enter(registry, one)
-    assert registry.once == {once}
+    assert registry.once == {once: None}
     registry.part(registry.rows[3], gone)
     registry.part(registry.rows[5], once)
     assert not registry.once
