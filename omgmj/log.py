@@ -49,8 +49,8 @@ def cut_off(submission: str) -> None:
     log.warning("a submission was cut off after it had left, and may have made a task: %s", submission)
 
 
-def refused(reason: str) -> None:
-    """Tell of a request that the served fake refused, and why."""
+def unreadable_body(reason: str) -> None:
+    """Tell of a packed request that the served fake could not unpack."""
     log.warning("the fake service refused a request: %s", reason)
 
 

@@ -75,8 +75,8 @@ class HttpServer:
             # Not `request.read()`, which takes no more than a mebibyte: images are larger.
             body = await request.content.read()
             reply = await self._exchange(request.method, request.raw_path, headers, body, act)
-            if reply.refused:
-                log.refused(reply.refused)
+            if reply.unreadable:
+                log.unreadable_body(reply.unreadable)
             if reply.act:
                 return web.Response()  # Goes nowhere: the connection is closed.
             return web.Response(status=reply.status, headers=reply.headers, body=reply.body)

@@ -34,6 +34,10 @@ class Refusal(Exception):
         self.reason = reason
 
 
+class Unreadable(Refusal):
+    """A refusal of a body that is not packed as it says."""
+
+
 def unpack(encoding: str, body: bytes) -> bytes:
     """Return the body as it was before it was packed as its `Content-Encoding` says."""
     match encoding.strip().lower():
@@ -46,9 +50,9 @@ def unpack(encoding: str, body: bytes) -> bytes:
             except zlib.error:
                 content = b""
             if not unpacker.eof:
-                raise Refusal(400, f"the body is not the gzip that it says, or more than {LARGEST} bytes")
+                raise Unreadable(400, f"the body is not the gzip that it says, or more than {LARGEST} bytes")
             return content
-    raise Refusal(415, "the content encoding must be gzip, or none")
+    raise Unreadable(415, "the content encoding must be gzip, or none")
 
 
 def read_fields(content_type: str, body: bytes) -> list[tuple[str, str]]:

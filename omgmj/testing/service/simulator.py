@@ -37,7 +37,7 @@ from omgmj.testing.service.faults import (
 )
 from omgmj.testing.service.lives import Lives, check_number
 from omgmj.testing.service.odd_records import odd
-from omgmj.testing.service.request_bodies import Refusal
+from omgmj.testing.service.request_bodies import Refusal, Unreadable
 from omgmj.testing.service.task_list import write
 from omgmj.testing.service.webhooks import LATEST, DueCall, WebhookCall
 
@@ -54,7 +54,7 @@ MOVED_TO = "https://moved.invalid/"
 class Reply(NamedTuple):
     """What is answered: after `delay` seconds, and with `act` done to the connection where it is not None.
 
-    `refused` is why the request was refused; empty where it was not.
+    `unreadable` is why a packed body could not be unpacked; empty where it could.
     """
 
     status: int
@@ -62,7 +62,7 @@ class Reply(NamedTuple):
     body: bytes
     delay: float = 0.0
     act: Act | None = None
-    refused: str = ""
+    unreadable: str = ""
 
 
 class Simulator(Account):
@@ -190,7 +190,7 @@ class Simulator(Account):
             reason = scrub(refusal.reason, headers)
             self.refused.append(f"{refusal.status}: {reason}")
             reply = self._envelope(now, refusal.status, refusal.status, reason)
-            return reply._replace(refused=self.refused[-1])
+            return reply._replace(unreadable=reason) if isinstance(refusal, Unreadable) else reply
         if isinstance(asked, ListPage):
             self.pages[asked.number] += 1
         elif isinstance(asked, int):
