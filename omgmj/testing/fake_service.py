@@ -246,9 +246,10 @@ class FakeService:
 
     def image(self, task_id: int) -> bytes:
         """Return the image of a task as it will be in the end, a PNG."""
-        if task_id not in self._simulator.tasks:
-            raise UsageError(f"there is no task {task_id!r}")
-        return self._simulator.tasks[task_id].draw()
+        task = self._simulator.tasks.get(task_id)
+        if task is None or task.kind == "DESCRIBE":
+            raise UsageError(f"there is no task {task_id!r} with an image")
+        return task.draw()
 
     def add_tasks(self, count: int, *, failing: int = 0) -> list[int]:
         """Make `count` tasks now, with drawn lives, `failing` of which fail; return their IDs."""

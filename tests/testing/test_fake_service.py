@@ -264,8 +264,9 @@ async def test_image_is_streamed_in_memory() -> None:
         assert stream.headers["content-length"] == str(len(body))
         assert body == fake.image(task_id)
         assert len(quarters(decode(body))) == 4
-        with pytest.raises(UsageError, match="no task"):
-            fake.image(1)
+        for without in (1, fake.add_task(kind="DESCRIBE")):
+            with pytest.raises(UsageError, match="no task"):
+                fake.image(without)
         async with transport.stream("https://cdn.discordapp.com/none.png") as stream:
             assert stream.status == 404
 

@@ -1,7 +1,7 @@
 """The make-believe service's list: the account's tasks in pages, newest first, as JSON, and what goes wrong with it.
 
-Pure, with the wire's names in a copy of its own, as in `lives`. Who may read a page, and whether anything goes wrong
-with it, is `simulator`'s business.
+Pure, with the wire's names in a copy of its own, as in `fake_task`. Who may read a page, and whether anything goes
+wrong with it, is `simulator`'s business.
 """
 
 from __future__ import annotations
