@@ -68,6 +68,8 @@ class Engine:
         max_in_flight: int,
         rate: float,
         retry: Retry,
+        outage: float | None,
+        sweeps: bool,
         http: Http | None,
         transport: Transport | None,
     ) -> Self:
@@ -82,7 +84,9 @@ class Engine:
         exchange = Exchange(
             transport, base_url, credentials, limiter, request_timeout=request_timeout, retry=retry, loop=loop
         )
-        return cls(loop, transport, limiter, exchange, Poller(exchange, limiter, retry, loop))
+        return cls(
+            loop, transport, limiter, exchange, Poller(exchange, limiter, retry, loop, outage=outage, sweeps=sweeps)
+        )
 
     async def begin(self) -> None:
         """Let happen first what is under way in this very step, before a call or a wait begins."""

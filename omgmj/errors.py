@@ -47,11 +47,23 @@ def crashed(error: BaseException) -> SessionClosed:
 
 
 class TransportError(OmgmjError, ConnectionError):
-    """No answer: the connection could not be made, or broke."""
+    """No answer: the connection could not be made, or broke.
+
+    `for_good`: asking again would not help, as there is no such host, or its certificate is not trusted.
+    """
+
+    for_good: bool = False
 
 
 class ExchangeTimeout(TransportError, TimeoutError):
     """No answer within `request_timeout` seconds."""
+
+
+class ServiceUnavailable(TransportError):
+    """Nobody was answered for as long as the session has patience (`Session(outage=…)`); the cause is the last error.
+
+    The tasks go on at the service, and may be waited for again.
+    """
 
 
 class ServiceError(OmgmjError):

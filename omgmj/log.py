@@ -28,7 +28,7 @@ def refused_for_long(watched: int) -> None:
 
 
 def outage(watched: int, error: Exception) -> None:
-    """Tell of an outage's begin."""
+    """Tell of an outage's begin, in which nobody is answered as should be."""
     log.warning("the service does not answer (%s); watched tasks wait until it does: %d", error, watched)
 
 

@@ -51,6 +51,7 @@ from omgmj.validation import (
 )
 
 STALL = 3600.0
+OUTAGE = 86_400.0
 
 
 class Session:
@@ -60,7 +61,9 @@ class Session:
     `OMGMJ_TOKEN` from the environment. `base_url` None takes `OMGMJ_BASE_URL`, else the public host; https only, save
     for loopback. `request_timeout` bounds one HTTP exchange, in seconds, from when it may start. At most
     `max_in_flight` requests are out at once and at most `rate` a second start, fewer after a 429. `backoff` says when
-    to poll a task again, `retry` after a failed request.
+    to poll a task again, `retry` after a failed request. After `outage` seconds in which nobody is answered, a day, all
+    waits end with `ServiceUnavailable`; None: never. `sweeps=False` leaves the account's list alone: each task is
+    polled by itself.
 
     `http` is an `aiohttp.ClientSession` to borrow, which stays open, or a callable that makes one, closed with this
     session: the place for a proxy, a CA or a client certificate. `transport` replaces HTTP altogether.
@@ -79,6 +82,8 @@ class Session:
         rate: float = 20.0,
         backoff: Policy | None = None,
         retry: Retry | None = None,
+        outage: float | None = OUTAGE,
+        sweeps: bool = True,
         http: omgmj.Http | None = None,
         transport: omgmj.Transport | None = None,
     ) -> None:
@@ -100,6 +105,8 @@ class Session:
             max_in_flight=check_count("max_in_flight", max_in_flight),
             rate=self._rate,
             retry=retry or Retry(),
+            outage=check_seconds("outage", outage, none=True),
+            sweeps=sweeps,
             http=http,
             transport=transport,
         )

@@ -21,6 +21,7 @@ from omgmj.errors import (
     OmgmjError,
     RateLimited,
     ServiceError,
+    ServiceUnavailable,
     SessionClosed,
     Stalled,
     SubmissionUncertain,
@@ -36,7 +37,10 @@ from omgmj.models import Status, Submission, Task
 
 TASK = Task(id=20, status=Status.FAILURE, fail_reason="no reason")
 ERRORS: list[OmgmjError] = [
-    *(kind("said") for kind in (OmgmjError, UsageError, SessionClosed, TransportError, ExchangeTimeout)),
+    *(
+        kind("said")
+        for kind in (OmgmjError, UsageError, SessionClosed, TransportError, ExchangeTimeout, ServiceUnavailable)
+    ),
     *(
         kind("said", status=429, code=400, message="their words", retry_after=1.5)
         for kind in (ServiceError, AuthError, RateLimited, TaskNotFound)

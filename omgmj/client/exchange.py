@@ -62,7 +62,7 @@ class Exchange:
         self.retries: int = 0
         self.rate_limited: int = 0
         self._transport = transport
-        self._base_url = base_url.url
+        self.base_url: str = base_url.url
         self._credentials = credentials
         self._limiter = limiter
         self._timeout = request_timeout
@@ -171,10 +171,10 @@ class Exchange:
             token = self._credentials.known or await self._credentials.current()
             self.queries += 1
             if passage is None:
-                answer = await self._transport.send(self._base_url, request, token)
+                answer = await self._transport.send(self.base_url, request, token)
             else:
                 passage.fate = Fate.SENT  # Unless the transport knows better.
-                answer = await self._transport.send(self._base_url, request, token, passage)
+                answer = await self._transport.send(self.base_url, request, token, passage)
             deadline.when = math.inf
             try:
                 value = read(answer)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from omgmj import log
 from omgmj.client.limiter import Limiter
-from omgmj.errors import OmgmjError
+from omgmj.errors import OmgmjError, ServiceUnavailable
 from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Planner
 from omgmj.scheduler.registry import NEVER
+from omgmj.scheduler.verdicts import WORDS, FailedPoll, Verdict, Whose
 
 LATE, LATE_FOR = 10.0, 60.0
 """Polls that start so many seconds late, for so many seconds: the rate is too low for what is watched."""
@@ -26,14 +27,17 @@ class Health:
     """The health of one session's service. Times are seconds on the event loop's clock.
 
     `is_well` while nothing has failed since the last answer; `outage` is the error that shows an outage, while there is
-    one; `late` the mean lateness of polls.
+    one; `late` the mean lateness of polls. `gives_up_at` is when nobody has succeeded for `patience` seconds.
     """
 
-    def __init__(self, planner: Planner, limiter: Limiter, now: float) -> None:
+    def __init__(self, planner: Planner, limiter: Limiter, now: float, patience: float) -> None:
         self.breaker: CircuitBreaker = CircuitBreaker()
         self.is_well: bool = True
         self.outage: OmgmjError | None = None
         self.late: float = 0.0
+        self.gives_up_at: float = NEVER
+        self._patience = patience
+        self._last_error: OmgmjError | None = None
         self._planner = planner
         self._limiter = limiter
         self._answering_since = now
@@ -43,29 +47,35 @@ class Health:
         self._unknown_words: set[str] = set()
 
     def on_answer(self, now: float) -> None:
-        """Note that the service answers, whatever it says but 429. It is no news while all is well."""
+        """Note that somebody succeeded. It is no news while all is well."""
         self.is_well = True
+        self.gives_up_at = NEVER
         self._refused_since = None
         if self.breaker.failures:
             self._close(now)
 
-    def on_failure(
-        self, error: OmgmjError, means: Meaning, now: float, roll: float, *, probe: bool, blames: bool
-    ) -> None:
-        """Note a failed poll. `blames`: nothing else explains it than the service."""
+    def on_failure(self, poll: FailedPoll, verdict: Verdict, roll: float, *, probe: bool) -> None:
+        """Note a failed poll, and whose trouble it is."""
+        _, error, means, now = poll
         self.is_well = False
+        self._last_error = error
+        self.gives_up_at = self._planner.verdicts.failing_since + self._patience
         if means is Meaning.PACED:
             self._close(now)
             self._on_refusal(now)
-        elif means is not Meaning.TRANSIENT:
-            self.on_answer(now)
-        else:
-            self.on_no_answer(error, now, roll, probe=probe, blames=blames)
-            if self.breaker.is_open:
-                self.outage = error
+            return
+        self._refused_since = None
+        blames = verdict.whose is not Whose.ID
+        if not blames and means in WORDS:
+            self._close(now)  # It answers, whatever it says of this one.
+            return
+        self.on_no_answer(error, now, roll, probe=probe, blames=blames)
+        if self.breaker.is_open:
+            self.outage = error
+            self.breaker.hasten(self._planner.verdicts.decides_at(), now)
 
     def on_no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
-        """Note a failure in passing: it may be one too many."""
+        """Note a failure that may be the service's: it may be one too many. `blames`: nothing else explains it."""
         self.is_well = False
         if self.breaker.saw_failure(now, roll, probe=probe, blames=blames):
             self._planner.outage_began(now)
@@ -73,6 +83,21 @@ class Health:
         elif probe and blames and not self._down_said:
             self._down_said = True
             log.outage(self._planner.registry.watched, error)
+
+    def unavailable(self) -> ServiceUnavailable:
+        """Return the error of waits in which nobody has succeeded for too long."""
+        last = self._last_error
+        error = ServiceUnavailable(f"nobody has been answered for {self._patience:g} s; what came last: {last}")
+        error.__cause__ = last
+        return error
+
+    def begin_anew(self) -> None:
+        """Begin anew, when all who waited have been told."""
+        self.gives_up_at = NEVER
+
+    def on_page(self, now: float) -> None:
+        """Note that a page was read for the contrast, or could not be: the probe is still to go."""
+        self.breaker.hasten(now, now)
 
     def on_unknown_word(self, task: Task) -> None:
         """Say once of each unknown status word that it was seen."""

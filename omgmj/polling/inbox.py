@@ -32,6 +32,7 @@ class Inbox(ReaderSink):
         self._results: deque[Task | OmgmjError] = deque()
         self._put_aside: list[OmgmjError] = []
         self._fatal: BaseException | None = None
+        self._left: tuple[int, ...] = ()
         self._watching = 0
         self._subscriptions: set[Subscription] = set()
         self._backlog: deque[int] = deque()
@@ -44,6 +45,17 @@ class Inbox(ReaderSink):
     def over(self) -> bool:
         """Whether the watch has ended, in whatever way."""
         return self._over
+
+    def pending(self) -> tuple[int, ...]:
+        """Return the IDs that are waited for; after the end those that it left."""
+        if self._over:
+            return self._left
+        registry = self._poller.planner.registry
+        watched = (task_id for subscription in self._subscriptions for task_id in subscription.ids)
+        return (
+            *(one for one in watched if one in registry.rows and self in registry.who[registry.rows[one]]),
+            *self._backlog,
+        )
 
     def open(self, source: AsyncIterator[int | str] | None) -> None:
         """Begin, and draw IDs from `source` as there is room; `SessionClosed` where it is too late."""
@@ -163,6 +175,7 @@ class Inbox(ReaderSink):
             self._told.set()
 
     def _end(self) -> None:
+        self._left = self.pending()
         super()._end()
         self._backlog.clear()
         if self._feeder is not None:

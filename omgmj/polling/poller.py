@@ -25,13 +25,14 @@ from omgmj.errors import OmgmjError, SessionClosed, crashed
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
 from omgmj.polling.sweeper import Sweeper
-from omgmj.polling.wait_errors import error_of
+from omgmj.polling.wait_errors import error_of, for_all
 from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Ended, Found, Planner, Seen
-from omgmj.scheduler.registry import Sink, Subscription
+from omgmj.scheduler.registry import NEVER, Sink, Subscription
 from omgmj.scheduler.sweep_plan import Sweep
+from omgmj.scheduler.verdicts import FailedPoll, Whose
 
 if TYPE_CHECKING:
     from omgmj.client.exchange import Exchange
@@ -42,9 +43,18 @@ HTTP_OK = 200
 class Poller:
     """All waits of one session. What is known of them, of the service and of the list stands in its public parts."""
 
-    def __init__(self, exchange: Exchange, limiter: Limiter, retry: Retry, loop: asyncio.AbstractEventLoop) -> None:
-        self.planner: Planner = Planner(retry)
-        self.health: Health = Health(self.planner, limiter, loop.time())
+    def __init__(
+        self,
+        exchange: Exchange,
+        limiter: Limiter,
+        retry: Retry,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        outage: float | None,
+        sweeps: bool,
+    ) -> None:
+        self.planner: Planner = Planner(retry, sweeps=sweeps)
+        self.health: Health = Health(self.planner, limiter, loop.time(), NEVER if outage is None else outage)
         self.sweeper: Sweeper = Sweeper(exchange, self.planner, self.health, self._tell, loop)
         self._exchange = exchange
         self._limiter = limiter
@@ -157,13 +167,15 @@ class Poller:
         """End the waits whose time is over; return when the next one's is."""
         if self._later:
             self.catch_up()
+        if self.health.gives_up_at <= now + EARLY:
+            self._break(self.health.unavailable())
         deadline = self.planner.registry.next_deadline
         # As a timer may fire a hair early, what is due by then is due.
         if deadline <= now + EARLY:
             self._tell_ended(self.planner.expire(now + EARLY))
             self._check_idle()
             deadline = self.planner.registry.next_deadline
-        return deadline
+        return min(deadline, self.health.gives_up_at)
 
     def advance(self, now: float) -> tuple[float, float]:
         """Decide what is polled next; return when a first poll and another one may start: in an outage, one probe."""
@@ -243,7 +255,7 @@ class Poller:
             try:
                 poll, probe = job
                 if isinstance(poll, Sweep):
-                    await self.sweeper.sweep(poll)
+                    await self.sweeper.sweep(poll, probe=probe)
                 else:
                     await self._poll(poll, probe=probe)
                 # Parked before the place is given back, so that the next poll comes to this worker.
@@ -289,15 +301,21 @@ class Poller:
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()
         means = failures.meaning(error)
-        self.health.on_failure(error, means, now, roll, probe=probe, blames=self.planner.blames(task_id))
-        if means in (Meaning.ACCOUNT, Meaning.LOCAL):
+        if asked_at <= self._broke_at:
+            # It tells of what all who waited by then have heard; who came since may have mended it.
             self.planner.again(task_id, now)
-            if asked_at > self._broke_at:
-                self._broke_at = now
-                self._break(error)
-            # Else it tells of what all who waited by then have heard; who came since may have mended it.
             return
-        self._tell_ended(self.planner.failed(task_id, error, means, now, roll))
+        if means is Meaning.LOCAL:
+            self.planner.again(task_id, now)
+            self._break(error)
+            return
+        poll = FailedPoll(task_id, error, means, now)
+        verdict = self.planner.judge(poll)
+        self.health.on_failure(poll, verdict, roll, probe=probe)
+        ended = self.planner.failed(poll, verdict, roll)
+        if verdict.whose is Whose.ALL:
+            self._break(for_all(error, means, self._exchange.base_url))
+        self._tell_ended(ended)
 
     def _stop(self) -> None:
         self._running = False
@@ -318,6 +336,8 @@ class Poller:
 
     def _break(self, error: OmgmjError) -> None:
         """End all waits, and tell each sink with a copy of `error`."""
+        self._broke_at = self._loop.time()
+        self.health.begin_anew()
         sinks, self._sinks = self._sinks, set()
         for sink in sinks:
             sink.broke(error.about(None))

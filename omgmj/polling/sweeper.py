@@ -43,8 +43,11 @@ class Sweeper:
         self._tell = tell
         self._loop = loop
 
-    async def sweep(self, sweep: Sweep) -> None:
-        """Read one page of the list; those of its IDs that it fails to show are polled singly, whatever the reason."""
+    async def sweep(self, sweep: Sweep, *, probe: bool) -> None:
+        """Read one page of the list; those of its IDs that it fails to show are polled singly, whatever the reason.
+
+        As a `probe`, in an outage, it is read for no ID: it tells whether the service answers anything.
+        """
 
         def read(answer: Answer) -> tuple[Answer, list[Any]]:
             return answer, responses.read_records(answer).records
@@ -61,8 +64,10 @@ class Sweeper:
             if found is None:
                 self._planner.sweep_plan.on_lost(sweep)
             else:
-                self._health.on_answer(now)
+                self._planner.verdicts.on_page(now)
                 missed = self._on_page(sweep, *found, now)
+        if probe:
+            self._health.on_page(self._loop.time())
         for task_id, where in missed.items():
             self._planner.missed(task_id, self._loop.time(), absent=where.absent, slid=where.slid)
 
@@ -72,6 +77,8 @@ class Sweeper:
         found = Found(task, run_for, ended_ago, asked_at=asked_at)
         seen = self._planner.saw_listed(found, now, random.random(), poll=poll)
         if seen is not None:
+            if not self._health.is_well and task.id not in self._planner.verdicts.failures:
+                self._health.on_answer(now)
             self._tell(task, seen)
         return seen is not None
 
@@ -90,7 +97,7 @@ class Sweeper:
     def _on_page(self, sweep: Sweep, answer: Answer, records: list[Any], now: float) -> dict[int, NotShown]:
         """Hand on the records of a page; return those of the sweep's IDs without one that can be read."""
         by_id = {task_id: record for record in records if (task_id := responses.record_id(record)) is not None}
-        not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now)
+        not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now) if sweep.task_ids else {}
         self.records += len(records)
         awaited, read = set(sweep.task_ids), set()
         for task_id, record in by_id.items():

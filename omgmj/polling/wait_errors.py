@@ -6,6 +6,7 @@ import traceback
 
 from omgmj.errors import GaveUp, OmgmjError, Stalled, WaitError, WaitTimeout
 from omgmj.models import Task
+from omgmj.protocol.failures import Meaning
 from omgmj.protocol.responses import read_source
 from omgmj.scheduler.planner import Ended, Why
 
@@ -36,6 +37,15 @@ def error_of(one: Ended, now: float) -> OmgmjError:
     if one.error is not None:
         error.__cause__ = one.error.about(one.task_id)
     return error
+
+
+def for_all(error: OmgmjError, means: Meaning, base_url: str) -> OmgmjError:
+    """Return the error that ends all waits; where nothing answers as the service would, it names what was asked."""
+    if means is not Meaning.FINAL:
+        return error
+    told = error.about(None)
+    told.args = (f"{error}; this was said again and again by {base_url}, which was asked for tasks", *error.args[1:])
+    return told
 
 
 def _without_frames(error: OmgmjError) -> OmgmjError:

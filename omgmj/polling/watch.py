@@ -76,6 +76,14 @@ class Watch:
         """
         return self._contexts.get(task.id if isinstance(task, Task) else check_task_id(task))
 
+    @property
+    def pending(self) -> tuple[int, ...]:
+        """The IDs that are still waited for; after the end, in whatever way, those that came to none.
+
+        Results that are done and not yet taken are not among them. For example `session.watch(watch.pending)`.
+        """
+        return self._inbox.pending()
+
     def __aiter__(self) -> Self:
         return self
 

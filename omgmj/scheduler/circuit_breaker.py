@@ -60,6 +60,11 @@ class CircuitBreaker:
         self.next_at = now + self._delay * (1 - _JITTER * roll)
         return True
 
+    def hasten(self, at: float, now: float) -> None:
+        """Let the next probe go at a moment to come, where it would go later."""
+        if self.is_open and now <= at < self.next_at:
+            self.next_at = at
+
     def saw_success(self) -> bool:
         """Close on any success, be it the probe's or not; return whether this one closed the circuit breaker."""
         was_open = self.is_open

@@ -38,7 +38,7 @@ from omgmj.scheduler.registry import (
     Subscription,
 )
 from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
-from omgmj.scheduler.verdicts import FailedPoll, Verdicts
+from omgmj.scheduler.verdicts import Crowd, FailedPoll, Verdict, Verdicts, Whose
 
 __all__ = ["Ended", "Found", "Planner", "Seen", "Why"]
 
@@ -78,15 +78,15 @@ class ServiceClock:
 class Planner:
     """The schedule of all watched IDs. Times are seconds on one clock of the caller's; `roll` is chance in [0, 1)."""
 
-    def __init__(self, retry: Retry) -> None:
+    def __init__(self, retry: Retry, *, sweeps: bool = True) -> None:
         self.registry: Registry = Registry()
         self._clock = ServiceClock()
         self.due_queue: DueQueue = DueQueue(self.registry)
-        self.sweep_plan: SweepPlan = SweepPlan(self.registry)
+        self.sweep_plan: SweepPlan = SweepPlan(self.registry, enabled=sweeps)
         self.progress: TaskProgress = TaskProgress(self.registry)
         self.first_polls: FirstPolls = FirstPolls(self.registry, self.due_queue, self.progress)
-        self._verdicts = Verdicts(retry)
-        self._last_success = -NEVER
+        self.verdicts: Verdicts = Verdicts()
+        self._retry = retry
         self._last_good: int | None = None
 
     # Subscription: who comes, who goes, who is pushed.
@@ -162,9 +162,12 @@ class Planner:
 
         All that are taken are in flight from now on. Return what to poll, and when the ID was due. `probe` is a
         roll, in an outage: the ID is taken alone, and by chance among those that are equally overdue, as the first of
-        them may be the ones that fail.
+        them may be the ones that fail. Where a page of the list tells whose trouble it is, that is read, for no ID.
         """
         if probe is not None:
+            if self.verdicts.wants_page(now, self._crowd()) and self.sweep_plan.may_read(now):
+                self.verdicts.on_page_asked(now)
+                return Sweep(1, (), deeper=False, at=now), now
             # Best the one that answered last; when that has failed too, any other.
             good, self._last_good = self._last_good, None
             if good is not None and self.is_watched(good) and self.registry.due[self.registry.rows[good]] < NEVER:
@@ -260,36 +263,55 @@ class Planner:
         turn = Turn(task_id, row, now, self._clock.at(now), roll, hint)
         return self._answered(turn, None, listed=False, poll=True)[1]
 
-    def failed(self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float) -> list[Ended]:
+    def judge(self, poll: FailedPoll) -> Verdict:
+        """Return whose trouble a failed poll is; to be asked once for each, before `failed`."""
+        row = self.registry.rows.get(poll.task_id)
+        if row is None or not self.registry.who[row]:
+            return Verdict(Whose.SERVICE, final=False)
+        seen = self.progress.is_known(row)
+        return self.verdicts.judge(poll, self._clock.at(poll.at), seen=seen, crowd=self._crowd())
+
+    def failed(self, poll: FailedPoll, verdict: Verdict, roll: float) -> list[Ended]:
         """Record that a poll failed: it is due again, or the ID is given up."""
+        task_id, error, _, now = poll
         row = self._row(task_id, poll=True)
-        outage = self._clock.is_stopped
         ended: list[Ended] = []
         if row is not None:
-            poll = FailedPoll(error, meaning, self._clock.at(now), outage)
-            delay = self._verdicts.delay_after(task_id, poll, self._last_success, roll)
-            why = Why.FAILED if delay == NEVER else Why.TIMEOUT
+            given_up = verdict.final and verdict.whose is Whose.ID
+            why = Why.FAILED if given_up else Why.TIMEOUT
             ended = [
                 self.progress.end(task_id, row, subscription, why, error)
                 for subscription in tuple(self.registry.who[row].values())
-                if why is Why.FAILED or subscription.once
+                if given_up or subscription.once
             ]
-            self._land(task_id, row, now, now + delay, poll=True)
-        if outage:
+            due = NEVER if given_up else now + self._delay(poll, verdict, roll)
+            self._land(task_id, row, now, due, poll=True)
+        if self._clock.is_stopped:
             # The probe stands for all that wanted one poll only.
             for subscription in list(self.registry.once):
                 ended += self._end_subscription(subscription, error)
         return ended
+
+    def _delay(self, poll: FailedPoll, verdict: Verdict, roll: float) -> float:
+        """Return the seconds until a failed poll is made again."""
+        failures = self.verdicts.failures.get(poll.task_id)
+        if failures is None:
+            return 0.0  # All waits are about to end.
+        hint = getattr(poll.error, "retry_after", None)
+        if poll.meaning is Meaning.PACED and failures.against < 2:
+            return 0.0  # The rate was cut; it holds everybody back for as long as it takes.
+        if verdict.whose is Whose.SERVICE and self._clock.is_stopped:
+            return self._retry.delay(1, roll, hint)
+        return verdict.spacing or self._retry.delay(failures.count, roll, hint)
+
+    def _crowd(self) -> Crowd:
+        return Crowd(alone=self.registry.watched == 1, unseen=self.progress.known == 0)
 
     def again(self, task_id: int, now: float) -> None:
         """Record that a poll came to nothing through no fault of the service or the ID: it is due at once."""
         row = self._row(task_id, poll=True)
         if row is not None:
             self._land(task_id, row, now, now, poll=True)
-
-    def blames(self, task_id: int) -> bool:
-        """Whether a failed poll of an ID speaks against the service: nobody succeeded since its failures began."""
-        return self._verdicts.blame_service(task_id, self._last_success)
 
     def outage_began(self, now: float) -> None:
         """Stop service time: nobody can succeed from now on."""
@@ -316,6 +338,7 @@ class Planner:
         for task_id, row in list(self.registry.rows.items()):
             for subscription in tuple(self.registry.who[row].values()):
                 self._drop(task_id, subscription)
+        self.verdicts.begin_anew()
 
     # Flight and due times.
 
@@ -341,7 +364,7 @@ class Planner:
         """Forget an ID that nobody waits for."""
         self.registry.release(task_id, row)
         self.registry.listed[row] = UNLISTED
-        self._verdicts.forget(task_id)
+        self.verdicts.forget(task_id)
         self.progress.forget(row)
         self.due_queue.forget(task_id, row)
 
@@ -355,9 +378,8 @@ class Planner:
 
     def _good(self, turn: Turn, *, listed: bool) -> None:
         """Record that an ID was seen. What failed when it was asked for is forgiven only by asking for it."""
-        self._last_success, self._last_good = turn.served, turn.task_id
-        if turn.task_id in self._verdicts.failures:
-            self._verdicts.forgive(turn.task_id, listed=listed)
+        self._last_good = turn.task_id
+        self.verdicts.on_success(turn.task_id, turn.now, listed=listed)
         if listed:
             self.registry.listed[turn.row] = LISTED
         elif self.registry.listed[turn.row] in (LISTED, SLID):
@@ -379,7 +401,7 @@ class Planner:
         for task_id in subscription.ids:
             row = self.registry.rows.get(task_id)
             if row is not None and self.registry.who[row].get(subscription.sink) is subscription:
-                cause = error or self._verdicts.error(task_id)
+                cause = error or self.verdicts.error(task_id)
                 ended.append(self.progress.end(task_id, row, subscription, Why.TIMEOUT, cause))
                 if not self.registry.who[row]:
                     self._forget(task_id, row)

@@ -94,11 +94,13 @@ def lacks(task: Task) -> bool:
 class TaskProgress:
     """The progress of each task, and what comes to that. Times are seconds on the planner's clock.
 
-    While `asking`, a policy is being asked: what that calls must change nothing here.
+    While `asking`, a policy is being asked: what that calls must change nothing here. `known` is of how many watched
+    IDs it is known that they are there: they were seen, or made here.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.asking: bool = False
+        self.known: int = 0
         self._registry = registry
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
@@ -120,11 +122,21 @@ class TaskProgress:
         """Begin a row of a task that was made at a moment, and is known to be there."""
         registry = self._registry
         registry.first[row] = registry.moved[row] = made_at
-        registry.trait[row] = JUST_MADE
+        self._know(row, JUST_MADE)
 
     def forget(self, row: int) -> None:
-        """Let go of the last record of a row that nobody waits for."""
+        """Let go of what is known of a row that nobody waits for."""
         self._registry.last[row] = None
+        self.known -= self.is_known(row)
+        self._registry.trait[row] = UNSEEN
+
+    def is_known(self, row: int) -> bool:
+        """Whether it is known that a task is there: it was seen, or made here."""
+        return self._registry.trait[row] is not UNSEEN
+
+    def _know(self, row: int, trait: Trait) -> None:
+        self.known += not self.is_known(row)
+        self._registry.trait[row] = trait
 
     def goes_back(self, row: int, task: Task) -> bool:
         """Whether a record says less than what is known, as one that is late does."""
@@ -178,7 +190,7 @@ class TaskProgress:
         progress = -1 if task.progress is None else task.progress
         trait = Trait(task.status, task.pool, task.kind)
         moved = self.is_news(row, task)
-        registry.trait[row] = self._traits.setdefault(trait, trait)
+        self._know(row, self._traits.setdefault(trait, trait))
         registry.progress[row] = max(progress, registry.progress[row]) if rank == before else progress
         registry.rank[row] = rank
         registry.last[row] = task.source

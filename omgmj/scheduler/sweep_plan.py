@@ -69,7 +69,9 @@ class _Head(NamedTuple):
 class SweepPlan:
     """The choice between pages and single polls. Times are seconds on the planner's clock."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, enabled: bool = True) -> None:
+        """Plan for the rows of a registry; where it is not `enabled`, no page is ever read."""
+        self._enabled = enabled
         self._registry = registry
         self._positions = ListPositions()
         self._lag = ListLag()
@@ -83,7 +85,11 @@ class SweepPlan:
 
     def is_in_use(self, now: float) -> bool:
         """Whether the list may be read at all: for a few IDs, or while it rests, each is polled singly."""
-        return self._registry.watched >= FEW and now >= self._trust.rests_until
+        return self._registry.watched >= FEW and self.may_read(now)
+
+    def may_read(self, now: float) -> bool:
+        """Whether a page may be read at all, be it for no ID."""
+        return self._enabled and now >= self._trust.rests_until
 
     def expect(self, task_id: int, now: float) -> None:
         """Record that an ID is due, and so stands in the list; one never seen that seems far from it may not exist."""

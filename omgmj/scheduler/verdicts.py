@@ -1,20 +1,32 @@
-"""Verdicts on failed polls: when each is made again, and when its ID is to be given up.
+"""Verdicts: whose trouble a failed poll is. It is judged by contrast; the kind of the answer is only a hint.
 
-What each error means stands in `protocol`. All times are service time, so that an outage counts against no ID.
+Three may be at fault: the service or the way to it, the account (or whatever else holds for all IDs and for good), and
+this one ID. A gateway that is out of order speaks in any words, also in those that mean one ID elsewhere. So a word
+about an ID counts against it only beside something that goes well:
+
+- others: a poll of another ID succeeded since this one failed last, or its success is the last thing heard of others;
+- the list: a page was answered lately, and it matters (the ID is alone, or no watched ID was ever seen);
+- nobody: the ID is the only one that is watched, so that there is nobody to ask.
+
+The rows of `RULES` say how often and how long it is heard beside each, until the ID is given up. What no contrast
+speaks for is the service's trouble: it counts for the circuit breaker, and against no ID. What ends all waits stands in
+`FOR_ALL`: heard from several IDs, or several times from the only one, with no success in between.
+
+Times are seconds on the planner's clock. Beside others they are service time, which an outage in between stops.
 """
 
 from __future__ import annotations
 
 import math
+from enum import Enum, auto
 from typing import NamedTuple
 
-from omgmj.backoff.policies import Retry
 from omgmj.errors import OmgmjError
 from omgmj.protocol.failures import Meaning
 
 
 class Patience(NamedTuple):
-    """Patience with an ID: the failed polls in a row that it takes, over how many seconds."""
+    """Patience with what is heard: so many times, over so many seconds."""
 
     polls: int
     seconds: float
@@ -25,105 +37,294 @@ class Patience(NamedTuple):
         return self.seconds / (self.polls - 1)
 
 
-UNKNOWN = Patience(3, 10.0)
-"""The service says no about the ID. Right after it was made it may not be known yet."""
-UNREADABLE = Patience(3, 0.0)
-"""The service's answer about the ID cannot be read."""
+class Beside(Enum):
+    """The contrast that a failed poll stands beside."""
+
+    OTHERS = auto()
+    LIST = auto()
+    NOBODY = auto()
+
+
+class Rule(NamedTuple):
+    """When an ID is given up: these words in a row, of an ID that was seen before or not, beside this contrast.
+
+    No `words`: failures of any kind in a row. `seen` None: seen or not.
+    """
+
+    words: frozenset[Meaning]
+    seen: bool | None
+    beside: Beside
+    patience: Patience
+
+
+UNSEEN = Patience(3, 10.0)
+"""An ID that was never seen. Right after it was made it may not be known yet."""
+VAGUE = Patience(4, 60.0)
+"""Such an ID, alone, with words that do not say that there is no such task."""
+SEEN = Patience(8, 360.0)
+"""An ID that was seen before: it cannot be "not there yet"."""
 WHATEVER = Patience(8, 600.0)
-"""The ID fails in one way or another, while others succeed."""
-BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
-"""The kinds of failure that speak about the ID by themselves, and when they are believed."""
+"""The ID fails in one way or another."""
+
+WORDS = frozenset({Meaning.UNKNOWN, Meaning.REFUSED, Meaning.GARBLED, Meaning.ACCOUNT})
+RULES: tuple[Rule, ...] = (
+    Rule(WORDS, False, Beside.OTHERS, UNSEEN),  # noqa: FBT003 (a table)
+    Rule(frozenset({Meaning.UNKNOWN}), False, Beside.LIST, UNSEEN),  # noqa: FBT003
+    Rule(frozenset({Meaning.UNKNOWN}), False, Beside.NOBODY, UNSEEN),  # noqa: FBT003
+    Rule(frozenset({Meaning.REFUSED, Meaning.GARBLED}), False, Beside.NOBODY, VAGUE),  # noqa: FBT003
+    Rule(WORDS, True, Beside.OTHERS, SEEN),  # noqa: FBT003
+    Rule(frozenset(), None, Beside.OTHERS, WHATEVER),
+    Rule(frozenset(), None, Beside.LIST, WHATEVER),
+)
+
+FOR_ALL: dict[Meaning, tuple[Patience, Patience]] = {
+    Meaning.ACCOUNT: (Patience(3, 3.0), SEEN),
+    Meaning.FINAL: (Patience(4, 15.0), Patience(8, 600.0)),
+}
+"""What ends all waits: before anything has succeeded in this session, and afterwards."""
+
+LATELY = 60.0
+"""Seconds for which a success of others speaks for the service, while nobody else has failed since."""
+PAGE_SPEAKS, PAGE_EVERY = 90.0, 60.0
+"""Seconds for which an answered page of the list does; seconds after which the next one is wanted."""
+ASSUMED = 300.0
+"""Seconds of nothing but "no such task", at IDs that were never seen, after which no page is wanted to believe it."""
 
 
 class FailedPoll(NamedTuple):
-    """A poll that failed: how, when (service time), and whether nobody succeeds just now."""
+    """A poll that failed: of which ID, how, what that means by itself, and when."""
 
+    task_id: int
     error: OmgmjError
     meaning: Meaning
-    served: float
-    outage: bool
+    at: float
+
+
+class Crowd(NamedTuple):
+    """What is watched besides an ID: `alone`, nothing; `unseen`, no watched ID was ever seen, itself included."""
+
+    alone: bool
+    unseen: bool
+
+
+class Whose(Enum):
+    """Whose trouble a failed poll is."""
+
+    SERVICE = auto()
+    ID = auto()
+    ALL = auto()
+
+
+class Verdict(NamedTuple):
+    """Whose trouble a failed poll is, and whether it is given up: the ID, or where it is everybody's, all waits.
+
+    `spacing` is in how many seconds the same word would count again, None where it is no such word.
+    """
+
+    whose: Whose
+    final: bool
+    spacing: float | None = None
+
+
+class Run(NamedTuple):
+    """Failed polls in a row: how many, and since when."""
+
+    polls: int
+    since: float
+
+    def exceeds(self, patience: Patience, now: float) -> bool:
+        """Whether it has gone on for longer than there is patience."""
+        return self.polls >= patience.polls and now - self.since >= patience.seconds
+
+
+NONE = Run(0, math.inf)
 
 
 class Failures:
-    """Failed polls in a row at one ID: in all, and of the kind that came last."""
+    """Failed polls in a row at one ID: those of the last kind, and all of them, by what they stood beside."""
 
-    __slots__ = ("began", "count", "error", "meaning", "same", "same_since", "since")
+    __slots__ = ("_all", "_same", "at", "count", "error", "meaning")
 
-    def __init__(self, served: float) -> None:
-        self.began: float = served
+    def __init__(self) -> None:
+        self.at: float = -math.inf
         self.count: int = 0
-        self.same: int = 0
-        self.since: float = served
-        self.same_since: float = served
-        self.meaning: Meaning | None = None
         self.error: OmgmjError | None = None
+        self.meaning: Meaning | None = None
+        self._same: dict[Beside, Run] = {}
+        self._all: dict[Beside, Run] = {}
 
-    def note(self, error: OmgmjError) -> None:
-        """Keep an error that says nothing about the ID, for whoever asks why it takes so long; it ends a run."""
-        self.error = error
-        self.meaning = None
-
-    def add(self, error: OmgmjError, meaning: Meaning, served: float) -> None:
-        """Add one more failed poll."""
-        if meaning is not self.meaning:
-            self.meaning, self.same, self.same_since = meaning, 0, served
-        if not self.count:
-            self.since = served
+    def add(self, poll: FailedPoll, beside: set[Beside], served: float) -> None:
+        """Add one more failed poll, at a moment of service time."""
+        if poll.meaning is not self.meaning:
+            self.meaning, self._same = poll.meaning, {}
+        self.error, self.at = poll.error, poll.at
         self.count += 1
-        self.same += 1
-        self.error = error
+        for one in beside:
+            for runs in (self._same, self._all) if one is not Beside.NOBODY else (self._same,):
+                now = served if one is Beside.OTHERS else poll.at
+                polls, since = runs.get(one, (0, now))
+                runs[one] = Run(polls + 1, since)
 
-    def is_hopeless(self, served: float, last_success: float, patience: Patience | None) -> bool:
-        """Whether the ID is to be given up.
+    def exceeds(self, rule: Rule, served: float) -> bool:
+        """Whether the rule gives the ID up by now; whether it was seen is looked at before."""
+        if rule.words and self.meaning not in rule.words:
+            return False
+        run = (self._same if rule.words else self._all).get(rule.beside, NONE)
+        now = served if rule.beside is Beside.OTHERS else self.at
+        return run.exceeds(rule.patience, now)
 
-        `last_success` is when a poll of any ID succeeded last; `patience` is that of the kind of failure that came
-        last, None where it does not speak about the ID by itself.
-        """
-        if patience is not None and self.same >= patience.polls and served - self.same_since >= patience.seconds:
-            return True
-        return self.count >= WHATEVER.polls and served - self.since >= WHATEVER.seconds and last_success > self.since
+    @property
+    def against(self) -> int:
+        """How often it was heard beside others."""
+        return self._all.get(Beside.OTHERS, NONE).polls
+
+    def is_forgivable(self) -> bool:
+        """Whether nothing of it may be the ID's own."""
+        return not self._all
+
+
+class Latest:
+    """The last ID to which something happened, and the last other one, with the times."""
+
+    __slots__ = ("at", "before", "task_id")
+
+    def __init__(self) -> None:
+        self.task_id: int = 0
+        self.at: float = -math.inf
+        self.before: float = -math.inf
+
+    def note(self, task_id: int, now: float) -> None:
+        """Record that it happened to an ID."""
+        if self.task_id != task_id:
+            self.task_id, self.before = task_id, self.at
+        self.at = now
+
+    def of_others(self, task_id: int) -> float:
+        """Return when it happened last to another ID."""
+        return self.before if self.task_id == task_id else self.at
 
 
 class Verdicts:
-    """The failures of all IDs, and what they come to; `failures` has those that were not forgiven, for reading."""
+    """All outcomes of one session's polls and pages, and what they come to.
 
-    def __init__(self, retry: Retry) -> None:
+    `failures` has the failed polls of each ID, for reading. `failing_since` is when polls began to fail without a
+    success in between, infinite where they do not.
+    """
+
+    def __init__(self) -> None:
         self.failures: dict[int, Failures] = {}
-        self._retry = retry
+        self.failing_since: float = math.inf
+        self._succeeded = False  # anything, ever
+        self._successes = Latest()
+        self._failed = Latest()
+        self._last_page = self._page_asked = -math.inf
+        self._meaning: Meaning | None = None  # of the failures in a row of the session
+        self._run = NONE
+        self._run_ids: set[int] = set()  # two at most
 
-    def delay_after(self, task_id: int, poll: FailedPoll, last_success: float, roll: float) -> float:
-        """Record a failed poll; return the seconds until it is made again, infinite where the ID is given up."""
-        failures = self.failures.get(task_id)
-        if failures is None:
-            failures = self.failures[task_id] = Failures(poll.served)
-        if poll.meaning is Meaning.PACED:
-            failures.note(poll.error)
-            return 0.0  # The rate was cut; it holds everybody back for as long as it takes.
-        hint = getattr(poll.error, "retry_after", None)
-        if poll.outage:
-            failures.note(poll.error)
-            return self._retry.delay(1, roll, hint)
-        failures.add(poll.error, poll.meaning, poll.served)
-        if failures.is_hopeless(poll.served, last_success, BELIEVED.get(poll.meaning)):
-            return math.inf
-        return UNKNOWN.spacing if poll.meaning is Meaning.TASK else self._retry.delay(failures.count, roll, hint)
+    # What went well.
 
-    def forgive(self, task_id: int, *, listed: bool) -> None:
-        """Forgive the failures of an ID that was seen; those of polls only where a poll saw it, and no page did."""
+    def on_success(self, task_id: int, now: float, *, listed: bool) -> None:
+        """Record a record of an ID. `listed`: it stood on a page, which forgives nothing that may be the ID's own."""
+        self._successes.note(task_id, now)
+        self._succeeded = True
+        self.failing_since = math.inf
+        self._meaning = None
         failures = self.failures.get(task_id)
-        if failures is not None and not (listed and failures.count):
+        if failures is not None and (not listed or failures.is_forgivable()):
             del self.failures[task_id]
+
+    def on_page(self, now: float) -> None:
+        """Record that a page of the list was answered: the account is good, and the host is the service."""
+        self._last_page = now
+        self._succeeded = True
+        if self._meaning in FOR_ALL:
+            self._meaning = None
+
+    def on_page_asked(self, now: float) -> None:
+        """Record that a page is read for the contrast."""
+        self._page_asked = now
+
+    def begin_anew(self) -> None:
+        """Forget what was heard from all: those who waited have been told, and who comes may have mended it."""
+        self.failing_since = math.inf
+        self._meaning = None
 
     def forget(self, task_id: int) -> None:
         """Forget an ID that nobody waits for."""
         self.failures.pop(task_id, None)
 
-    def blame_service(self, task_id: int, last_success: float) -> bool:
-        """Whether a failed poll of an ID speaks against the service: nobody succeeded since its failures began."""
+    # What did not.
+
+    def judge(self, poll: FailedPoll, served: float, *, seen: bool, crowd: Crowd) -> Verdict:
+        """Record a failed poll, and return whose trouble it is."""
+        task_id, _, meaning, now = poll
+        self._note(task_id, meaning, now)
+        if self._is_for_all(crowd, now):
+            return Verdict(Whose.ALL, final=True)
         failures = self.failures.get(task_id)
-        return failures is None or last_success <= failures.began
+        if failures is None:
+            failures = self.failures[task_id] = Failures()
+        beside = self._contrast(task_id, meaning, failures.at, now, crowd)
+        failures.add(poll, beside, served)
+        if any(rule.seen in (None, seen) and failures.exceeds(rule, served) for rule in RULES):
+            return Verdict(Whose.ID, final=True)
+        for rule in RULES:
+            if rule.seen is seen and rule.beside in beside and meaning in rule.words:
+                return Verdict(Whose.ID, final=False, spacing=None if seen else rule.patience.spacing)
+        # Once others succeeded while it failed it stays suspect, and says nothing of the service.
+        return Verdict(Whose.ID if failures.against else Whose.SERVICE, final=False)
+
+    def decides_at(self) -> float:
+        """Return when what is heard would be believed of all, if it goes on; infinite where it never would."""
+        if self._meaning not in FOR_ALL:
+            return math.inf
+        return self._run.since + self._patience(self._meaning).seconds
+
+    def wants_page(self, now: float, crowd: Crowd) -> bool:
+        """Whether a page of the list would tell whose trouble it is."""
+        matters = crowd.alone or (crowd.unseen and self._meaning is Meaning.UNKNOWN)
+        return matters and now - self._page_asked >= PAGE_EVERY
 
     def error(self, task_id: int) -> OmgmjError | None:
         """Return how the last poll of an ID failed; None where it did not."""
         failures = self.failures.get(task_id)
         return None if failures is None else failures.error
+
+    def _note(self, task_id: int, meaning: Meaning, now: float) -> None:
+        """Count a failed poll among those of the session."""
+        self.failing_since = min(self.failing_since, now)
+        self._failed.note(task_id, now)
+        if meaning is not self._meaning:
+            self._meaning, self._run = meaning, Run(0, now)
+            self._run_ids.clear()
+        self._run = Run(self._run.polls + 1, self._run.since)
+        if len(self._run_ids) < 2:
+            self._run_ids.add(task_id)
+
+    def _is_for_all(self, crowd: Crowd, now: float) -> bool:
+        """Whether what was heard last holds for all."""
+        if self._meaning not in FOR_ALL or not (crowd.alone or len(self._run_ids) > 1):
+            return False
+        return self._run.exceeds(self._patience(self._meaning), now)
+
+    def _patience(self, meaning: Meaning) -> Patience:
+        return FOR_ALL[meaning][self._succeeded]
+
+    def _contrast(self, task_id: int, meaning: Meaning, before: float, now: float, crowd: Crowd) -> set[Beside]:
+        """Return what a poll that failed now stands beside; `before` is when the ID's last one failed."""
+        beside: set[Beside] = set()
+        success = self._successes.of_others(task_id)
+        is_last_word = success > self._failed.of_others(task_id) and now - success <= LATELY
+        if is_last_word or success > before > -math.inf:
+            beside.add(Beside.OTHERS)
+        page = now - self._last_page <= PAGE_SPEAKS
+        if crowd.alone:
+            beside.add(Beside.NOBODY)
+            if page:
+                beside.add(Beside.LIST)
+        elif crowd.unseen and meaning is Meaning.UNKNOWN:
+            assumed = self._meaning is meaning and now - self._run.since >= ASSUMED
+            if page or assumed:
+                beside.add(Beside.LIST)
+        return beside

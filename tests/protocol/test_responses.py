@@ -125,26 +125,31 @@ JUDGED: list[tuple[object, int, type[ServiceError], int | None, Meaning]] = [
     (envelope(429), 200, RateLimited, 429, Meaning.PACED),
     (envelope(400, "slow down"), 429, RateLimited, 400, Meaning.PACED),
     # this ID
-    (envelope(200, "Success"), 200, TaskNotFound, 200, Meaning.TASK),
-    ({"data": None}, 200, TaskNotFound, 200, Meaning.TASK),
-    (envelope(400, NOT_FOUND), 200, TaskNotFound, 400, Meaning.TASK),
-    (envelope(400, NOT_FOUND), 400, TaskNotFound, 400, Meaning.TASK),
-    (envelope(400, "The task does NOT EXIST", {}), 200, TaskNotFound, 400, Meaning.TASK),
-    (envelope(400, "No such task"), 200, TaskNotFound, 400, Meaning.TASK),
-    (envelope(400, "任务不存在"), 200, TaskNotFound, 400, Meaning.TASK),
-    (envelope(400, "找不到任务"), 200, TaskNotFound, 400, Meaning.TASK),
-    (envelope(400, " "), 200, TaskNotFound, 400, Meaning.TASK),
-    (envelope(404), 404, TaskNotFound, 404, Meaning.TASK),
-    (envelope(404, "Not Found"), 404, TaskNotFound, 404, Meaning.TASK),
-    (envelope(200, "Success"), 404, TaskNotFound, 200, Meaning.TASK),
-    (envelope(404, "gone"), 200, ServiceError, 404, Meaning.TASK),
-    (envelope(404, "Cannot POST"), 404, ServiceError, 404, Meaning.TASK),
-    (envelope(400, "balance too low"), 200, ServiceError, 400, Meaning.TASK),
-    (envelope(400, "", {}), 200, ServiceError, 400, Meaning.TASK),
+    (envelope(200, "Success"), 200, TaskNotFound, 200, Meaning.UNKNOWN),
+    ({"data": None}, 200, TaskNotFound, 200, Meaning.UNKNOWN),
+    (envelope(400, NOT_FOUND), 200, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope(400, NOT_FOUND), 400, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope(400, "The task does NOT EXIST", {}), 200, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope(400, "No such task"), 200, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope(400, "任务不存在"), 200, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope(400, "找不到任务"), 200, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope(400, " "), 200, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope(404), 404, TaskNotFound, 404, Meaning.UNKNOWN),
+    (envelope(404, "Not Found"), 404, TaskNotFound, 404, Meaning.UNKNOWN),
+    (envelope(200, "Success"), 404, TaskNotFound, 200, Meaning.UNKNOWN),
+    (envelope(404, "gone"), 200, ServiceError, 404, Meaning.REFUSED),
+    (envelope(404, "Cannot POST"), 404, ServiceError, 404, Meaning.REFUSED),
+    (envelope(400, "balance too low"), 200, ServiceError, 400, Meaning.REFUSED),
+    (envelope(400, "", {}), 200, ServiceError, 400, Meaning.REFUSED),
     # the service, or the way to it
     (HTML, 200, ServiceError, None, Meaning.TRANSIENT),
     (HTML, 502, ServiceError, None, Meaning.TRANSIENT),
-    (HTML, 404, ServiceError, None, Meaning.TRANSIENT),
+    (HTML, 404, ServiceError, None, Meaning.FINAL),
+    ({"detail": "Not Found"}, 404, ServiceError, None, Meaning.FINAL),
+    (HTML, 405, ServiceError, None, Meaning.FINAL),
+    (b"gone", 410, ServiceError, None, Meaning.FINAL),
+    (envelope(402, "insufficient balance"), 200, ServiceError, 402, Meaning.FINAL),
+    (envelope(410, "retired"), 410, ServiceError, 410, Meaning.FINAL),
     (b"", 200, ServiceError, None, Meaning.TRANSIENT),
     (b"", 204, ServiceError, None, Meaning.TRANSIENT),
     (b"", 520, ServiceError, None, Meaning.TRANSIENT),
@@ -160,7 +165,8 @@ JUDGED: list[tuple[object, int, type[ServiceError], int | None, Meaning]] = [
     (envelope(400, NOT_FOUND), 500, ServiceError, 400, Meaning.TRANSIENT),
     (envelope(500, "down"), 200, ServiceError, 500, Meaning.TRANSIENT),
     (envelope(40001, "odd"), 200, ServiceError, 40001, Meaning.TRANSIENT),
-    (envelope(200, "Success", RECORD), 302, ServiceError, None, Meaning.TRANSIENT),
+    (envelope(200, "Success", RECORD), 302, ServiceError, None, Meaning.FINAL),
+    (b"", 308, ServiceError, None, Meaning.FINAL),
 ]
 
 
@@ -237,12 +243,20 @@ def test_texts_are_short() -> None:
     assert len(str(refusal(answer(b"", 302, location="x" * 5000)))) < 300
 
 
+def no_such_host() -> TransportError:
+    """Return the error of a transport that knows that asking again would not help."""
+    error = TransportError("no such host")
+    error.for_good = True
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "means"),
     [
         (UsageError("x"), Meaning.LOCAL),
         (SessionClosed("x"), Meaning.LOCAL),
         (TransportError("x"), Meaning.TRANSIENT),
+        (no_such_host(), Meaning.FINAL),
         (ExchangeTimeout("x"), Meaning.TRANSIENT),
         (DecodeError("x"), Meaning.GARBLED),
         (ServiceError("x"), Meaning.TRANSIENT),
@@ -534,7 +548,7 @@ def test_a_page_is_judged_like_a_query(
     assert isinstance(error, ServiceError)
     assert type(error) is kind
     assert (error.status, error.code, error.retry_after) == (status, code, 7.0)
-    assert means is Meaning.TASK or meaning(error) is means
+    assert means in (Meaning.UNKNOWN, Meaning.REFUSED) or meaning(error) is means
 
 
 @pytest.mark.parametrize("quick", [orjson.loads, json.loads], ids=["orjson", "json"])

@@ -15,7 +15,10 @@ from omgmj.scheduler.due_queue import TICKS
 from omgmj.scheduler.planner import Ended, Found, Planner, Seen, Why
 from omgmj.scheduler.registry import IN_FLIGHT, PUSHED, SINGLE, Registry, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
+from omgmj.scheduler.verdicts import FailedPoll, Verdict
 
+BLIP = ExchangeTimeout("no answer")
+MISSING = TaskNotFound("no such task")
 NEVER = math.inf
 TICK = 1 / TICKS
 DONE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -100,6 +103,12 @@ def waits(planner: Planner, task_id: int, sink: rows.Sink) -> bool:
     return row is not None and sink in planner.registry.who[row]
 
 
+def failed(planner: Planner, poll: FailedPoll, roll: float = 0.0) -> tuple[Verdict, list[Ended]]:
+    """Have a poll fail; return whose trouble it is, and who ends."""
+    verdict = planner.judge(poll)
+    return verdict, planner.failed(poll, verdict, roll)
+
+
 class Bench:
     """A planner with its clock, and whoever is told."""
 
@@ -174,11 +183,11 @@ class Bench:
         task_id = self.poll()
         if outage:
             self.planner.outage_began(self.now)
-        return self.planner.failed(task_id, error, meaning, self.now, 0.0)
+        return self.failed(task_id, error, meaning)
 
-
-BLIP = ExchangeTimeout("no answer")
-MISSING = TaskNotFound("no such task")
+    def failed(self, task_id: int, error: OmgmjError = BLIP, meaning: Meaning = Meaning.TRANSIENT) -> list[Ended]:
+        """Have the poll of an ID fail now that is out."""
+        return failed(self.planner, FailedPoll(task_id, error, meaning, self.now))[1]
 
 
 def whys(ended: Iterable[Ended]) -> list[Why]:

@@ -22,7 +22,8 @@ from omgmj.scheduler.planner import Ended, Found, Planner, Seen, Why
 from omgmj.scheduler.progress import MIN_DELAY
 from omgmj.scheduler.registry import FRESH, IN_FLIGHT, SLID, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep
-from tests.scheduler.bench import NEVER, RETRY, TICK, Bench, Sink, Willing, record, waits
+from omgmj.scheduler.verdicts import FailedPoll
+from tests.scheduler.bench import NEVER, RETRY, TICK, Bench, Sink, Willing, failed, record, waits
 
 
 class View(NamedTuple):
@@ -79,7 +80,7 @@ PROGRESS = st.none() | st.sampled_from([0, 15, 31, 62, 100])
 ERRORS: dict[Meaning, OmgmjError] = {
     Meaning.TRANSIENT: ServiceError("busy", status=503, retry_after=2.0),
     Meaning.PACED: RateLimited("slowly", status=429),
-    Meaning.TASK: TaskNotFound("no such task"),
+    Meaning.UNKNOWN: TaskNotFound("no such task"),
     Meaning.GARBLED: DecodeError("rubbish"),
 }
 
@@ -346,8 +347,7 @@ class PlannerMachine(RuleBasedStateMachine):
         elif outage := outage or self.down_since is not None:
             self.down_since = self.now if self.down_since is None else self.down_since
             self.planner.outage_began(self.now)
-        self.planner.blames(task_id)
-        self.end(self.planner.failed(task_id, ERRORS[meaning], meaning, self.now, roll))
+        self.end(failed(self.planner, FailedPoll(task_id, ERRORS[meaning], meaning, self.now), roll)[1])
         if outage:
             assert not any(one.once for ones in self.waiters.values() for one in ones)
         self.landed(task_id)
@@ -510,7 +510,7 @@ class PlannerMachine(RuleBasedStateMachine):
         assert planner.registry.watched == len(self.waiters)
         assert set(registry.rows) == set(self.waiters) | set(self.out)
         assert len(registry.who) == len(registry.rows) + len(registry._free)
-        assert set(planner._verdicts.failures) | set(planner.due_queue._pushed) <= set(self.waiters)
+        assert set(planner.verdicts.failures) | set(planner.due_queue._pushed) <= set(self.waiters)
         assert registry.once == {one: None for one in self.subscriptions if one.once}
         for one in self.subscriptions:
             assert one.pending == sum(one in ones for ones in self.waiters.values())

@@ -98,7 +98,7 @@ def test_a_timeout_of_zero_is_one_poll() -> None:
         assert seen.waiting == (() if status == "IN_PROGRESS" else (one,))
         assert bench.due == NEVER
     bench.watch(1, timeout=0)
-    (ended,) = bench.fail(MISSING, Meaning.TASK)
+    (ended,) = bench.fail(MISSING, Meaning.UNKNOWN)
     assert (ended.why, ended.error) == (Why.TIMEOUT, MISSING)
 
 
@@ -227,14 +227,14 @@ def test_an_outage_in_between_is_something_else() -> None:
     """`Of nothing else`: refusals before an outage are not added to those after it."""
     bench = Bench()
     bench.watch(1)
-    bench.fail(MISSING, Meaning.TASK)
-    bench.fail(MISSING, Meaning.TASK)
+    bench.fail(MISSING, Meaning.UNKNOWN)
+    bench.fail(MISSING, Meaning.UNKNOWN)
     bench.fail(BLIP, Meaning.TRANSIENT, outage=True)
     bench.now += 30
     bench.planner.outage_over(bench.now)
-    assert bench.fail(MISSING, Meaning.TASK) == []
-    assert bench.fail(MISSING, Meaning.TASK) == []
-    assert whys(bench.fail(MISSING, Meaning.TASK)) == [Why.FAILED]
+    assert bench.fail(MISSING, Meaning.UNKNOWN) == []
+    assert bench.fail(MISSING, Meaning.UNKNOWN) == []
+    assert whys(bench.fail(MISSING, Meaning.UNKNOWN)) == [Why.FAILED]
 
 
 @pytest.mark.parametrize("polls", [0, 1])

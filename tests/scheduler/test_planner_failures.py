@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from omgmj.backoff import Fixed
-from omgmj.errors import DecodeError, RateLimited, ServiceError
+from omgmj.errors import RateLimited, ServiceError
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Ended, Why
-from tests.scheduler.bench import BLIP, MISSING, NEVER, RETRY, Bench, record, whys
+from omgmj.scheduler.verdicts import FailedPoll, Whose
+from tests.scheduler.bench import BLIP, MISSING, NEVER, RETRY, Bench, failed, record, whys
 
 
 def test_one_bad_id_fails_alone() -> None:
@@ -23,7 +24,7 @@ def test_one_bad_id_fails_alone() -> None:
     while not ended:
         task_id = bench.poll()
         if task_id == 2:
-            ended = bench.planner.failed(2, MISSING, Meaning.TASK, bench.now, 0.0)
+            ended = bench.failed(2, MISSING, Meaning.UNKNOWN)
         else:
             bench.saw(record(task_id))
     assert [(one.task_id, one.why) for one in ended] == [(2, Why.FAILED)]
@@ -36,7 +37,7 @@ def fail_alone(bench: Bench, *, until: Callable[[], bool]) -> list[Ended]:
         task_id = bench.poll()
         if task_id != 1:
             bench.saw(record(task_id))
-        elif ended := bench.planner.failed(1, BLIP, Meaning.TRANSIENT, bench.now, 0.0):
+        elif ended := bench.failed(1, BLIP, Meaning.TRANSIENT):
             return ended
     return []
 
@@ -67,20 +68,6 @@ def test_an_outage_gives_an_id_as_much_longer(lasting: float) -> None:
     assert whys(fail_alone(bench, until=lambda: bench.now > 700 + lasting)) == [Why.FAILED]
 
 
-def test_after_an_outage_a_failure_speaks_against_the_service_until_somebody_succeeds() -> None:
-    """Successes and failures are dated by one clock: what fails first after an outage may be the service's again."""
-    bench = Bench()
-    bench.watch(1, 2)
-    bench.planner.outage_began(bench.now)
-    bench.now = 600.0
-    bench.planner.outage_over(bench.now)
-    assert bench.poll() == 1
-    bench.saw(record(1))
-    bench.now = 601.0
-    bench.fail(BLIP, Meaning.TRANSIENT)
-    assert bench.planner.blames(2)
-
-
 def test_one_success_forgives_what_failed_before() -> None:
     """A failed poll is due again later, and one good poll makes the count begin anew."""
     bench = Bench()
@@ -99,7 +86,6 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
     bench.watch(*range(1, 6))
     for _ in range(8):
         assert bench.fail(BLIP, Meaning.TRANSIENT) == []
-    counts = {task_id: failures.count for task_id, failures in bench.planner._verdicts.failures.items()}
     for _ in range(200):
         before = bench.now
         assert bench.fail(BLIP, Meaning.TRANSIENT, outage=True) == []
@@ -108,7 +94,7 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
     assert bench.now > 6000
     assert bench.planner.registry.watched == 5
     bench.planner.outage_over(bench.now)
-    assert {task_id: failures.count for task_id, failures in bench.planner._verdicts.failures.items()} == counts
+    assert not any(failures.against for failures in bench.planner.verdicts.failures.values())
     assert bench.found("SUCCESS").moved
     for _ in range(4):
         # The service is back, and these fail once more: their failures in the outage do not add up with it.
@@ -137,8 +123,9 @@ def drive(bench: Bench, breaker: CircuitBreaker, good: set[int], until: float) -
             breaker.saw_success()
             bench.saw(record(task_id))
         else:
-            breaker.saw_failure(bench.now, 0.0, blames=bench.planner.blames(task_id))
-            assert bench.planner.failed(task_id, BLIP, Meaning.TRANSIENT, bench.now, 0.0) == []
+            verdict, ended = failed(bench.planner, FailedPoll(task_id, BLIP, Meaning.TRANSIENT, bench.now))
+            breaker.saw_failure(bench.now, 0.0, blames=verdict.whose is not Whose.ID)
+            assert ended == []
 
 
 def test_bad_ids_do_not_open_the_circuit_breaker_while_others_succeed() -> None:
@@ -148,28 +135,9 @@ def test_bad_ids_do_not_open_the_circuit_breaker_while_others_succeed() -> None:
     bench.watch(100, policy=Fixed(60.0))
     drive(bench, breaker, {100}, until=300.0)
     assert not breaker.is_open
-    assert all(failures.count > 8 for failures in bench.planner._verdicts.failures.values())
+    assert all(failures.count > 8 for failures in bench.planner.verdicts.failures.values())
     drive(bench, breaker, set(), until=600.0)
     assert breaker.is_open
-
-
-def test_a_failed_poll_speaks_against_the_service_until_somebody_succeeds() -> None:
-    """The first failure of an ID may be the service's; once another ID has succeeded since, it is its own."""
-    bench = Bench()
-    bench.watch(1, 2)
-    assert bench.planner.blames(1)
-    assert bench.poll() == 1
-    assert bench.planner.failed(1, RateLimited("slowly"), Meaning.PACED, 0.0, 0.0) == []
-    assert bench.planner.blames(1)
-    bench.poll()
-    bench.saw(record(2))
-    assert bench.planner.blames(1)
-    bench.now = 1.0
-    bench.fail(BLIP, Meaning.TRANSIENT)
-    assert bench.planner.blames(1)
-    bench.now = 1.5
-    bench.saw(record(2), poll=False)
-    assert not bench.planner.blames(1)
 
 
 def test_chance_chooses_the_probe() -> None:
@@ -207,7 +175,7 @@ def test_the_first_probe_goes_to_who_answered_last() -> None:
     twin = copy.deepcopy(bench.planner)
     assert twin.take(bench.now, fresh=False, probe=0.0) == (good, bench.now)
     twin.outage_began(bench.now)
-    twin.failed(good, BLIP, Meaning.TRANSIENT, bench.now, 0.0)
+    failed(twin, FailedPoll(good, BLIP, Meaning.TRANSIENT, bench.now))
     assert twin._last_good is None
 
 
@@ -218,7 +186,7 @@ def test_an_outage_ends_waits_of_one_poll() -> None:
     quick = bench.watch(2, 3, timeout=0)
     bench.poll()
     bench.planner.outage_began(0.0)
-    ended = bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0)
+    ended = bench.failed(1, BLIP, Meaning.TRANSIENT)
     assert [(one.subscription, one.task_id, one.why, one.error) for one in ended] == [
         (quick, 2, Why.TIMEOUT, BLIP),
         (quick, 3, Why.TIMEOUT, BLIP),
@@ -234,7 +202,7 @@ def test_a_probe_for_nobody_still_ends_waits_of_one_poll() -> None:
     bench.planner.leave(one)
     bench.watch(2, timeout=0)
     bench.planner.outage_began(0.0)
-    assert whys(bench.planner.failed(1, BLIP, Meaning.TRANSIENT, 0.0, 0.0)) == [Why.TIMEOUT]
+    assert whys(bench.failed(1, BLIP, Meaning.TRANSIENT)) == [Why.TIMEOUT]
 
 
 def test_failed_polls_are_due_again_later_each_time() -> None:
@@ -261,10 +229,10 @@ def test_not_found_is_believed_after_three_polls_over_ten_seconds() -> None:
     """`TaskNotFound` is believed after three polls over 10 s of nothing else, and each waiter gets it."""
     bench = Bench()
     first, second = bench.watch(1), bench.watch(1)
-    assert bench.fail(MISSING, Meaning.TASK) == []
-    assert bench.fail(MISSING, Meaning.TASK) == []
+    assert bench.fail(MISSING, Meaning.UNKNOWN) == []
+    assert bench.fail(MISSING, Meaning.UNKNOWN) == []
     assert bench.now == 5.0
-    ended = bench.fail(MISSING, Meaning.TASK)
+    ended = bench.fail(MISSING, Meaning.UNKNOWN)
     assert bench.now == 10.0
     assert [(one.subscription, one.why, one.error, one.polls) for one in ended] == [
         (first, Why.FAILED, MISSING, 3),
@@ -277,19 +245,11 @@ def test_a_task_that_is_found_late_is_waited_for() -> None:
     """An ID asked for right after it was made, and not found for a moment, is waited for all the same."""
     bench = Bench()
     one = bench.watch(1)
-    bench.fail(MISSING, Meaning.TASK)
-    bench.fail(MISSING, Meaning.TASK)
+    bench.fail(MISSING, Meaning.UNKNOWN)
+    bench.fail(MISSING, Meaning.UNKNOWN)
     assert bench.found("NOT_START") == (True, (one,), [])
-    assert bench.fail(MISSING, Meaning.TASK) == []
+    assert bench.fail(MISSING, Meaning.UNKNOWN) == []
     assert bench.found("SUCCESS").waiting == (one,)
-
-
-def test_what_cannot_be_read_is_asked_again_twice() -> None:
-    """A garbled answer is asked for again twice; the third time the ID ends with its `DecodeError`."""
-    bench = Bench()
-    bench.watch(1)
-    error = DecodeError("rubbish")
-    assert [whys(bench.fail(error, Meaning.GARBLED)) for _ in range(3)] == [[], [], [Why.FAILED]]
 
 
 def test_a_poll_that_came_to_nothing_is_due_at_once() -> None:

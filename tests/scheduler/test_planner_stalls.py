@@ -69,7 +69,7 @@ def test_outages_put_a_stall_off_by_as_long_as_they_last(kind: str, seconds: lis
     if kind == "failed":
         bench.fail(BLIP, Meaning.TRANSIENT)
     if kind == "unknown":
-        bench.fail(MISSING, Meaning.TASK)
+        bench.fail(MISSING, Meaning.REFUSED)
     for lasting in seconds:
         outage(bench, lasting)
         if kind in {"unseen", "unknown"} and not seen:
@@ -164,7 +164,7 @@ def test_the_first_poll_of_a_task_made_here_is_bounded_too() -> None:
     assert ends(bench) == {one: 2.0}
 
 
-@pytest.mark.parametrize("meaning", [Meaning.TRANSIENT, Meaning.TASK])
+@pytest.mark.parametrize("meaning", [Meaning.TRANSIENT, Meaning.REFUSED])
 def test_a_stall_limit_hastens_no_retry(meaning: Meaning) -> None:
     """A poll that failed tells of no stall: it is made again when the retry policy says, be the limit over or not."""
     bench = Bench()

@@ -1,4 +1,4 @@
-"""What failed polls in a row at one ID mean."""
+"""Whose trouble a failed poll is, judged by contrast."""
 
 from __future__ import annotations
 
@@ -6,98 +6,315 @@ import math
 
 import pytest
 
-from omgmj.errors import DecodeError, OmgmjError, TaskNotFound, TransportError
+from omgmj.errors import TransportError
 from omgmj.protocol.failures import Meaning
-from omgmj.scheduler.verdicts import UNKNOWN, UNREADABLE, WHATEVER, Failures, Patience
+from omgmj.scheduler.verdicts import (
+    RULES,
+    SEEN,
+    UNSEEN,
+    VAGUE,
+    WHATEVER,
+    Beside,
+    Crowd,
+    FailedPoll,
+    Patience,
+    Verdict,
+    Verdicts,
+    Whose,
+)
 
 BLIP = TransportError("broken")
+MANY, FRESH = Crowd(alone=False, unseen=False), Crowd(alone=False, unseen=True)
+ALONE = Crowd(alone=True, unseen=True)
+ALONE_SEEN = Crowd(alone=True, unseen=False)
+GOOD, BAD = 1, 2
 
 
-def failures(*polls: tuple[float, Meaning], error: OmgmjError = BLIP) -> Failures:
-    """Return what these failed polls make."""
-    made = Failures(polls[0][0])
-    for now, meaning in polls:
-        made.add(error, meaning, now)
-    return made
+class Bench:
+    """Verdicts with a clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.verdicts = Verdicts()
+        self.now = self.lost = 0.0
+
+    def at(self, now: float) -> Bench:
+        """Set the clock."""
+        self.now = now
+        return self
+
+    def good(self, task_id: int = GOOD, *, listed: bool = False) -> None:
+        """See a record of an ID."""
+        self.verdicts.on_success(task_id, self.now, listed=listed)
+
+    def bad(
+        self, task_id: int = BAD, meaning: Meaning = Meaning.UNKNOWN, *, seen: bool = False, crowd: Crowd = MANY
+    ) -> Verdict:
+        """Have a poll of an ID fail."""
+        return self.verdicts.judge(
+            FailedPoll(task_id, BLIP, meaning, self.now), self.now - self.lost, seen=seen, crowd=crowd
+        )._replace(spacing=None)
 
 
-@pytest.mark.parametrize(
-    ("times", "hopeless"),
-    [((0, 5, 10), True), ((0, 5, 9.9), False), ((0, 10), False), ((0, 1, 2, 3, 10), True)],
-)
-def test_a_no_is_believed_after_three_polls_over_ten_seconds(times: tuple[float, ...], *, hopeless: bool) -> None:
-    """A service that says no about an ID is believed after three polls over 10 s of nothing else."""
-    made = failures(*((now, Meaning.TASK) for now in times), error=TaskNotFound("no"))
-    assert made.is_hopeless(times[-1], -math.inf, UNKNOWN) is hopeless
+GIVEN_UP = Verdict(Whose.ID, final=True)
+SUSPECT = Verdict(Whose.ID, final=False)
+SERVICE = Verdict(Whose.SERVICE, final=False)
+ALL = Verdict(Whose.ALL, final=True)
 
 
-def test_another_failure_in_between_starts_the_count_of_a_kind_anew() -> None:
-    """`Of nothing else`: what failed otherwise in between says nothing about the ID, and the three begin again."""
-    made = failures((0, Meaning.TASK), (5, Meaning.TASK), (8, Meaning.TRANSIENT), (10, Meaning.TASK))
-    assert not made.is_hopeless(10, -math.inf, UNKNOWN)
-    made.add(BLIP, Meaning.TASK, 15)
-    assert not made.is_hopeless(15, -math.inf, UNKNOWN)
-    made.add(BLIP, Meaning.TASK, 20)
-    assert made.is_hopeless(20, -math.inf, UNKNOWN)
+@pytest.mark.parametrize("meaning", [Meaning.UNKNOWN, Meaning.REFUSED, Meaning.GARBLED, Meaning.ACCOUNT])
+def test_a_word_about_an_id_is_believed_beside_others(meaning: Meaning) -> None:
+    """Three times over 10 s, while another ID succeeds, gives up an ID that was never seen."""
+    bench = Bench()
+    for now in (0.0, 5.0, 9.9):
+        bench.at(now).good()
+        assert bench.bad(meaning=meaning) == SUSPECT
+    bench.at(10).good()
+    assert bench.bad(meaning=meaning) == GIVEN_UP
 
 
-def test_seconds_of_a_kind_count_from_its_first_poll() -> None:
-    """The 10 s are those of the kind that came last; what failed otherwise before does not lengthen them."""
-    made = failures((0, Meaning.TRANSIENT), (8, Meaning.TASK), (9, Meaning.TASK), (10, Meaning.TASK))
-    assert not made.is_hopeless(10, -math.inf, UNKNOWN)
-    assert made.is_hopeless(18, -math.inf, UNKNOWN)
+def test_what_all_say_is_the_services_trouble() -> None:
+    """Where nobody succeeds, the same words give up nobody, however often they are said."""
+    bench = Bench()
+    for now in range(0, 3000, 5):
+        for task_id in (BAD, 3, 4):
+            assert bench.at(now).bad(task_id) == SERVICE
 
 
-def test_what_cannot_be_read_is_asked_again_twice() -> None:
-    """A garbled answer is believed at the third time, however quickly they came."""
-    made = failures((0, Meaning.GARBLED), (0, Meaning.GARBLED), error=DecodeError("?"))
-    assert not made.is_hopeless(0, -math.inf, UNREADABLE)
-    made.add(DecodeError("?!"), Meaning.GARBLED, 0)
-    assert made.is_hopeless(0, -math.inf, UNREADABLE)
-    assert str(made.error) == "?!"
+def test_an_id_that_was_seen_is_not_given_up_for_minutes_of_words() -> None:
+    """It cannot be "not there yet": trouble of five minutes that befalls some IDs only loses none of them."""
+    bench = Bench()
+    for now in range(0, 360, 10):
+        bench.at(now).good()
+        assert bench.bad(seen=True) == SUSPECT
+    assert bench.at(360).bad(seen=True) == GIVEN_UP
 
 
-@pytest.mark.parametrize(
-    ("polls", "over", "success", "hopeless"),
-    [(8, 600, 300, True), (7, 600, 300, False), (8, 599, 300, False), (8, 600, 0, False), (100, 9999, -1, False)],
-)
-def test_other_failures_take_eight_polls_ten_minutes_and_others_that_succeed(
-    polls: int, over: float, success: float, *, hopeless: bool
-) -> None:
-    """An ID is given up after 8 failed polls in a row over 10 minutes, and only where others succeed."""
-    times = [over * i / (polls - 1) for i in range(polls)]
-    made = failures(*((now, Meaning.TRANSIENT) for now in times))
-    assert made.is_hopeless(over, success, None) is hopeless
-    assert made.count == polls
+@pytest.mark.parametrize("meaning", [Meaning.TRANSIENT, Meaning.PACED, Meaning.FINAL])
+@pytest.mark.parametrize("seen", [True, False])
+def test_an_id_that_fails_on_and_on_beside_others(meaning: Meaning, *, seen: bool) -> None:
+    """Ten minutes of whatever trouble, while others succeed, give up an ID."""
+    bench = Bench()
+    for now in range(0, 600, 20):
+        bench.at(now).good()
+        assert not bench.bad(meaning=meaning, seen=seen).final
+    bench.at(600).good()
+    assert bench.bad(meaning=meaning, seen=seen) == GIVEN_UP
 
 
-def test_polls_are_spaced_so_that_the_last_one_decides() -> None:
-    """Three polls over 10 s are 5 s apart."""
-    assert UNKNOWN.spacing == 5.0
+def test_kinds_that_change_count_as_trouble_but_not_as_words() -> None:
+    """`Of nothing else`: another kind in between begins the words anew, while the ten minutes go on."""
+    bench = Bench()
+    kinds = (Meaning.UNKNOWN, Meaning.TRANSIENT)
+    for index, now in enumerate(range(0, 600, 5)):
+        bench.at(now).good()
+        assert not bench.bad(meaning=kinds[index % 2]).final
+    assert bench.at(600).bad().final
+
+
+def test_a_success_of_the_id_wipes_what_was_against_it() -> None:
+    """An ID that was answered begins anew; one that stood on a page does not, as asking for it still fails."""
+    bench = Bench()
+    for now in (0.0, 5.0):
+        bench.at(now).good()
+        bench.bad()
+    bench.at(8).good(BAD, listed=True)
+    bench.at(9).good()
+    assert bench.at(10).bad() == GIVEN_UP
+    bench.at(11).good(BAD)
+    assert bench.verdicts.failures == {}
+    assert bench.at(12).bad() == SUSPECT
+
+
+def test_its_own_success_is_no_contrast() -> None:
+    """An ID that succeeded and then fails, while nobody else was asked, stands beside nothing."""
+    bench = Bench()
+    bench.good(BAD)
+    assert bench.at(1).bad(seen=True) == SERVICE
+
+
+def test_an_old_success_is_no_contrast() -> None:
+    """What others said a minute ago says nothing about now."""
+    bench = Bench()
+    bench.good()
+    assert bench.at(60).bad() == SUSPECT
+    assert bench.at(61).bad(3) == SERVICE
+    bench.at(100).good()
+    assert bench.at(161).bad(4) == SERVICE
+    # But one since the same ID failed last does, however long ago that was.
+    assert bench.bad(3) == SUSPECT
+
+
+def test_an_id_alone_that_says_there_is_no_such_task() -> None:
+    """Three times over 10 s are believed where nobody else can be asked; of an ID that was seen they are not."""
+    bench = Bench()
+    assert [bench.at(now).bad(crowd=ALONE) for now in (0.0, 5.0, 10.0)] == [SUSPECT, SUSPECT, GIVEN_UP]
+    bench = Bench()
+    assert {bench.at(now).bad(seen=True, crowd=ALONE_SEEN) for now in range(0, 3000, 10)} == {SERVICE}
+
+
+@pytest.mark.parametrize("meaning", [Meaning.REFUSED, Meaning.GARBLED])
+def test_an_id_alone_with_vaguer_words(meaning: Meaning) -> None:
+    """Words that do not say that there is no such task take a minute."""
+    bench = Bench()
+    for now in (0.0, 20.0, 40.0, 59.0):
+        assert bench.at(now).bad(meaning=meaning, crowd=ALONE) == SUSPECT
+    assert bench.at(60).bad(meaning=meaning, crowd=ALONE) == GIVEN_UP
+
+
+def test_only_unknown_ids_are_believed_once_the_list_answers() -> None:
+    """Where no watched ID was ever seen and all are unknown, a page tells that the service is well."""
+    bench = Bench()
+    assert bench.bad(BAD, crowd=FRESH) == bench.bad(3, crowd=FRESH) == SERVICE
+    assert bench.verdicts.wants_page(0, FRESH)
+    bench.verdicts.on_page(1)
+    bench.verdicts.on_page_asked(1)
+    assert not bench.verdicts.wants_page(60, FRESH)
+    assert [bench.at(now).bad(crowd=FRESH) for now in (2.0, 7.0, 12.0)] == [SUSPECT, SUSPECT, GIVEN_UP]
+    assert bench.verdicts.wants_page(61, FRESH)
+    # A page says nothing of other words, nor where some were seen.
+    assert bench.bad(3, Meaning.REFUSED, crowd=FRESH) == bench.bad(4, crowd=MANY) == SERVICE
+    assert not bench.verdicts.wants_page(61, MANY)
+
+
+def test_only_unknown_ids_are_believed_after_five_minutes_without_a_list() -> None:
+    """Where the list cannot be read, five minutes of nothing but that word are believed."""
+    bench = Bench()
+    for now in range(0, 300, 5):
+        assert bench.at(now).bad(crowd=FRESH) == bench.bad(3, crowd=FRESH) == SERVICE
+    verdicts = [bench.at(now).bad(task_id, crowd=FRESH) for now in (300, 305, 310) for task_id in (BAD, 3)]
+    assert verdicts[-2:] == [GIVEN_UP, GIVEN_UP]
+
+
+def test_an_id_alone_that_always_fails_is_given_up_where_the_list_answers() -> None:
+    """Alone, ten minutes of failures are believed where the host answers something else; else they never are."""
+    bench = Bench()
+    for now in range(0, 600, 30):
+        if bench.verdicts.wants_page(now, ALONE_SEEN):
+            bench.verdicts.on_page_asked(now)
+            bench.verdicts.on_page(now)
+        assert bench.at(now).bad(meaning=Meaning.TRANSIENT, seen=True, crowd=ALONE_SEEN) == SERVICE
+    assert bench.at(600).bad(meaning=Meaning.TRANSIENT, seen=True, crowd=ALONE_SEEN) == GIVEN_UP
+    bench = Bench()
+    for now in range(0, 6000, 30):
+        assert bench.at(now).bad(meaning=Meaning.TRANSIENT, seen=True, crowd=ALONE_SEEN) == SERVICE
+
+
+def test_the_account_is_believed_from_several_ids() -> None:
+    """Three refusals of the token over 3 s, from two IDs or from the only one, end all waits."""
+    bench = Bench()
+    assert bench.at(0).bad(1, Meaning.ACCOUNT, seen=True) == SERVICE
+    assert bench.verdicts.decides_at() == 3
+    assert bench.at(2).bad(2, Meaning.ACCOUNT, seen=True) == SERVICE
+    assert bench.at(3).bad(1, Meaning.ACCOUNT, seen=True) == ALL
+    bench = Bench()
+    bench.good()
+    assert {bench.at(now).bad(now % 2, Meaning.ACCOUNT, seen=True) for now in range(70, 430, 10)} == {SERVICE}
+    assert bench.at(430).bad(1, Meaning.ACCOUNT, seen=True) == ALL
+    bench = Bench()
+    assert [bench.at(now).bad(1, Meaning.ACCOUNT, crowd=ALONE_SEEN, seen=True).whose for now in (0, 1, 3)][
+        -1
+    ] is Whose.ALL
+
+
+def test_the_account_is_not_condemned_by_one_id_or_in_passing() -> None:
+    """One ID's refusals, and any success in between, leave the account alone; so does a page."""
+    bench = Bench()
+    for now in range(100):
+        assert bench.at(now).bad(1, Meaning.ACCOUNT, seen=True) == SERVICE
+    bench = Bench()
+    for now in range(100):
+        bench.at(now).good(3)
+        assert bench.bad(now % 2 + 1, Meaning.ACCOUNT, seen=True) == SUSPECT
+    bench = Bench()
+    for now in range(100):
+        bench.verdicts.on_page(now)
+        assert bench.at(now).bad(now % 2 + 1, Meaning.ACCOUNT, seen=True) == SERVICE
+
+
+def test_what_is_for_good() -> None:
+    """A no for good is told after a few polls where nothing ever succeeded, else after ten minutes."""
+    bench = Bench()
+    assert [bench.at(now).bad(now % 2, Meaning.FINAL).final for now in (0, 5, 10, 15)] == [False, False, False, True]
+    bench = Bench()
+    bench.good(3)
+    for now in range(70, 670, 10):
+        assert bench.at(now).bad(now // 10 % 2, Meaning.FINAL, seen=True) == SERVICE
+    assert bench.at(670).bad(1, Meaning.FINAL, seen=True) == ALL
+
+
+def test_what_is_for_good_among_other_failures_is_an_outage() -> None:
+    """`Of nothing else`: a page that is missing while servers are restarted is an outage."""
+    bench = Bench()
+    for now in range(0, 6000, 10):
+        kind = Meaning.TRANSIENT if now % 500 == 0 else Meaning.FINAL
+        bench.good(3) if now == 0 else None
+        assert not bench.at(now).bad(now // 10 % 2, kind, seen=True).final
+    assert bench.verdicts.failing_since == 0
+
+
+def test_since_when_nobody_succeeds() -> None:
+    """The time of an outage counts from the first failure since the last success."""
+    bench = Bench()
+    assert bench.verdicts.failing_since == math.inf
+    bench.at(1).bad()
+    bench.at(2).bad(3)
+    assert bench.verdicts.failing_since == 1
+    bench.at(3).good()
+    assert bench.verdicts.failing_since == math.inf
+    assert bench.verdicts.decides_at() == math.inf
+
+
+def test_what_is_against_an_id_is_kept_until_it_is_forgotten() -> None:
+    """The last error is there to be told, and goes with the ID."""
+    bench = Bench()
+    bench.bad()
+    assert bench.verdicts.error(BAD) is BLIP
+    assert bench.verdicts.error(GOOD) is None
+    bench.verdicts.forget(BAD)
+    bench.verdicts.forget(BAD)
+    assert bench.verdicts.error(BAD) is None
+
+
+def test_heard_more_than_once_beside_others() -> None:
+    """A second failure beside others, in a row, is the ID's own habit."""
+    bench = Bench()
+    bench.good()
+    bench.bad(meaning=Meaning.PACED)
+    assert bench.verdicts.failures[BAD].against == 1
+    bench.at(1).bad(meaning=Meaning.PACED)
+    assert bench.verdicts.failures[BAD].against == 2
+    bench.verdicts.judge(FailedPoll(3, BLIP, Meaning.PACED, 100), 100, seen=True, crowd=MANY)
+    assert bench.verdicts.failures[3].against == 0
+
+
+def test_an_outage_in_between_is_no_time_beside_others() -> None:
+    """The ten minutes of an ID that alone fails are those of service."""
+    bench = Bench()
+    for now in range(0, 500, 20):
+        bench.at(now).good()
+        bench.bad(meaning=Meaning.TRANSIENT, seen=True)
+    bench.lost = 5000.0
+    bench.at(5500).good()
+    assert bench.bad(meaning=Meaning.TRANSIENT, seen=True) == SUSPECT
+    bench.at(5600).good()
+    assert bench.bad(meaning=Meaning.TRANSIENT, seen=True) == GIVEN_UP
+
+
+def test_when_a_word_would_count_again() -> None:
+    """An ID that was never seen is asked again when its rule wants it; all others by the retry policy."""
+    bench = Bench()
+    poll = FailedPoll(BAD, BLIP, Meaning.REFUSED, 0.0)
+    assert bench.verdicts.judge(poll, 0.0, seen=False, crowd=ALONE).spacing == VAGUE.spacing == 20
+    assert bench.verdicts.judge(poll, 0.0, seen=True, crowd=ALONE_SEEN).spacing is None
+    bench.good()
+    assert bench.verdicts.judge(poll, 0.0, seen=False, crowd=MANY).spacing == UNSEEN.spacing == 5
+    assert bench.verdicts.judge(poll, 0.0, seen=True, crowd=MANY).spacing is None
+
+
+def test_patience() -> None:
+    """Polls are spaced so that the last one decides, and an ID that was seen outlives any trouble of five minutes."""
+    assert UNSEEN.spacing == 5.0
     assert Patience(8, 70.0).spacing == 10.0
-    assert WHATEVER == (8, 600.0)
-
-
-def test_what_is_noted_does_not_count() -> None:
-    """An error that says nothing about the ID is kept, and neither counts nor starts the time of those that do."""
-    made = Failures(0)
-    made.note(BLIP)
-    assert (made.count, made.error) == (0, BLIP)
-    times = [50 + 100 * i for i in range(WHATEVER.polls)]
-    for now in times:
-        assert not made.is_hopeless(now, now, None)
-        made.add(BLIP, Meaning.TRANSIENT, now)
-        made.note(BLIP)
-    assert (made.count, made.since) == (WHATEVER.polls, 50)
-    assert made.is_hopeless(times[-1], times[-1], None)
-
-
-def test_what_is_noted_ends_a_run() -> None:
-    """`Of nothing else`: what says nothing about the ID, as a 429 or an outage, stands between two refusals."""
-    made = failures((0, Meaning.TASK), (5, Meaning.TASK), error=TaskNotFound("no"))
-    made.note(BLIP)
-    made.add(TaskNotFound("no"), Meaning.TASK, 10)
-    assert not made.is_hopeless(10, 10, UNKNOWN)
-    made.add(TaskNotFound("no"), Meaning.TASK, 15)
-    made.add(TaskNotFound("no"), Meaning.TASK, 20)
-    assert made.is_hopeless(20, 20, UNKNOWN)
+    assert min(rule.patience.seconds for rule in RULES if rule.seen is not False) > 300
+    assert (SEEN.seconds, VAGUE.seconds, WHATEVER) == (360, 60, (8, 600.0))
+    assert {rule.beside for rule in RULES} == set(Beside)
