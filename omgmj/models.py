@@ -17,13 +17,15 @@ import cattrs
 
 from omgmj.enums import STATUS_ORDER, TERMINAL, Kind, Status
 from omgmj.errors import DecodeError, TaskFailed, UsageError
-from omgmj.records import ACTION, SOURCE, Reader, WrongFieldError, bare_record, read_record, register, task_table
+from omgmj.records import ACTION, SOURCE, UNTOLD, Oddities, Reader, bare_record, read_record, register, task_table
+from omgmj.wire_values import WrongFieldError
 
 __all__ = [
     "STATUS_ORDER",
     "TERMINAL",
     "Action",
     "Kind",
+    "Reconciled",
     "Status",
     "Submission",
     "Task",
@@ -52,8 +54,8 @@ class Action:
 class Task:
     """One task's record, as the service told it.
 
-    Times are aware datetimes, None until reached. `progress` is in percent, None where the service gave none that
-    can be read. `kind` is the wire's `action`.
+    Times are aware datetimes, None until reached. `progress` is in percent. `kind` is the wire's `action`. What cannot
+    be read is None, and stands in `raw` as it came; a `status` that the service leaves out is empty.
     """
 
     id: int
@@ -76,10 +78,15 @@ class Task:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the task has come to its end; an unknown status word has where `finished_at` is set."""
+        """Whether the task has come to its end.
+
+        An unknown status word has where `finished_at` is set, or a `fail_reason` and no image; an empty one never has.
+        """
         if self.status in STATUS_ORDER:
             return self.status in TERMINAL
-        return self.finished_at is not None
+        if not self.status.strip():
+            return False
+        return self.finished_at is not None or bool(self.fail_reason and not (self.image_url or self.stored_image_url))
 
     @property
     def succeeded(self) -> bool:
@@ -120,8 +127,9 @@ class Task:
     def from_dict(record: Mapping[str, Any]) -> Task:
         """Return the task of a record: what `to_dict` returned, or a record as the service sends it.
 
-        It is read as answers are, strict about types: `DecodeError` names the field that is off (`$.progress`).
-        `UsageError` where it is no mapping. For example `Task.from_dict(json.loads(text))`.
+        It is read as answers are: a field that cannot be read is None. `DecodeError` names what there is no going
+        without, `$.taskId` or a `$.status` that is no text; `UsageError` where it is no mapping. For example
+        `Task.from_dict(json.loads(text))`.
         """
         if not isinstance(record, Mapping):
             raise UsageError(f"a record is a dict, such as to_dict or json.loads return, not {type(record).__name__}")
@@ -196,6 +204,16 @@ class TaskPage:
         return f"<div>Page {self.number}{total}</div>" + "<hr>".join(task._repr_html_() for task in self.tasks)
 
 
+class Reconciled(list[Task]):
+    """The tasks that may have come of a submission, newest first.
+
+    `looked_back_to` is the earliest submit time among the tasks that were looked at, by the service's clock; None where
+    none of them told one.
+    """
+
+    looked_back_to: datetime | None = None
+
+
 def _html(text: str) -> str:
     """Return a text as HTML in ASCII: half a character, which has no bytes, is shown as an unknown one."""
     return escape(text).encode("ascii", "xmlcharrefreplace").decode()
@@ -209,14 +227,17 @@ _TASK = task_table(_actions.read_list)
 _tasks = Reader(converter, Task, (*_TASK, SOURCE))
 
 
-def read_task(record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> Task:
-    """Read a record as a `Task`; `DecodeError` names the field that is off, below `path`.
+def read_task(
+    record: object, *, asked: int | None, source: bytes, path: str = "$.data", odd: Oddities = UNTOLD
+) -> Task:
+    """Read a record as a `Task`; `DecodeError` names the field, below `path`, for which it is refused.
 
     `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
-    refused. `source` is the JSON text that the record came from; the task and the error keep it.
+    a `TransportError`. `source` is the JSON text that the record came from; the task and the error keep it. What cannot
+    be read is told to `odd`.
     """
     try:
-        return read_record(_tasks, record, asked, source)
+        return read_record(_tasks, record, asked, source, odd)
     except WrongFieldError as wrong:
         field = path + wrong.place
         raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None

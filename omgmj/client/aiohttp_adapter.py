@@ -78,7 +78,7 @@ class HttpTransport:
                     self._urls.clear()
                 url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
             response = await client.request(
-                request.method, url, headers=self._headers(token), **(_SETTINGS | _sent(request, url, passage))
+                request.method, url, headers=self._headers(token, request), **(_SETTINGS | _sent(request, url, passage))
             )
             # No `async with`, which costs four coroutines; what is left in the middle is closed by this as well.
             try:
@@ -123,7 +123,7 @@ class HttpTransport:
             ours = _ours(error)
         raise ours
 
-    def _headers(self, token: Secret) -> CIMultiDict[str]:
+    def _headers(self, token: Secret, request: Request) -> CIMultiDict[str]:
         """Return the headers of a request; kept made, as aiohttp takes long to make them of a plain dict."""
         if token is not self._token:
             self._made_headers = CIMultiDict(
@@ -136,7 +136,11 @@ class HttpTransport:
                 }
             )
             self._token = token
-        return self._made_headers
+        if request.content_type == FORM:
+            return self._made_headers
+        headers = self._made_headers.copy()
+        headers[hdrs.CONTENT_TYPE] = request.content_type
+        return headers
 
     def _open(self) -> aiohttp.ClientSession:
         if self._client is None:
@@ -171,7 +175,7 @@ def _sent(request: Request, url: yarl.URL, passage: Passage | None) -> dict[str,
     if request.idempotent:
         return {"data": request.body}
     # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept either.
-    return {"data": _Submitted(request.body, passage or Passage()), "server_hostname": url.host}
+    return {"data": _Submitted(request, passage or Passage()), "server_hostname": url.host}
 
 
 class _Submitted(aiohttp.Payload):
@@ -183,9 +187,9 @@ class _Submitted(aiohttp.Payload):
     _value: bytes | bytearray
     _autoclose = True
 
-    def __init__(self, body: bytes | bytearray, passage: Passage) -> None:
-        super().__init__(body, content_type=FORM)
-        self._size = len(body)
+    def __init__(self, request: Request, passage: Passage) -> None:
+        super().__init__(request.body, content_type=request.content_type)
+        self._size = len(request.body)
         self._passage = passage
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:

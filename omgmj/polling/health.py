@@ -10,6 +10,7 @@ from omgmj.client.limiter import Limiter
 from omgmj.errors import OmgmjError
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.protocol.failures import Meaning
+from omgmj.records import Oddities
 from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Planner
 from omgmj.scheduler.registry import NEVER
@@ -20,12 +21,15 @@ LATE_WEIGHT = 0.05
 """How much the last poll counts in the mean lateness."""
 REFUSED_FOR = 60.0
 """Seconds of nothing but 429 after which it is said."""
+WORDS = 20
+"""Unknown status words that are said at most, each once."""
 
 
 class Health:
     """The health of one session's service. Times are seconds on the event loop's clock.
 
-    `outage` is the error that shows an outage, while there is one; `late` the mean lateness of polls.
+    `outage` is the error that shows an outage, while there is one; `late` the mean lateness of polls; `odd` what is
+    odd in answers.
     """
 
     def __init__(self, planner: Planner, limiter: Limiter, now: float) -> None:
@@ -39,6 +43,7 @@ class Health:
         self._refused_since: float | None = None
         self._late_since: float | None = None
         self._unknown_words: set[str] = set()
+        self.odd: Oddities = Oddities(log.odd_field)
 
     def on_answer(self, now: float, task: Task | None = None) -> None:
         """Note that the service answers, whatever it says but 429; it may be a record."""
@@ -73,7 +78,9 @@ class Health:
 
     def on_record(self, task: Task) -> None:
         """Say once of each unknown status word that it was seen."""
-        if task.status not in STATUS_ORDER and task.status not in self._unknown_words:
+        if task.status in STATUS_ORDER or task.status in self._unknown_words or not task.status.strip():
+            return
+        if len(self._unknown_words) < WORDS:
             self._unknown_words.add(task.status)
             log.unknown_status(task.id, task.status)
 

@@ -11,10 +11,26 @@ from collections.abc import Callable
 from omgmj.errors import DecodeError
 from omgmj.models import Task
 
+_BRIEF = 2000
+"""Characters of a text in a brief record."""
+
 
 def _plain_dumps(value: object) -> bytes:
     """Write in ASCII, so that a lone surrogate, which UTF-8 has no bytes for, is written as it came."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _number(digits: str) -> float:
+    """Read a whole number as orjson does, to which one beyond 64 bits is a float."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
+
+
+_plain = json.JSONDecoder(parse_int=_number)
+
+
+def _plain_loads(body: bytes) -> object:
+    return _plain.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
 
 
 _quick_loads: Callable[[bytes], object]
@@ -23,7 +39,7 @@ try:
     from orjson import dumps as _quick_dumps
     from orjson import loads as _quick_loads
 except ImportError:
-    _quick_loads, _quick_dumps = json.loads, _plain_dumps
+    _quick_loads, _quick_dumps = _plain_loads, _plain_dumps
 
 
 def loads(body: bytes) -> object:
@@ -37,10 +53,9 @@ def loads(body: bytes) -> object:
     except (ValueError, RecursionError):
         pass
     try:
-        value: object = json.loads(body)
+        return _plain_loads(body)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the body cannot be read as JSON: {error}", body=body) from None
-    return value
 
 
 def dumps(value: object, *, path: str = "$") -> bytes:
@@ -50,7 +65,8 @@ def dumps(value: object, *, path: str = "$") -> bytes:
     json.
     """
     try:
-        return _quick_dumps(value)
+        # A copy: what orjson returns holds on to the much larger buffer that it was written in.
+        return bytes(bytearray(_quick_dumps(value)))
     except (TypeError, ValueError, RecursionError):
         pass
     try:
@@ -59,15 +75,20 @@ def dumps(value: object, *, path: str = "$") -> bytes:
         raise DecodeError(f"{path} cannot be written as JSON again: {error}", field=path) from None
 
 
+def dump_brief(task: Task) -> bytes:
+    """Return a record that is too large to be kept, as JSON: its short values alone."""
+    record = {name: value for name, value in task.to_dict().items() if name != "actions" and len(str(value)) <= _BRIEF}
+    return dumps(record)
+
+
 def dump_record(task: Task) -> str:
     """Return the record as one line of ASCII JSON with the wire's names.
 
-    It is the record as it came, with its ID where it named none; for a task made by hand it is `Task.to_dict`.
+    It is the record as it came, with its ID as a number; for a task made by hand it is `Task.to_dict`.
     NaN and infinity, which JSON has no words for, become null.
     """
     record = task.raw or task.to_dict()
-    if record.get("taskId") is None:
-        record["taskId"] = task.id
+    record["taskId"] = task.id
     try:
         return json.dumps(record, allow_nan=False)
     except ValueError:

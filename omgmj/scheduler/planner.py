@@ -234,10 +234,15 @@ class Planner:
         turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint)
         self._good(turn, listed=listed)
         if task.is_terminal:
-            waiting = self._registry.waiting(row)
-            self.progress.learn_end(row, found, now)
+            waiting, due = self._registry.waiting(row), self.progress.image_due(task, now)
+            if due is None:
+                self.progress.learn_end(row, found, now)
+            else:
+                waiting = tuple(subscription for subscription in waiting if subscription.once)
             for subscription in waiting:
                 self._drop(task.id, subscription)
+            if due is not None and self._registry.who[row] is not None:
+                self._land(task.id, row, now, due)
             return Seen(moved=True, waiting=waiting, ended=[])
         moved = self.progress.accept(turn, found)
         ended = self._answered(turn)
@@ -339,7 +344,7 @@ class Planner:
         """Forget an ID that nobody waits for."""
         self._registry.release(task_id, row)
         self._verdicts.forget(task_id)
-        self.progress.forget(row)
+        self.progress.forget(task_id, row)
         self.due_queue.forget(task_id, row)
 
     def _land(self, task_id: int, row: int, now: float, due: float) -> None:
