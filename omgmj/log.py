@@ -49,7 +49,7 @@ def unknown_status(task_id: int, status: str) -> None:
 
 def odd_field(field: str, what: str) -> None:
     """Tell of a field of an answer that is not as it should be."""
-    log.warning("the service sends what is odd, and said here once: %s %s; `Task.raw` has it as it came", field, what)
+    log.warning("the service's answer is odd, which is said once for each kind: %s %s", field, what)
 
 
 def cut_off(submission: str) -> None:

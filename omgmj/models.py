@@ -18,7 +18,7 @@ import cattrs
 from omgmj.enums import STATUS_ORDER, TERMINAL, Kind, Status
 from omgmj.errors import DecodeError, TaskFailed, UsageError
 from omgmj.records import ACTION, SOURCE, UNTOLD, Oddities, Reader, bare_record, read_record, register, task_table
-from omgmj.wire_values import WrongFieldError
+from omgmj.wire_values import WrongFieldError, short
 
 __all__ = [
     "STATUS_ORDER",
@@ -35,6 +35,14 @@ __all__ = [
 ]
 
 
+_SHOWN = 500
+"""Characters of a text of the service that a repr, an error or a notebook shows."""
+
+
+def _cut(text: str | None) -> str:
+    return repr(text if text is None else short(text, _SHOWN))
+
+
 @attrs.frozen
 class Action:
     """Something that can be done next with a finished task; `label` or `emoji` may be empty.
@@ -42,9 +50,9 @@ class Action:
     `str(action)` is its label, or its emoji where it has no label, or its custom ID where it has neither.
     """
 
-    custom_id: str
-    emoji: str = ""
-    label: str = ""
+    custom_id: str = attrs.field(repr=_cut)
+    emoji: str = attrs.field(default="", repr=_cut)
+    label: str = attrs.field(default="", repr=_cut)
 
     def __str__(self) -> str:
         return self.label or self.emoji or self.custom_id
@@ -63,15 +71,15 @@ class Task:
     pool: str | None = None
     kind: Kind | str | None = None
     progress: int | None = None
-    description: str | None = None
-    prompt: str | None = None
-    fail_reason: str | None = None
+    description: str | None = attrs.field(default=None, repr=_cut)
+    prompt: str | None = attrs.field(default=None, repr=_cut)
+    fail_reason: str | None = attrs.field(default=None, repr=_cut)
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     webhook_url: str | None = attrs.field(default=None, repr=False)  # its path may hold a secret
-    image_url: str | None = None
-    stored_image_url: str | None = None
+    image_url: str | None = attrs.field(default=None, repr=_cut)
+    stored_image_url: str | None = attrs.field(default=None, repr=_cut)
     actions: tuple[Action, ...] = ()
     source: bytes = attrs.field(default=b"", eq=False, repr=False)
     """The JSON text that the record was read from: the bare record, or the whole answer round it."""
@@ -145,9 +153,8 @@ class Task:
     def raise_for_failure(self) -> None:
         """Raise `TaskFailed` where the task ended and not well."""
         if self.failed:
-            raise TaskFailed(
-                f"task {self.id} ended as {self.status}: {self.fail_reason or 'no reason given'}", task=self
-            )
+            reason = short(self.fail_reason or "no reason given", _SHOWN)
+            raise TaskFailed(f"task {self.id} ended as {self.status}: {reason}", task=self)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the record in a few lines, and its image where that has an https URL."""
@@ -158,7 +165,7 @@ class Task:
             self.prompt,
             "  ".join(map(str, self.actions)),
         )
-        shown = "".join(f"<div>{_html(line)}</div>" for line in lines if line)
+        shown = "".join(f"<div>{_html(short(line, _SHOWN))}</div>" for line in lines if line)
         for url in (self.stored_image_url, self.image_url):
             if url and url.startswith("https://"):
                 href = _html(url)

@@ -88,9 +88,9 @@ def is_url(text: str | None) -> TypeGuard[str]:
     return text is not None and _URL.match(text) is not None
 
 
-def short(word: str) -> str:
-    """Return a word of the service, cut where it is longer than any word."""
-    return word if len(word) <= WORD else f"{word[: WORD - 1]}…"
+def short(text: str, most: int = WORD) -> str:
+    """Return a text of the service, cut where it is longer than a word, or than so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def read_text(value: Any) -> str:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.errors import DecodeError, OmgmjError, TransportError, UsageError
+from omgmj.errors import DecodeError, OmgmjError, TaskFailed, TransportError, UsageError
 from omgmj.models import Action, Kind, Status, Task, converter, read_task
 from omgmj.protocol import codec
 from omgmj.protocol.codec import dump_record
@@ -202,6 +202,32 @@ def test_statuses() -> None:
         empty = read(status=nothing, failReason="x", imageDcUrl=None)
         assert (empty.status, empty.is_terminal) == (nothing or "", False)
     assert len(read(status="x" * 10**6).status) == len(read(action="x" * 10**6).kind or "") == 64
+
+
+def test_what_cannot_be_written_as_text_is_none() -> None:
+    """A text that is nested so deeply that it has no JSON text is none, and told."""
+    deep: list[Any] = []
+    for _ in range(200_000):
+        deep = [deep]
+    told = Told()
+    assert read_task({**RECORD, "prompt": deep}, asked=20, source=b"", odd=told.odd).prompt is None
+    assert told == [("prompt", "is a list that cannot be written as text")]
+    while deep:
+        deep = deep.pop()
+
+
+def test_long_texts_are_shown_short() -> None:
+    """However long the texts of a record are, its repr, its failure and its notebook are short; it has all of them."""
+    long = "x" * 10**6
+    actions = [{"customId": long, "label": long, "emoji": long}]
+    texts: dict[str, Any] = dict.fromkeys(("prompt", "description", "failReason"), long)
+    task = read(status="FAILURE", actions=actions, imageDcUrl=f"https://{long}", **texts)
+    with pytest.raises(TaskFailed) as caught:
+        task.raise_for_failure()
+    assert len(str(caught.value)) < 600
+    assert len(repr(task)) < 6000
+    assert len(attrs.evolve(task, image_url=None)._repr_html_()) < 3000
+    assert (task.prompt, task.actions[0].label) == (long, long)
 
 
 def test_a_reason_why_it_failed_ends_a_task_with_an_unknown_word() -> None:

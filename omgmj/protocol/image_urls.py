@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from omgmj.errors import UsageError
 from omgmj.models import STATUS_ORDER, Kind, Task
 from omgmj.validation import brief
-from omgmj.wire_values import is_url
+from omgmj.wire_values import is_url, short
 
 WSRV = "https://wsrv.nl/"
 Way = Literal["stored", "discord", "wsrv", "wsrv-stored"]
@@ -62,7 +62,7 @@ def _why_none(task: Task, urls: Mapping[str, str]) -> str | None:
     if not task.is_terminal:
         return f"it is not finished ({task.status}{'' if task.progress is None else f', {task.progress}%'})"
     if task.failed and task.status in STATUS_ORDER:
-        return f"it ended as {task.status} ({task.fail_reason or 'no reason given'})"
+        return f"it ended as {task.status} ({short(task.fail_reason or 'no reason given', 200)})"
     if urls:
         return None
     if task.kind == Kind.DESCRIBE:
