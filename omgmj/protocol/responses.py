@@ -146,7 +146,7 @@ def records_by_id(records: Iterable[Any], odd: Oddities) -> dict[int, Any]:
     for record in records:
         task_id = record_id(record)
         if task_id is None:
-            odd.note("tasks", "holds a record that is left out, as it names no task", "record")
+            odd.note("tasks", "holds a record that is left out, as it names no task", ".taskId")
         else:
             by_id[task_id] = record
     return by_id
