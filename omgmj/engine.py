@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 import anyio
 
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.rate import Rate
+from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
@@ -26,12 +26,10 @@ from omgmj.images.uploads import Given, data_uris
 from omgmj.listing.reconcile import reconcile
 from omgmj.models import Reconciled, Submission, TaskPage
 from omgmj.polling.poller import Poller
-from omgmj.protocol import messages, responses
-from omgmj.protocol.headers import served_at
+from omgmj.protocol import messages, pages
 from omgmj.protocol.messages import Answer
+from omgmj.protocol.responses import served_at
 from omgmj.protocol.submissions import Draft
-from omgmj.stats import Stats
-from omgmj.validation import is_loopback
 
 if TYPE_CHECKING:
     from omgmj.client.aiohttp_adapter import Http
@@ -64,7 +62,7 @@ class Engine:
         cls,
         loop: asyncio.AbstractEventLoop,
         *,
-        base_url: str,
+        base_url: BaseUrl,
         credentials: Credentials,
         request_timeout: float,
         max_in_flight: int,
@@ -78,8 +76,7 @@ class Engine:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
             from omgmj.client.aiohttp_adapter import HttpTransport  # noqa: PLC0415
 
-            loopback = is_loopback(urlsplit(base_url).hostname or "")
-            transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback)
+            transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=base_url.is_loopback)
         limit = transport.limit
         limiter = Limiter(Rate(rate, loop.time()), max_in_flight if limit is None else min(limit, max_in_flight), loop)
         exchange = Exchange(
@@ -87,39 +84,25 @@ class Engine:
         )
         return cls(loop, transport, limiter, exchange, Poller(exchange, limiter, retry, loop))
 
-    def stats(self) -> Stats:
-        """Return what has been done and is being done."""
-        exchange, planner, sweeper = self.exchange, self.poller.planner, self.poller.sweeper
-        self.poller.catch_up()
-        return Stats(
-            queries=exchange.queries,
-            retries=exchange.retries,
-            rate_limited=exchange.rate_limited,
-            pace=self.limiter.rate.limit,
-            watched=planner.watched,
-            in_flight=self.limiter.in_flight,
-            overdue=planner.overdue(self.loop.time()),
-            sweeps=sweeper.pages,
-            swept=sweeper.records,
-            swept_used=sweeper.used,
-            late=self.poller.health.late,
-        )
-
     async def begin(self) -> None:
-        """Let happen first what is under way in this very step, before a call or a wait begins.
+        """Let happen first what is under way in this very step, before a call or a wait begins."""
+        if self.must_yield():
+            await asyncio.sleep(0)
+
+    def must_yield(self) -> bool:
+        """Whether something is under way in this very step, and is to happen first.
 
         A task may have been cancelled already, and hears of it where it awaits next: that is nobody's failure. And one
         that starts eagerly runs in the middle of whoever made it, which may be a policy that is being asked.
         """
         task = asyncio.current_task()
-        if self.poller.planner.progress.asking or (task is not None and task.cancelling()):
-            await asyncio.sleep(0)
+        return self.poller.planner.progress.asking or (task is not None and task.cancelling() > 0)
 
     async def page(self, number: int, size: int) -> TaskPage:
         """Return a page of the list, and feed the waits with it."""
 
         def read(answer: Answer) -> tuple[TaskPage, Answer]:
-            return responses.read_page(answer, number, size, self.poller.health.odd), answer
+            return pages.read_page(answer, number, size, self.poller.health.odd), answer
 
         await self.begin()
         asked_at = self.loop.time()
@@ -144,7 +127,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
-        self.poller.planner.progress.created(task_id, self.loop.time())
+        self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime) -> Reconciled:
@@ -152,7 +135,7 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        ahead, is_known = lambda: self._service_ahead, self.poller.planner.progress.is_created
+        ahead, is_known = lambda: self._service_ahead, self.poller.planner.first_polls.is_created
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:

@@ -55,3 +55,13 @@ def odd_field(field: str, what: str) -> None:
 def cut_off(submission: str) -> None:
     """Tell of a submission that was cancelled after it had left."""
     log.warning("a submission was cut off after it had left, and may have made a task: %s", submission)
+
+
+def unreadable_body(reason: str) -> None:
+    """Tell of a packed request that the served fake could not unpack."""
+    log.warning("the fake service refused a request: %s", reason)
+
+
+def served_to_others(host: str, port: int) -> None:
+    """Tell of a fake that listens beyond this machine itself."""
+    log.warning("the fake service listens at %s, port %d: who reaches it and knows its token can use it", host, port)

@@ -25,7 +25,6 @@ from omgmj.polling.sinks import Terms
 from omgmj.polling.wait import wait_for
 from omgmj.polling.watch import TaskIds, Watch
 from omgmj.protocol import messages, responses, submissions
-from omgmj.protocol.headers import age
 from omgmj.protocol.image_urls import Via
 from omgmj.protocol.messages import PAGE_MOST, Answer, check_size
 from omgmj.protocol.submissions import (
@@ -41,7 +40,7 @@ from omgmj.protocol.submissions import (
     choose_action,
     sought,
 )
-from omgmj.stats import Stats
+from omgmj.stats import Stats, stats_of
 from omgmj.validation import (
     check_count,
     check_page,
@@ -145,13 +144,14 @@ class Session:
         def read(answer: Answer) -> tuple[Task, Answer]:
             return responses.read_query(answer, asked, engine.poller.health.odd), answer
 
-        await engine.begin()
+        if engine.must_yield():  # Asked here too: a coroutine for each query costs.
+            await engine.begin()
         try:
             task, answer = await engine.exchange.call(messages.query_request(asked), read)
         except OmgmjError as error:
             error.task_id = asked
             raise
-        engine.poller.feed(task, age(task.started_at, answer.headers) if engine.poller.planner.watched else None)
+        engine.poller.feed(task, answer)
         return task
 
     async def wait(
@@ -411,7 +411,7 @@ class Session:
         """
         if self._engine is None:
             return Stats(queries=0, retries=0, rate_limited=0, pace=self._rate, watched=0, in_flight=0, overdue=0)
-        return self._engine.stats()
+        return stats_of(self._engine)
 
     def _terms(self, timeout: float | None, stall: float | None, backoff: Policy | None) -> Terms:
         return Terms(

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omgmj.cli.json_lines import dump_record
 from omgmj.errors import DecodeError, OmgmjError, TaskFailed, TransportError, UsageError
 from omgmj.models import Action, Kind, Status, Task, converter, read_task
-from omgmj.protocol import codec
-from omgmj.protocol.codec import dump_record
+from omgmj.protocol import responses
 from omgmj.protocol.messages import Answer
 from omgmj.protocol.responses import read_query
 from omgmj.records import ACTION, SOURCE, Field, Oddities, Reader, register, task_table
@@ -487,8 +487,8 @@ def test_any_value_in_any_field(name: str, value: object) -> None:
     """Whatever one field holds, the record becomes a task, by either reader alike, and `raw` holds the value."""
     source = json.dumps({"statusCode": 200, "message": "", "data": {**RECORD, name: value}}).encode()
     read: list[Task] = []
-    for quick in (orjson.loads, codec._plain_loads):
-        with patch.object(codec, "_quick_loads", quick):
+    for quick in (orjson.loads, responses._plain_loads):
+        with patch.object(responses, "_quick_loads", quick):
             read.append(read_query(Answer(200, {}, source), 20))
     assert read[0] == read[1]
     assert read[0].raw[name] == value

@@ -89,7 +89,8 @@ class Rate:
     def saw_success(self, now: float) -> None:
         """Note that the service answered something else than 429, and win back some of what was cut."""
         self._successes.append(now)
-        self._count(now)
+        if self._successes[0] <= now - _WINDOW:
+            self._successes.popleft()  # One for one: all that are too old are dropped where they are counted.
         credited_at, self._credited_at = self._credited_at, now
         if self._limit == self._rate:
             return
@@ -114,7 +115,8 @@ class Rate:
         if sent_at <= self._cut_at:
             return
         self._refill(now)
-        self._count(now)
+        while self._successes and self._successes[0] <= now - _WINDOW:
+            self._successes.popleft()
         through = min(self._limit, len(self._successes) / _WINDOW)
         # Less than half the limit got through: the window is not full yet, the session was idle, or the service is
         # far slower than thought. Halving finds out; and what is not known needs no careful recovery.
@@ -134,11 +136,6 @@ class Rate:
         if now > self._at:
             self._slots = min(self._burst, self._slots + (now - self._at) * self._limit)
             self._at = now
-
-    def _count(self, now: float) -> None:
-        successes = self._successes
-        while successes and successes[0] <= now - _WINDOW:
-            successes.popleft()
 
 
 def _burst(limit: float) -> int:

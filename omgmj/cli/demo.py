@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import socket
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,12 +18,14 @@ from omgmj.cli.runner import run
 from omgmj.cli.terminal import tell
 from omgmj.cli.view import View
 from omgmj.errors import UsageError
-from omgmj.validation import is_loopback
 
 DEMO_RATE = 200.0
 """Requests a second that the demo allows itself: the service is its own."""
 PORT = 8800
 LAST_PORT = 65535
+TOKEN = "t"  # noqa: S105 (a make-believe one)
+LIKE_KIN = ("submitted", "previews", "signed")
+"""How what is served tells records: as services of this kind do, not only as the contract's example does."""
 
 
 def demo(
@@ -55,29 +59,35 @@ def demo(
 def serve(
     *,
     port: Annotated[int, Parameter(help="Where it listens; 0: any port that is free.")] = PORT,
-    host: Annotated[str, Parameter(help="A name or address of this machine itself.")] = "127.0.0.1",
+    host: Annotated[
+        str, Parameter(help="A name or address of this machine; one that others can reach needs --token.")
+    ] = "127.0.0.1",
+    token: Annotated[str, Parameter(help="The token that it takes.")] = TOKEN,
     tasks: Annotated[int, Parameter(help="How many tasks there are from the beginning.")] = 24,
     lives: Annotated[
-        str, Parameter(converter=choice("short", "fast"), help="short: tasks take some seconds; fast: some 40.")
+        str,
+        Parameter(
+            converter=choice("short", "fast", "mix"),
+            help="short: tasks take some seconds; fast: some 40; mix: some 90, a few of them minutes.",
+        ),
     ] = "short",
 ) -> int:
-    """Serve a make-believe service on this machine until Ctrl-C, to try the other commands without an account."""
+    """Serve a make-believe service until Ctrl-C, to try the other commands, or a program, without an account."""
     from omgmj.testing import FakeService  # noqa: PLC0415 (imports aiohttp)
 
-    if not is_loopback(host):
-        raise UsageError(f"--host must be this machine itself, such as 127.0.0.1 or localhost, not {host!a}")
     if not 0 <= port <= LAST_PORT:
         raise UsageError(f"--port must be from 0 to {LAST_PORT}, not {port}")
-    fake = FakeService(tasks=tasks, lives=lives, epoch=datetime.now(UTC))
+    fake = FakeService(tasks=tasks, lives=lives, token=token, variants=LIKE_KIN, epoch=datetime.now(UTC))
 
     async def work() -> None:
         async with fake:
             try:
                 url = await fake.serve(port, host)
             except OSError as error:
-                raise UsageError(f"cannot serve at port {port} of {host}: {os.strerror(error.errno or 0)}") from None
+                why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+                raise UsageError(f"cannot serve at port {port} of {host}: {why}") from None
             ids = fake.task_ids
-            tell(f"export OMGMJ_BASE_URL={url} OMGMJ_TOKEN={fake.token}")
+            tell(f"export OMGMJ_BASE_URL={url} OMGMJ_TOKEN={shlex.quote(fake.token)}")
             tell(f"# its tasks: {f'{ids[0]} to {ids[-1]}' if ids else 'none yet'}; Ctrl-C ends it")
             await asyncio.get_running_loop().create_future()
 

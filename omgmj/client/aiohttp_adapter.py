@@ -77,8 +77,15 @@ class HttpTransport:
                 if len(self._urls) >= MOST_URLS:
                     self._urls.clear()
                 url = self._urls[base_url, request.path] = yarl.URL(base_url + request.path)
+            again = request.idempotent
             response = await client.request(
-                request.method, url, headers=self._headers(token, request), **(_SETTINGS | _sent(request, url, passage))
+                request.method,
+                url,
+                data=request.body if again else _Submitted(request, passage or Passage()),
+                # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept.
+                server_hostname=None if again else url.host,
+                headers=self._headers(token, request),
+                **_SETTINGS,
             )
             # No `async with`, which costs four coroutines; what is left in the middle is closed by this as well.
             try:
@@ -87,7 +94,7 @@ class HttpTransport:
                 body = content.read_nowait() if content.is_eof() else await _read(response)
                 return Answer(response.status, _headers(response), body)
             finally:
-                if request.idempotent:
+                if again:
                     response.release()
                 else:
                     response.close()  # Whatever becomes of it, the next one finds no connection that was used.
@@ -169,13 +176,6 @@ class HttpTransport:
                 " token, and would go with downloads"
             )
         return client
-
-
-def _sent(request: Request, url: yarl.URL, passage: Passage | None) -> dict[str, Any]:
-    if request.idempotent:
-        return {"data": request.body}
-    # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept either.
-    return {"data": _Submitted(request, passage or Passage()), "server_hostname": url.host}
 
 
 class _Submitted(aiohttp.Payload):
@@ -272,7 +272,7 @@ _KEPT = [(name, getattr(hdrs, name.upper().replace("-", "_"))) for name in KEPT_
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     got = response.headers
-    return {name: got[known] for name, known in _KEPT if known in got}
+    return {name: value for name, known in _KEPT if (value := got.get(known)) is not None}
 
 
 # Where a message of aiohttp's begins to quote what the service sent. A quotation may be cut, in the middle of a token

@@ -16,64 +16,61 @@ from omgmj.errors import ExchangeTimeout, OmgmjError, SessionClosed, TransportEr
 
 
 class Deadlines:
-    """The deadlines of all that is out."""
+    """The deadlines of all that is `out`, and their one timer. `closed` is the error that ended all, None before."""
 
     def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
         self.timeout: float = timeout
-        self._out: set[Deadline] = set()
-        self._closed: SessionClosed | None = None
+        self.out: set[Deadline] = set()
+        self.closed: SessionClosed | None = None
+        self.timer: Timer = Timer(loop, self._sweep, self._crash)
         self._loop = loop
-        self._timer = Timer(loop, self._sweep, self._crash)
-
-    def open(self) -> Deadline:
-        """Return a context without a deadline so far, whose block ends when all is closed; `SessionClosed` after that.
-
-        `UsageError` outside of an asyncio task.
-        """
-        if self._closed is not None:
-            raise self._closed.about(None)
-        return Deadline(self._out, self._timer)
 
     def close(self, error: SessionClosed) -> None:
         """End all that is out with a copy of `error`, and let nothing begin any more."""
-        self._closed = error
-        for deadline in list(self._out):
+        self.closed = error
+        for deadline in list(self.out):
             deadline.fire(error.about(None))
-        self._timer.cancel()
+        self.timer.cancel()
 
     def _sweep(self) -> None:
-        now = self._loop.time()
-        for deadline in list(self._out):
+        now, next_at = self._loop.time(), math.inf
+        for deadline in list(self.out):
             if deadline.when <= now + EARLY:
                 deadline.fire(ExchangeTimeout(f"no answer within {self.timeout:g} s"))
-        self._timer.by(min((deadline.when for deadline in self._out), default=math.inf))
+            elif deadline.when < next_at:
+                next_at = deadline.when
+        if next_at < math.inf:
+            self.timer.by(next_at)
 
     def _crash(self, error: Exception) -> None:
         """End all that is out, as nothing bounds it any more."""
-        for deadline in list(self._out):
+        for deadline in list(self.out):
             deadline.fire(crashed(error))
 
 
 class Deadline:
     """Ends what a task awaits from outside, as `asyncio.timeout` does, but without a timer of its own.
 
-    It stands in `out` until its block ends. A `CancelledError` from below, asked for neither by this nor by a cancel of
+    It is made without a time; `SessionClosed` where all is closed already, `UsageError` outside of an asyncio task. It
+    stands in `out` until its block ends. A `CancelledError` from below, asked for neither by this nor by a cancel of
     the task, leaves the block as a `TransportError`.
     """
 
     __slots__ = ("_cancelling", "_error", "_out", "_task", "_timer", "when")
 
-    def __init__(self, out: set[Deadline], timer: Timer) -> None:
+    def __init__(self, deadlines: Deadlines) -> None:
+        if deadlines.closed is not None:
+            raise deadlines.closed.about(None)
         task = asyncio.current_task()
         if task is None:
             raise UsageError("omgmj must be awaited in an asyncio task")
         self.when: float = math.inf
-        self._out = out
+        self._out = deadlines.out
         self._task = task
-        self._timer = timer
+        self._timer = deadlines.timer
         self._cancelling = task.cancelling()
         self._error: OmgmjError | None = None
-        out.add(self)
+        deadlines.out.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +90,8 @@ class Deadline:
     def expire_at(self, when: float) -> None:
         """Fire at `when`, on the event loop's clock, instead of what was said before; infinite: never."""
         self.when = when
-        self._timer.by(when)
+        if when < self._timer.when:
+            self._timer.by(when)
 
     def fire(self, error: OmgmjError) -> None:
         """Have the task's await end with `error`."""

@@ -17,6 +17,7 @@ import attrs
 
 from omgmj import log
 from omgmj.backoff.policies import Retry
+from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
@@ -52,7 +53,7 @@ class Exchange:
     def __init__(
         self,
         transport: Transport,
-        base_url: str,
+        base_url: BaseUrl,
         credentials: Credentials,
         limiter: Limiter,
         *,
@@ -64,7 +65,7 @@ class Exchange:
         self.retries: int = 0
         self.rate_limited: int = 0
         self._transport = transport
-        self._base_url = base_url
+        self._base_url = base_url.url
         self._credentials = credentials
         self._limiter = limiter
         self._timeout = request_timeout
@@ -78,15 +79,11 @@ class Exchange:
 
         `read` makes a value of the answer, never None, or raises.
         """
-        with self._deadlines.open() as deadline:
-
-            def attempt() -> Awaitable[T]:
-                return self._in_slot(lambda: self._once(request, read, deadline))
-
-            def passes(error: OmgmjError) -> bool:
-                return request.idempotent and meaning(error) in (Meaning.TRANSIENT, Meaning.PACED)
-
-            return await retrying(attempt, self._retry, what=request.path, passes=passes, on_retry=self._on_retry)
+        with Deadline(self._deadlines) as deadline:
+            attempt = partial(self._in_slot, partial(self._once, request, read, deadline))
+            if not request.idempotent:
+                return await attempt()
+            return await retrying(attempt, self._retry, what=request.path, passes=_in_passing, on_retry=self._on_retry)
 
     async def submit(self, draft: Draft) -> int:
         """Send what creates a task, and return the task's ID. It is sent again only where the service has not read it.
@@ -94,12 +91,12 @@ class Exchange:
         It has not where no connection was made, or after a 429. `SubmissionUncertain`: the answer was lost.
         """
         passage = Passage()
-        with self._deadlines.open() as deadline:
+        with Deadline(self._deadlines) as deadline:
 
             def attempt() -> Awaitable[int]:
                 nonlocal passage
                 passage = Passage()
-                return self._in_slot(lambda: self._submit_once(draft, deadline, passage))
+                return self._in_slot(partial(self._submit_once, draft, deadline, passage))
 
             def passes(error: OmgmjError) -> bool:
                 if isinstance(error, RateLimited):
@@ -145,12 +142,12 @@ class Exchange:
 
         Return None where the token was refused and there is a new one: the request wants to be sent again.
         """
-        with self._deadlines.open() as deadline:
+        with Deadline(self._deadlines) as deadline:
             return await self._once(request, read, deadline)
 
     def open(self) -> Deadline:
         """Return a context whose block ends with `SessionClosed` when the session is closed, or is closed already."""
-        return self._deadlines.open()
+        return Deadline(self._deadlines)
 
     def close(self, error: SessionClosed) -> None:
         """End all that is out with a copy of `error`, and let nothing begin any more."""
@@ -227,6 +224,10 @@ class Exchange:
 
     def _on_retry(self) -> None:
         self.retries += 1
+
+
+def _in_passing(error: OmgmjError) -> bool:
+    return meaning(error) in (Meaning.TRANSIENT, Meaning.PACED)
 
 
 def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answer, token: Secret) -> OmgmjError:

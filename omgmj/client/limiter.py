@@ -106,13 +106,14 @@ class Limiter:
                 if at > now + EARLY:
                     wake = min(wake, at)
                     break
-                self._give(self._choose(due, now), now)
-            self._timer.by(wake)
+                self._give(due, now)
+            if wake != self._timer.when:
+                self._timer.by(wake)
         except Exception as error:  # noqa: BLE001 (whatever it is)
             self._crash(error)
 
-    def _choose(self, due: tuple[float, float, float], now: float) -> int:
-        """Choose among the classes that are due: the first, unless one behind it was passed over too often."""
+    def _give(self, due: tuple[float, float, float], now: float) -> None:
+        """Give a slot to the first of the classes that are due, unless one behind it was passed over too often."""
         chosen = -1
         for kind in (DIRECT, FIRST, POLL):
             if due[kind] <= now + EARLY and (chosen < 0 or self._passed_over[kind] >= SHARE - 1):
@@ -120,17 +121,13 @@ class Limiter:
         for kind in (DIRECT, FIRST, POLL):
             waits = due[kind] <= now + EARLY and kind != chosen
             self._passed_over[kind] = self._passed_over[kind] + 1 if waits else 0
-        return chosen
-
-    def _give(self, kind: int, now: float) -> None:
-        """Give a slot to a class."""
         self.rate.take(now)
         self.in_flight += 1
         try:
-            if kind == DIRECT:
+            if chosen == DIRECT:
                 self._queue.popleft().set_result(None)
             elif self.source is not None:
-                self.source.start(kind, now)
+                self.source.start(chosen, now)
         except BaseException:
             self.in_flight -= 1
             raise

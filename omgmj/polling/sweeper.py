@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from omgmj.errors import DecodeError, OmgmjError, TransportError
-from omgmj.models import Task
+from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
-from omgmj.protocol import failures, messages, responses
+from omgmj.protocol import failures, messages, pages, responses
 from omgmj.protocol.failures import Meaning
-from omgmj.protocol.headers import age
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Found, Planner, Seen
 from omgmj.scheduler.sweep_plan import NotShown, Sweep
@@ -48,7 +47,7 @@ class Sweeper:
         """Read one page of the list; those of its IDs that it fails to show are polled singly, whatever the reason."""
 
         def read(answer: Answer) -> tuple[Answer, list[Any]]:
-            return answer, responses.read_records(answer, self._health.odd).records
+            return answer, pages.read_records(answer, self._health.odd).records
 
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
@@ -69,7 +68,7 @@ class Sweeper:
 
     def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, poll: bool) -> bool:
         """Record what a page showed of a task; return whether it was of use."""
-        run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
+        run_for, ended_ago = responses.ages(answer.headers, task.started_at, task.finished_at)
         found = Found(task, run_for, ended_ago, asked_at=asked_at)
         seen = self._planner.saw_listed(found, now, random.random(), poll=poll)
         if seen is not None:
@@ -90,7 +89,7 @@ class Sweeper:
 
     def _on_page(self, sweep: Sweep, answer: Answer, records: list[Any], now: float) -> dict[int, NotShown]:
         """Hand on the records of a page; return those of the sweep's IDs without one that can be read."""
-        by_id = responses.records_by_id(records, self._health.odd)
+        by_id = pages.records_by_id(records, self._health.odd)
         not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now)
         self.records += len(records)
         awaited, read = set(sweep.task_ids), set()
@@ -99,11 +98,12 @@ class Sweeper:
             if not poll and not self._planner.is_watched(task_id):
                 continue
             try:
-                task = responses.read_record(record, asked=task_id, odd=self._health.odd)
+                task = pages.read_record(record, asked=task_id, odd=self._health.odd)
             except DecodeError:
                 continue
             read.add(task_id)
-            self._health.on_record(task)
+            if task.status not in STATUS_ORDER:
+                self._health.on_unknown_word(task)
             self.used += self.saw(task, answer, now, sweep.at, poll=poll)
         there = NotShown(absent=False, slid=False)
         return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}

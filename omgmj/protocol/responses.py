@@ -1,12 +1,19 @@
-"""What an answer means: a model or one of our errors. Status codes are judged here and nowhere else.
+"""What an answer means: a model or one of our errors. Status codes, headers and JSON are read here and nowhere else.
 
-Records are read in `codec`, bytes are moved by `client`, and what an error means to a wait is in `failures`.
+What a record's fields mean is known in `records`, bytes are moved by `client`, and what an error means to a wait is in
+`failures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, cast
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any, cast
 
 from omgmj.errors import (
     AuthError,
@@ -16,25 +23,12 @@ from omgmj.errors import (
     TaskNotFound,
     UsageError,
 )
-from omgmj.models import Task, TaskPage, read_task
-from omgmj.protocol.codec import dumps, loads
+from omgmj.models import Task, read_task
 from omgmj.protocol.failures import is_about_task
-from omgmj.protocol.headers import retry_after
 from omgmj.protocol.messages import Answer
 from omgmj.records import UNTOLD, Oddities, bare_record
 from omgmj.validation import check_task_id
 from omgmj.wire_values import ID_LIMIT, id_of, json_type, number_of
-
-
-class Records(NamedTuple):
-    """What a page of the account's list shows: `records` as they came, none of them judged yet, newest first.
-
-    `total` is how many tasks the service says there are; None where it does not say, and never to be relied on.
-    """
-
-    total: int | None
-    records: list[Any]
-
 
 # The words by which a refusal says that there is no such task, compared in lower case. The service's own words are
 # not documented.
@@ -42,8 +36,6 @@ _UNKNOWN_TASK = ("not found", "not exist", "n't exist", "no such", "不存在", 
 _SHOWN = 200
 _KEPT = 4000
 """Characters of the service's own words that an error keeps."""
-PAGE_LOOKED_AT = 1000
-"""Records of a page that are looked at: a page of the service has 20."""
 # What a gateway in front of the service says no with, before the service has read anything.
 _TURNED_AWAY = frozenset({400, 403, 404, 405, 409, 415, 422})
 
@@ -102,37 +94,14 @@ def is_turned_away(answer: Answer) -> bool:
     return type(value) is dict and "statusCode" not in value and "data" not in value
 
 
-def read_source(source: bytes, asked: int) -> Task:
-    """Read again what a task's `source` holds: the bare record, or the answer round it."""
-    value: Any = loads(source)
-    return read_task(bare_record(value), asked=asked, source=source)
-
-
-def read_records(answer: Answer, odd: Oddities = UNTOLD) -> Records:
-    """Return what an answer to `page_request` shows, or raise what the answer says instead.
-
-    Only the outer shape is judged, with a `DecodeError` where there is no list of tasks; the records are for
-    `record_id` and `read_record`. Of very many the first are taken. `AuthError`, `RateLimited` or a plain
-    `ServiceError` where the answer is no success.
-    """
+def data_of(answer: Answer) -> object:
+    """Return the data of an answer that is a success, or raise what it says instead."""
     envelope = _envelope(answer)
     code = envelope.get("statusCode", 200)
     if code != 200 or not 200 <= answer.status < 300:
         message, facts = _facts(answer, envelope)
         raise _refusal(answer, facts, code=code, message=message)
-    data: Any = envelope.get("data")
-    if type(data) is not dict:
-        raise DecodeError(f"$.data is {json_type(data)}, not an object", field="$.data", body=answer.body)
-    data = cast("dict[str, Any]", data)
-    records: Any = data.get("tasks")
-    if not isinstance(records, list):
-        what = f"is {json_type(records)}, not a list" if "tasks" in data else "is missing"
-        raise DecodeError(f"$.data.tasks {what}", field="$.data.tasks", body=answer.body)
-    if len(records) > PAGE_LOOKED_AT:
-        odd.note("tasks", f"has {len(records)} records on one page, of which the first {PAGE_LOOKED_AT} are read")
-    total = number_of(data.get("total"))
-    is_number = total is not None and -ID_LIMIT <= total < ID_LIMIT
-    return Records(total if is_number else None, records[:PAGE_LOOKED_AT])
+    return envelope.get("data")
 
 
 def record_id(record: object) -> int | None:
@@ -140,52 +109,10 @@ def record_id(record: object) -> int | None:
     return id_of(cast("dict[str, Any]", record).get("taskId")) if type(record) is dict else None
 
 
-def records_by_id(records: Iterable[Any], odd: Oddities) -> dict[int, Any]:
-    """Return the records of a page by the IDs that they name; one that names none is left out, and told to `odd`."""
-    by_id: dict[int, Any] = {}
-    for record in records:
-        task_id = record_id(record)
-        if task_id is None:
-            odd.note("tasks", "holds a record that is left out, as it names no task", ".taskId")
-        else:
-            by_id[task_id] = record
-    return by_id
-
-
-def read_record(record: object, asked: int | None = None, path: str = "$", odd: Oddities = UNTOLD) -> Task:
-    """Read a record of a page as `read_query` does; `DecodeError` names the field below `path` that it is refused for.
-
-    The source of the task, and the body of the error, is the record alone, written anew.
-    """
-    try:
-        return read_task(record, asked=asked, source=dumps(record, path=path), path=path, odd=odd)
-    except DecodeError as error:
-        error.task_id = record_id(record) or asked
-        raise
-
-
-def read_page(answer: Answer, number: int, size: int, odd: Oddities = UNTOLD) -> TaskPage:
-    """Return the tasks in an answer to `page_request(number, size)`, or raise what `read_records` does.
-
-    A record that cannot be read is left out, and told to `odd`; where there are several, and all are so, the list is of
-    another shape, which is a `DecodeError`. Of records with the same ID the later one counts, at the place of the
-    first.
-    """
-    total, records = read_records(answer, odd)
-    tasks: dict[int, Task] = {}
-    wrong: DecodeError | None = None
-    for index, record in enumerate(records):
-        try:
-            task = read_record(record, path=f"$.data.tasks[{index}]", odd=odd)
-        except DecodeError as error:
-            wrong = wrong or error
-            odd.note(f"tasks[{index}]", f"is left out: {error}", error.field.rpartition("]")[2])
-        else:
-            tasks[task.id] = task
-    if wrong is not None and not tasks and len(records) > 1:
-        text = f"{wrong}, and no other record of page {number} can be read either"
-        raise DecodeError(text, field=wrong.field, body=answer.body)
-    return TaskPage(number, size, total, tuple(tasks.values()))
+def read_source(source: bytes, asked: int) -> Task:
+    """Read again what a task's `source` holds: the bare record, or the answer round it."""
+    value: Any = loads(source)
+    return read_task(bare_record(value), asked=asked, source=source)
 
 
 def read_hint(payload: Mapping[str, Any] | bytes | str) -> int:
@@ -304,3 +231,128 @@ def _printable(text: str) -> str:
     line = " ".join(text[: 4 * _SHOWN].split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+
+
+# Headers: when an answer was made, and for how long the service asks to be left alone. Names are in lower case.
+
+_DAY = 86_400.0
+_AHEAD = 5.0  # seconds by which the clocks of one service may differ
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds for which the service asks to be left alone, None where it does not say.
+
+    The header holds seconds or a date; a date counts from the answer's own `Date`, and is 0 where it has passed.
+    """
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text.strip()):
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
+    until, now = _http_date(text), served_at(headers)
+    return max(0.0, (until - now).total_seconds()) if until is not None and now is not None else None
+
+
+def served_at(headers: Mapping[str, str]) -> datetime | None:
+    """Return when the service answered, by its own clock; None where it does not say."""
+    text = headers.get("date")
+    return None if text is None else _http_date(text)
+
+
+def ages(headers: Mapping[str, str], *moments: datetime | None) -> tuple[float | None, ...]:
+    """Return the seconds from moments of a record to its answer, all by the service's clock; None where not told.
+
+    A moment some seconds ahead, or more than a day ago, is taken for a clock, or a time zone, that is off.
+    """
+    text = headers.get("date")
+    now = None if text is None else _http_date(text)
+    found: list[float | None] = []
+    for moment in moments:
+        seconds = math.nan if now is None or moment is None else (now - moment).total_seconds()
+        found.append(max(0.0, seconds) if -_AHEAD <= seconds <= _DAY else None)
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _http_date(text: str) -> datetime | None:
+    """Read an HTTP date; the cache is for the many answers of one second."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+# JSON.
+
+
+def _plain_dumps(value: object) -> bytes:
+    """Write in ASCII, so that a lone surrogate, which UTF-8 has no bytes for, is written as it came."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _number(digits: str) -> float:
+    """Read a whole number as orjson does, to which one beyond 64 bits is a float."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
+
+
+_plain = json.JSONDecoder(parse_int=_number)
+
+
+def _plain_loads(body: bytes) -> object:
+    return _plain.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+
+
+_quick_loads: Callable[[bytes], object]
+_quick_dumps: Callable[[object], bytes]
+try:
+    from orjson import dumps as _quick_dumps
+    from orjson import loads as _quick_loads
+except ImportError:
+    _quick_loads, _quick_dumps = _plain_loads, _plain_dumps
+
+
+def loads(body: bytes) -> object:
+    """Read `body` as JSON; `DecodeError` with the field `$` where that cannot be.
+
+    What orjson refuses (lone surrogates, a byte-order mark, NaN, UTF-16, numbers beyond a float) is tried with the
+    standard library's json, so that both ways of installing this package read the same answers.
+    """
+    try:
+        return _quick_loads(body)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return _plain_loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the body cannot be read as JSON: {error}", body=body) from None
+
+
+def dumps(value: object, *, path: str = "$") -> bytes:
+    """Write what `loads` read as JSON again; `DecodeError` with the field `path` where it is nested too deeply.
+
+    What orjson refuses (lone surrogates, deep nesting, integers beyond 64 bits) is tried with the standard library's
+    json.
+    """
+    try:
+        # A copy: what orjson returns holds on to the much larger buffer that it was written in.
+        return bytes(bytearray(_quick_dumps(value)))
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return _plain_dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DecodeError(f"{path} cannot be written as JSON again: {error}", field=path) from None
+
+
+BRIEF = 2000
+"""Characters of a text in a brief record."""
+
+
+def dump_brief(task: Task) -> bytes:
+    """Return a record that is too large to be kept, as JSON: its short values alone."""
+    record = {name: value for name, value in task.to_dict().items() if name != "actions" and len(str(value)) <= BRIEF}
+    return dumps(record)

@@ -6,12 +6,13 @@
 
 It is a product: users' tests, this project's own, `omgmj demo` and README run on it. What is answered is decided in
 `service`, which is pure. `fake_service` is the door, with a clock and the faults of a line; `memory_transport` and
-`http_server` are the two ways in.
+`http_server` are the two ways in, `webhook_sender` is the one way out.
 """
 
 from omgmj.testing.fake_service import IN_MEMORY, PNG, FakeService
 from omgmj.testing.memory_transport import InMemoryTransport
 from omgmj.testing.service.account import BANNED, Created
+from omgmj.testing.service.fake_task import VARIANTS
 from omgmj.testing.service.faults import FAULTS, Fault, FaultShares
 from omgmj.testing.service.lives import PRESETS, Life, Lives, Moment
 from omgmj.testing.service.simulator import EPOCH
@@ -23,6 +24,7 @@ __all__ = [
     "IN_MEMORY",
     "PNG",
     "PRESETS",
+    "VARIANTS",
     "Created",
     "FakeService",
     "Fault",

@@ -9,9 +9,10 @@ plain loop it takes ten minutes (`lives="short"`: some seconds). Requests make t
 describe). What is answered is decided in `simulator`, lives are made in `lives`, `FAULTS` lists what can be made to go
 wrong, and `http_server` serves.
 
-Requests are taken to the letter of the service's contract, with these exceptions, since public clients send them so:
-multipart and JSON bodies; a list of images as one field with commas between; a `token` field in a multipart blend; an
-image's declared type that is not its true one.
+Requests are taken to the letter of the service's contract, as forms or as JSON, with these exceptions, since public
+clients send them so: multipart bodies; fields that need not be there and are empty or null; a list of images as
+`base64Array[]` or `base64Array[0]`, or as one field with commas between or with a list in JSON; a `token` field in a
+multipart blend; an image's declared type that is not its true one.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import asyncio
 import base64
 import ssl as tls
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import omgmj  # The session stands below, but who serves on loopback needs none: annotations find it lazily.
+from omgmj import log
 from omgmj.errors import TransportError, UsageError
 from omgmj.testing.http_server import HttpServer
 from omgmj.testing.memory_transport import InMemoryTransport, act_in_memory
@@ -32,14 +35,16 @@ from omgmj.testing.service.account import Created
 from omgmj.testing.service.faults import Fault, FaultShares
 from omgmj.testing.service.lives import Life, Lives, check_number
 from omgmj.testing.service.simulator import EPOCH, Reply, Simulator
-from omgmj.validation import check_token
+from omgmj.testing.webhook_sender import WebhookSender
+from omgmj.validation import check_token, is_loopback
 
+USUAL_TOKEN = "t"  # noqa: S105 (a make-believe one)
 IN_MEMORY = "https://fake.invalid"
 """The base URL of sessions in memory; such a host can never exist."""
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-"""The image of every task: a PNG of one pixel."""
+"""A small image to send: a PNG of one pixel. Each task has a larger one of its own, see `FakeService.image`."""
 
 
 class FakeService:
@@ -58,11 +63,17 @@ class FakeService:
       tasks are made, now and later, and do not stand in `task_ids`; see also `add_foreign`.
     - `list_lag`: the list of tasks shows each as it was so many seconds ago; see `list_lag` below.
     - `latency`: seconds that each answer takes, half before the request is looked at and half after.
+    - `variants`: how records are told otherwise than in the contract's example, by names of `VARIANTS`; none by
+      default. `add_task` takes them for one task.
     - `epoch`: what its clock shows when it is entered. The times in records and the `Date` header go by it.
 
     A task that a request makes stands in `created` and `task_ids` and has a drawn life, save that a prompt with a word
     of `BANNED` fails after a second and an `Inpaint` without a mask stays `MODAL`; `plan` scripts lives. An action is
-    taken for a task in SUCCESS that offers it, in the task's own pool. The image of each task is the same small PNG.
+    taken for a task in SUCCESS that offers it, in the task's own pool. The image of each task is a PNG of its own: a
+    grid of four, and for an UPSCALE one picture of its parent's four.
+
+    A task with a webhook on loopback has its record posted there at each moment of its life, some 0.3 s late, in no
+    promised order, and never again. Webhooks anywhere else are not called. `webhooks` counts.
 
     Anything misused is a `UsageError`.
     """
@@ -77,11 +88,12 @@ class FakeService:
         rate: float | None = None,
         burst: int = 20,
         retry_after: int | None = None,
-        token: str = "t",  # noqa: S107 (a make-believe one)
+        token: str = USUAL_TOKEN,
         faults: FaultShares | None = None,
         foreign_share: float = 0.0,
         list_lag: float = 0.0,
         latency: float = 0.0,
+        variants: Iterable[str] = (),
         epoch: datetime = EPOCH,
     ) -> None:
         self._simulator = Simulator(
@@ -94,6 +106,7 @@ class FakeService:
             faults=faults,
             foreign_share=foreign_share,
             list_lag=list_lag,
+            variants=variants,
             epoch=epoch,
         )
         self.token: str = check_token(token)
@@ -103,7 +116,8 @@ class FakeService:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = 0.0
         self._is_open = False
-        self._loopback: HttpServer | None = None
+        self._sender = WebhookSender(self._simulator.webhook_calls, lambda: self._simulator.webhooks.next_at)
+        self._server: HttpServer | None = None
         self._url: str | None = None
         self._in_flight = 0
         self.in_flight_peak: int = 0
@@ -117,13 +131,15 @@ class FakeService:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._is_open = True
+        self._sender.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop serving; what is silent or slow is cut off at once."""
+        """Stop serving and calling webhooks; what is silent or slow is cut off at once."""
         self._is_open = False
-        if self._loopback:
-            await self._loopback.stop()
+        await self._sender.stop()
+        if self._server:
+            await self._server.stop()
 
     # What there is, and what has come.
 
@@ -178,6 +194,14 @@ class FakeService:
         return self._simulator.injected
 
     @property
+    def webhooks(self) -> Counter[str]:
+        """How many calls to webhooks were `delivered` or `failed`, and how many tasks have one `elsewhere`.
+
+        Elsewhere is anywhere but on loopback: there nothing is sent. Calls lost by a fault stand in `injected`.
+        """
+        return self._sender.sent + Counter(elsewhere=self._simulator.webhooks.elsewhere)
+
+    @property
     def limited(self) -> int:
         """How many requests the service's own limiter turned away."""
         return self._simulator.limited
@@ -198,15 +222,34 @@ class FakeService:
         kind: str = "IMAGINE",
         pool: str = "NORMAL",
         unknown_for: float = 0.0,
+        webhook: str | None = None,
+        variants: Iterable[str] | None = None,
     ) -> int:
         """Make a task now and return its ID; without a `life` one is drawn.
 
         `kind` is the record's `action`, `pool` its `taskType`. For `unknown_for` seconds the service does not know
-        the ID yet.
+        the ID yet. Its record is posted to `webhook`, if that is on loopback. `variants` are instead of the service's.
         """
-        return self._simulator.add_task(
-            life, now=self.now, task_id=task_id, prompt=prompt, kind=kind, pool=pool, unknown_for=unknown_for
+        made = self._simulator.add_task(
+            life,
+            now=self.now,
+            task_id=task_id,
+            prompt=prompt,
+            kind=kind,
+            pool=pool,
+            unknown_for=unknown_for,
+            webhook=webhook,
+            variants=variants,
         )
+        self._sender.wake()
+        return made
+
+    def image(self, task_id: int) -> bytes:
+        """Return the image of a task as it will be in the end, a PNG."""
+        task = self._simulator.tasks.get(task_id)
+        if task is None or task.kind == "DESCRIBE":
+            raise UsageError(f"there is no task {task_id!r} with an image")
+        return task.draw()
 
     def add_tasks(self, count: int, *, failing: int = 0) -> list[int]:
         """Make `count` tasks now, with drawn lives, `failing` of which fail; return their IDs."""
@@ -223,14 +266,29 @@ class FakeService:
         """
         self._simulator.plan(life, unknown_for=unknown_for)
 
-    def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | None = None) -> None:
-        """Let a fault befall the next `times` requests, or queries of `task_id` only; `times=None`: until `heal`.
+    def inject(self, fault: str | Fault, *, times: int | None = 1, task_id: int | Iterable[int] | None = None) -> None:
+        """Let a fault befall the next `times` requests, or so many queries of each `task_id`; None: until `heal`.
 
         Faults that are asked for one after the other happen one after the other. One that cannot happen yet, such as
         `backwards` for a task in its first state, waits until it can. Those that are kept to one kind of call, such as
         `Fault("drop_before_headers", only="submissions")`, are a row of their own.
         """
         self._simulator.inject(fault, times=times, task_id=task_id)
+
+    def trouble(
+        self,
+        fault: str | Fault,
+        *,
+        seconds: float | None = None,
+        after: float = 0.0,
+        task_id: int | Iterable[int] | None = None,
+    ) -> None:
+        """Let a fault befall all for `seconds`, from `after` seconds from now; None: until `heal`.
+
+        All are the requests that it can befall: `Fault("rate_limited", only="pages")` is the list's trouble alone, and
+        with `task_id`, one or several, it is that of queries of those. It comes before what `inject` asked for.
+        """
+        self._simulator.trouble(fault, now=self.now, seconds=seconds, after=after, task_id=task_id)
 
     @property
     def list_lag(self) -> float:
@@ -276,16 +334,23 @@ class FakeService:
     async def serve(self, port: int = 0, host: str = "127.0.0.1", *, ssl: tls.SSLContext | None = None) -> str:
         """Serve real HTTP on `host` and `port` (0: a free one) until the service is left, and return the URL.
 
-        From now on the records' images lie there too.
+        From now on the records' images lie there too. A `host` that is not this machine alone, such as the service's
+        own name in a network of containers, or `0.0.0.0` for all there are, needs a `token` that is not the usual one;
+        that others can reach it is said in the log.
         """
         if not self._is_open:
             raise UsageError("enter the service first: async with FakeService(…) as fake")
-        if self._loopback:
+        if self._server:
             raise UsageError(f"the service is being served already, at {self._url}")
         check_number("port", port, most=65535, whole=True)
-        loopback = HttpServer(self._exchange, self._image)
-        self._url = await loopback.start(host, port, ssl)
-        self._loopback = loopback
+        is_exposed = not is_loopback(host)
+        if is_exposed and USUAL_TOKEN in self.tokens:
+            raise UsageError(f"at {host} others can reach the service: it needs a token other than {USUAL_TOKEN!r}")
+        server = HttpServer(self._exchange, self._image)
+        self._url = await server.start(host, port, ssl)
+        self._server = server
+        if is_exposed:
+            log.served_to_others(host, urlsplit(self._url).port or 0)
         self._simulator.show_images_at(self._url)
         return self._url
 
@@ -312,6 +377,7 @@ class FakeService:
         try:
             await asyncio.sleep(self._latency / 2)
             reply = self._simulator.handle(method, path, headers, body, self.now)
+            self._sender.wake()
             await asyncio.sleep(reply.delay + self._latency / 2)
             if reply.act:
                 await act(reply)
@@ -325,11 +391,11 @@ class FakeService:
 
     def _image(self, url: str) -> bytes | None:
         self._check_open()
-        task = self._simulator.image(url, self.now)
-        if task is None:
+        image = self._simulator.image(url, self.now)
+        if image is None:
             return None
-        self.downloads[task.id] += 1
-        return PNG
+        self.downloads[image.task_id] += 1
+        return image.content
 
     def _check_open(self) -> None:
         if not self._is_open:

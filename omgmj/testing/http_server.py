@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import yarl
 from aiohttp import web
 
+from omgmj import log
 from omgmj.testing.memory_transport import silence
-from omgmj.testing.service.lives import IMAGES
+from omgmj.testing.service.fake_task import IMAGES
 from omgmj.testing.service.simulator import Reply
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class HttpServer:
         self._exchange = exchange
         self._image = image
         self._handlers: set[asyncio.Task[Any]] = set()
-        server = web.Server(self._serve_one, handler_cancellation=True, access_log=None, keepalive_timeout=3600.0)
+        server = web.Server(
+            self._serve_one, handler_cancellation=True, access_log=None, keepalive_timeout=3600.0, auto_decompress=False
+        )
         self._runner = web.ServerRunner(server, shutdown_timeout=0.05)
 
     async def start(self, host: str, port: int, ssl: tls.SSLContext | None) -> str:
@@ -44,7 +47,9 @@ class HttpServer:
             await self._runner.cleanup()
             raise
         bound = self._runner.addresses[0][1]
-        return str(yarl.URL.build(scheme="https" if ssl else "http", host=host, port=bound))
+        # What listens everywhere is asked at this machine itself.
+        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (nothing is bound here)
+        return str(yarl.URL.build(scheme="https" if ssl else "http", host=name, port=bound))
 
     async def stop(self) -> None:
         """Stop serving; what is silent or slow is cut off at once."""
@@ -70,6 +75,8 @@ class HttpServer:
             # Not `request.read()`, which takes no more than a mebibyte: images are larger.
             body = await request.content.read()
             reply = await self._exchange(request.method, request.raw_path, headers, body, act)
+            if reply.unreadable:
+                log.unreadable_body(reply.unreadable)
             if reply.act:
                 return web.Response()  # Goes nowhere: the connection is closed.
             return web.Response(status=reply.status, headers=reply.headers, body=reply.body)

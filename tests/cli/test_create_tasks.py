@@ -70,7 +70,7 @@ def test_story(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: 
     big, where = records(capsys.readouterr().out)
     assert (big["status"], big["action"]) == ("SUCCESS", "UPSCALE")
     assert where == {"taskId": big["taskId"], "path": str(tmp_path / "new" / "one" / f"task-{big['taskId']}.png")}
-    assert Path(where["path"]).read_bytes() == PNG
+    assert Path(where["path"]).read_bytes() == fake.image(big["taskId"])
 
     assert app.main(["list", "--since", "1h", "--status", "success", "--limit", "2"]) == 0
     ids = [record["taskId"] for record in records(capsys.readouterr().out)]

@@ -37,6 +37,24 @@ def test_serve(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     assert (process.returncode, err) == (130, "omgmj: interrupted; the service and its tasks are gone\n")
 
 
+def test_serve_to_others() -> None:
+    """Beyond this machine it listens with a token of its own, which a shell takes as printed, and says so in a line."""
+    options = ["--port", "0", "--host", "0.0.0.0", "--token", "a&b", "--lives", "mix", "--tasks", "0"]  # noqa: S104
+    arguments = [*OMGMJ, "serve", *options]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        settings, tasks = process.stdout.readline(), process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    _, url, token = shlex.split(settings)
+    assert url.startswith("OMGMJ_BASE_URL=http://127.0.0.1:")
+    assert token == "OMGMJ_TOKEN=a&b"
+    assert tasks == "# its tasks: none yet; Ctrl-C ends it\n"
+    warning, end = err.splitlines()
+    assert warning.startswith("omgmj: the fake service listens at 0.0.0.0, port ")
+    assert end == "omgmj: interrupted; the service and its tasks are gone"
+
+
 def test_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     """A port that is taken is one line and the code 2."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -49,9 +67,11 @@ def test_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--host", "example.com"], "--host must be this machine itself"),
+        (["--host", "192.0.2.1"], "it needs a token other than 't'"),
+        (["--host", "no.such.host.invalid", "--token", "k"], "cannot serve at port 8800 of no.such.host.invalid: "),
+        (["--token", "two words"], "token"),
         (["--port", "65536"], "--port must be from 0 to 65535, not 65536"),
-        (["--lives", "long"], "for --lives: 'long' is none of short, fast"),
+        (["--lives", "long"], "for --lives: 'long' is none of short, fast, mix"),
         (["--tasks", "-1"], "the number of tasks must be"),
     ],
 )

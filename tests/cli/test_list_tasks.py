@@ -137,7 +137,7 @@ def test_download(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_pat
     out, err = capsys.readouterr()
     paths = {record["taskId"]: record["path"] for record in records(out)}
     assert paths == {task_id: str(tmp_path / "a" / "b" / f"task-{task_id}.png") for task_id in (1, 2)}
-    assert all(Path(path).read_bytes() == PNG for path in paths.values())
+    assert all(Path(path).read_bytes() == fake.image(task_id) for task_id, path in paths.items())
     lines = sorted(err.splitlines())
     assert lines[0].startswith("omgmj: 3: UsageError: task 3 has no image: it ended as FAILURE (no luck)")
     assert lines[1].startswith("omgmj: 4: UsageError: task 4 has no image: it is not finished")
@@ -146,7 +146,7 @@ def test_download(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_pat
     assert fake.downloads == {1: 1, 2: 1}
 
 
-def test_download_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_download_again(fake: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A file that is there stays as it is and is shown like a fresh one; `--overwrite` replaces it."""
     kept = tmp_path / "task-1.png"
     kept.write_text("mine")
@@ -158,7 +158,7 @@ def test_download_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert err == ""
     assert kept.read_text() == "mine"
     assert app.main(["download", "1", "--to", str(tmp_path), "--overwrite"]) == 0
-    assert kept.read_bytes() == PNG
+    assert kept.read_bytes() == fake.image(1)
 
 
 def test_some_at_once(

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from omgmj.backoff import Fixed, Retry
 from omgmj.backoff.rate import Rate
+from omgmj.base_url import BaseUrl
 from omgmj.client.aiohttp_adapter import HttpTransport
 from omgmj.client.credentials import GRACE, GRACE_STEP, SPREE, SPREE_SECONDS, Credentials
 from omgmj.client.deadline import Deadlines
@@ -121,7 +122,7 @@ def make(
     limiter = Limiter(Rate(rate, loop.time()), places, loop)
     return Exchange(
         transport,
-        base_url,
+        BaseUrl(base_url),
         Credentials(token),
         limiter,
         request_timeout=timeout,
@@ -846,9 +847,9 @@ async def test_cancellation_passes_through_untouched() -> None:
     await cancelled_at(renewing, 3.0)
     assert renewing._limiter.in_flight == 0
     await cancelled_at(renewing, 3.0)  # The lock is free again.
-    assert not hanging._deadlines._out
-    assert not pausing._deadlines._out
-    assert not renewing._deadlines._out
+    assert not hanging._deadlines.out
+    assert not pausing._deadlines.out
+    assert not renewing._deadlines.out
 
 
 async def test_timeouts_around_a_call_work() -> None:
@@ -920,7 +921,7 @@ async def test_a_cancellation_at_the_same_instant_wins(order: str) -> None:
     exchange = make(Scripted(never), timeout=2.0)
     call = asyncio.create_task(exchange.call(REQUEST, read))
     await asyncio.sleep(1.0)
-    [deadline] = exchange._deadlines._out
+    [deadline] = exchange._deadlines.out
     if order == "theirs first":
         call.cancel()
     deadline.fire(ExchangeTimeout("ours"))
@@ -1009,7 +1010,7 @@ async def test_what_a_reader_raises_that_is_no_error_of_ours_passes() -> None:
     with pytest.raises(ZeroDivisionError):
         await exchange.call(REQUEST, broken)
     assert exchange._limiter.in_flight == 0
-    assert not exchange._deadlines._out
+    assert not exchange._deadlines.out
 
 
 async def test_a_storm_of_faults_and_cancellations_leaves_nothing() -> None:
@@ -1034,7 +1035,7 @@ async def test_a_storm_of_faults_and_cancellations_leaves_nothing() -> None:
         kinds = {type(result) for result in results}
         assert kinds <= {Task, asyncio.CancelledError, TransportError, ExchangeTimeout, ServiceError, RateLimited}
         assert sum(isinstance(result, Task) for result in results) > 100
-        assert (exchange._limiter.in_flight, len(exchange._deadlines._out)) == (0, 0)
+        assert (exchange._limiter.in_flight, len(exchange._deadlines.out)) == (0, 0)
         assert fake.in_flight_peak <= 10 + fake.injected["silence"] + fake.injected["slow"] + 60
         for result in results:
             if isinstance(result, OmgmjError):

@@ -66,16 +66,14 @@ async def settle() -> None:
 
 
 PLACES = [
-    (Limiter, "_choose"),
+    (Limiter, "_give"),
     (Rate, "ready_at"),
     (Rate, "take"),
     (Planner, "advance"),
     (Planner, "take"),
-    (Planner, "next_deadline"),
     (Planner, "expire"),
     (Planner, "saw"),
     (Planner, "unchanged"),
-    (Health, "on_answer"),
     (Health, "on_start"),
     (Poller, "start"),
     (Poller, "tick"),

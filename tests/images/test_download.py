@@ -108,7 +108,7 @@ async def test_the_fake_service_has_images(tmp_path: Path) -> None:
     async with FakeService() as fake, fake.session() as session:
         task = await session.wait(fake.add_task(Life.succeed(5.0)))
         path = await download(fake.transport(), task, tmp_path)
-    assert path.read_bytes() == PNG
+        assert path.read_bytes() == fake.image(task.id)
 
 
 # Ways

@@ -17,9 +17,10 @@ import pytest
 
 from omgmj.errors import DecodeError, OmgmjError, TransportError
 from omgmj.models import Action, Kind, Status, Task
-from omgmj.protocol import codec
+from omgmj.protocol import responses
 from omgmj.protocol.messages import Answer
-from omgmj.protocol.responses import read_page, read_query
+from omgmj.protocol.pages import read_page
+from omgmj.protocol.responses import read_query
 from omgmj.records import Oddities
 
 RECORD: dict[str, Any] = json.loads(
@@ -181,13 +182,13 @@ def test_there_are_enough() -> None:
     assert len(ODD) >= 111
 
 
-@pytest.mark.parametrize("quick", [orjson.loads, codec._plain_loads], ids=["orjson", "json"])
+@pytest.mark.parametrize("quick", [orjson.loads, responses._plain_loads], ids=["orjson", "json"])
 @pytest.mark.parametrize(("changes", "becomes", "odd"), ODD + NUMBERS)
 def test_an_odd_record(changes: dict[str, Any], becomes: Any, odd: str, quick: Any) -> None:
     """The record becomes what the table says, polled and on a page; what is odd is told, and `raw` keeps all of it."""
     record = {name: value for name, value in {**RECORD, **changes}.items() if value is not GONE}
     told: list[str] = []
-    with patch.object(codec, "_quick_loads", quick):
+    with patch.object(responses, "_quick_loads", quick):
         if isinstance(becomes, type):
             with pytest.raises(becomes):
                 read(record)

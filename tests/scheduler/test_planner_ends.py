@@ -24,7 +24,7 @@ def test_an_unknown_word_goes_on_and_the_stall_limit_ends_it() -> None:
         assert seen.waiting == (one,)
     assert whys(seen.ended) == [Why.STALLED]
     assert 60 <= bench.now < 62.1
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
 
 
 def test_an_unknown_word_with_a_finish_time_ends_the_wait() -> None:
@@ -54,19 +54,19 @@ def test_every_terminal_word_ends_the_wait(status: str) -> None:
     bench = Bench()
     one = bench.watch(1)
     assert bench.found(status) == (True, (one,), [])
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
 
 
 def test_a_timeout_bounds_the_wait_and_tells_what_was_seen() -> None:
     """`timeout` bounds the whole wait, and its end carries the ID, the last record and the number of polls."""
     bench = Bench()
     one = bench.watch(7, timeout=9.0)
-    while bench.due < bench.planner.next_deadline():
+    while bench.due < bench.planner.registry.next_deadline:
         bench.found("IN_PROGRESS", 15)
     assert bench.planner.expire(8.9) == []
-    (ended,) = bench.planner.expire(bench.planner.next_deadline())
+    (ended,) = bench.planner.expire(bench.planner.registry.next_deadline)
     assert ended == (one, 7, Why.TIMEOUT, None, 5, record(7, "IN_PROGRESS", 15).source)
-    assert bench.planner.next_deadline() == bench.due == NEVER
+    assert bench.planner.registry.next_deadline == bench.due == NEVER
 
 
 def test_a_timeout_during_a_poll_lets_it_come_home() -> None:
@@ -94,7 +94,7 @@ def test_a_timeout_of_zero_is_one_poll() -> None:
     bench = Bench()
     for status in ("IN_PROGRESS", "SUCCESS"):
         one = bench.watch(1, timeout=0)
-        assert bench.planner.next_deadline() == NEVER
+        assert bench.planner.registry.next_deadline == NEVER
         seen = bench.found(status)
         assert whys(seen.ended) == ([Why.TIMEOUT] if status == "IN_PROGRESS" else [])
         assert seen.waiting == (() if status == "IN_PROGRESS" else (one,))
@@ -152,7 +152,7 @@ def test_an_outage_is_no_stall() -> None:
     bench.now += 10
     bench.planner.outage_over(bench.now)
     ends: dict[Subscription, float] = {}
-    while bench.planner.watched:
+    while bench.planner.registry.watched:
         ends.update({ended.subscription: bench.now for ended in bench.found("IN_PROGRESS", 15).ended})
     assert set(ends) == {probed, other}
     assert all(3670 <= at < 3690 for at in ends.values())
@@ -178,7 +178,7 @@ def test_who_comes_late_to_a_quiet_task_gets_the_whole_stall() -> None:
         bench.found("MODAL")
     late = bench.watch(1, policy=Fixed(10.0), stall=60.0)
     ends = {}
-    while bench.planner.watched:
+    while bench.planner.registry.watched:
         ends.update({ended.subscription: bench.now for ended in bench.found("MODAL").ended})
     assert ends == {early: 60.0, late: 110.0}
 
@@ -210,7 +210,7 @@ def test_time_ends_only_what_is_left_of_a_subscription() -> None:
     bench.found("SUCCESS")
     bench.watch(1)
     assert [(one.task_id, one.why) for one in bench.planner.expire(5.0)] == [(2, Why.TIMEOUT)]
-    assert bench.planner.watched == 2
+    assert bench.planner.registry.watched == 2
 
 
 def test_all_whose_time_is_over_end_one_by_one() -> None:
@@ -219,10 +219,10 @@ def test_all_whose_time_is_over_end_one_by_one() -> None:
     gone = [bench.watch(i, i + 10, timeout=5.0) for i in (1, 2)]
     bench.watch(3, timeout=6.0)
     for one in gone:
-        assert bench.planner.next_deadline() == 5.0
+        assert bench.planner.registry.next_deadline == 5.0
         assert [ended.subscription for ended in bench.planner.expire(5.5)] == [one, one]
     assert bench.planner.expire(5.5) == []
-    assert (bench.planner.watched, bench.planner.next_deadline()) == (1, 6.0)
+    assert (bench.planner.registry.watched, bench.planner.registry.next_deadline) == (1, 6.0)
 
 
 def test_an_outage_in_between_is_something_else() -> None:
@@ -285,7 +285,7 @@ def test_an_image_may_come_a_moment_after_its_task_has_succeeded() -> None:
     assert bench.due == bench.now + 2
     done = attrs.evolve(bare(bench.poll()), image_url="https://images.example/1.png")
     assert bench.saw(done) == (True, (one,), [])
-    assert (bench.planner.watched, bench.due) == (0, NEVER)
+    assert (bench.planner.registry.watched, bench.due) == (0, NEVER)
 
 
 def test_an_image_that_does_not_come_holds_nobody_up_for_long() -> None:
@@ -318,7 +318,7 @@ def test_one_poll_gets_the_record_as_it_is() -> None:
     assert bench.saw(bare(bench.poll())) == (True, (once,), [])
     assert bench.due == bench.now + 2
     bench.planner.leave(other)
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
     bench.watch(1, timeout=0)
     assert bench.saw(bare(bench.poll())).moved
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0

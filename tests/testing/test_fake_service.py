@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import struct
 import time
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -24,6 +22,7 @@ from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Request
 from omgmj.session import Session
 from omgmj.testing import FAULTS, FakeService, Fault, InMemoryTransport, Life, Lives
 from omgmj.testing.service import faults, lives
+from tests.testing.png import decode, quarters
 
 QUERY = "/api/v1/ai/draw/mj/query"
 LIFE = Life.succeed(after=40.0, queue=3.0)
@@ -50,7 +49,9 @@ async def client(**settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def post(http: aiohttp.ClientSession, fake: FakeService, task_id: int, **settings: Any) -> tuple[int, bytes]:
     headers = {"Authorization": "Bearer t", "Content-Type": FORM}
-    async with http.post(fake.url + QUERY, data=request(task_id).body, headers=headers, **settings) as response:
+    async with http.post(
+        fake.url + QUERY, data=request(task_id).body, headers=headers, allow_redirects=False, **settings
+    ) as response:
         return response.status, await response.read()
 
 
@@ -174,6 +175,19 @@ async def test_requests_in_memory_are_concurrent() -> None:
         assert fake.in_flight_peak == 3
 
 
+async def test_trouble_by_the_loops_clock() -> None:
+    """Trouble begins and ends by the event loop's clock, for all or for the IDs that it is kept to."""
+    async with FakeService(tasks=3) as fake:
+        await asyncio.sleep(100.0)
+        fake.trouble("html_502", after=10.0, seconds=20.0)
+        fake.trouble("unavailable", after=40.0, task_id=(3432, 3433))
+        transport, seen = fake.transport(), []
+        for _ in range(5):
+            seen.append([(await query(transport, task_id)).status for task_id in fake.task_ids])
+            await asyncio.sleep(10.0)
+        assert seen == [[200] * 3, [502] * 3, [502] * 3, [200] * 3, [503, 503, 200]]
+
+
 @pytest.mark.parametrize("name", ["drop_before_headers", "drop_after_headers", "cut_short"])
 async def test_broken_connections_in_memory(name: str) -> None:
     """A connection that breaks is a TransportError in memory, as over the network."""
@@ -248,7 +262,11 @@ async def test_image_is_streamed_in_memory() -> None:
             assert (stream.status, stream.headers["content-type"]) == (200, "image/png")
             body = b"".join([part async for part in stream.chunks])
         assert stream.headers["content-length"] == str(len(body))
-        assert _png_chunks(body) == ["IHDR", "IDAT", "IEND"]
+        assert body == fake.image(task_id)
+        assert len(quarters(decode(body))) == 4
+        for without in (1, fake.add_task(kind="DESCRIBE")):
+            with pytest.raises(UsageError, match="no task"):
+                fake.image(without)
         async with transport.stream("https://cdn.discordapp.com/none.png") as stream:
             assert stream.status == 404
 
@@ -267,14 +285,14 @@ async def test_image_is_served_where_records_say() -> None:
                 body = await response.read()
                 assert (response.status, response.content_type) == (200, "image/png")
                 assert response.content_length == len(body)
-                assert _png_chunks(body) == ["IHDR", "IDAT", "IEND"]
+                assert body == fake.image(task_id)
         async with fake.transport().stream(url) as stream:
             assert stream.status == 200
         running = fake.add_task(LIFE)
         for place in (
             url.replace(".png", ".gif"),
             fake.url + "/attachments/",
-            fake._simulator.tasks[running].image_url,
+            url.replace(str(task_id), str(running)),
         ):
             async with http.get(place) as response:
                 assert response.status == 404
@@ -309,21 +327,6 @@ async def test_port_that_is_taken_can_be_tried_again() -> None:
         with pytest.raises(OSError, match="in use"):
             await other.serve(port=int(one.url.rpartition(":")[2]))
         assert await other.serve() != one.url
-
-
-def _png_chunks(body: bytes) -> list[str]:
-    """Return the names of a PNG's chunks; each one's checksum is checked."""
-    assert body[:8] == b"\x89PNG\r\n\x1a\n"
-    names, at = [], 8
-    while at < len(body):
-        (length,) = struct.unpack(">I", body[at : at + 4])
-        chunk = body[at + 4 : at + 8 + length]
-        assert struct.unpack(">I", body[at + 8 + length : at + 12 + length]) == (zlib.crc32(chunk),)
-        names.append(chunk[:4].decode())
-        if names[-1] == "IDAT":
-            zlib.decompress(chunk[4:])
-        at += 12 + length
-    return names
 
 
 async def test_session_is_ready_for_use() -> None:
@@ -531,18 +534,20 @@ async def test_hanging_answers_over_loopback(name: str) -> None:
 async def test_every_other_fault_over_loopback() -> None:
     """Every fault that leaves the connection whole comes over loopback as it comes in memory."""
     connections = {"drop_before_headers", "drop_after_headers", "cut_short", "bad_chunk", "silence"}
+    everything = FAULTS.keys() - connections - faults.OF_LIST - faults.OF_WEBHOOKS - {"no_image_yet"}
     async with FakeService() as fake, client() as http:
         await fake.serve()
+        fake.add_task(LIFE)
         task_id = fake.add_task(Life.steps([(0, "NOT_START", None), (1, "IN_PROGRESS", "15%")]))
         await asyncio.sleep(5.0)
-        for name in FAULTS.keys() - connections - faults.OF_LIST:
+        for name in everything:
             fake.inject(name, times=2)
             answer = await query(fake.transport(), task_id)
             status, body = await post(http, fake, task_id)
             assert status == answer.status, name
             if name != "slow":
                 assert body == answer.body, name
-        assert set(fake.injected) == FAULTS.keys() - connections - faults.OF_LIST
+        assert set(fake.injected) == everything
 
 
 @pytest.mark.real_time

@@ -9,15 +9,17 @@ import random
 import re
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from omgmj.errors import UsageError
-from omgmj.testing.service.actions import KINDS
-from omgmj.testing.service.endpoints import ACTION, DESCRIBE, Submission
-from omgmj.testing.service.lives import CDN, POOLS, PRESETS, PROMPTS, FakeTask, Life, Lives, check_number
+from omgmj.testing.service.actions import KINDS, makes_square, quarter_of
+from omgmj.testing.service.endpoints import ACTION, BLEND, DESCRIBE, DIMENSIONS, Submission, is_web
+from omgmj.testing.service.fake_task import CDN, FakeTask, check_variants, main_path
+from omgmj.testing.service.lives import POOLS, PRESETS, PROMPTS, Life, Lives, check_number, with_submitted
 from omgmj.testing.service.task_list import TaskList
+from omgmj.testing.service.webhooks import Webhooks
 
 FIRST_ID = 3432
 BANNED = frozenset({"banned", "forbidden"})
@@ -39,6 +41,13 @@ class Created(NamedTuple):
     fields: Mapping[str, str | tuple[str, ...]]
 
 
+class FakeImage(NamedTuple):
+    """The image of a task, as a PNG."""
+
+    task_id: int
+    content: bytes
+
+
 class Declined(Exception):
     """No task is made, though the request was to the letter."""
 
@@ -47,7 +56,14 @@ class Account:
     """The tasks. Times are seconds on a clock of the caller's that begins at 0, where the service's shows `epoch`."""
 
     def __init__(
-        self, *, lives: str | Lives, seed: int, foreign_share: float, list_lag: float, epoch: datetime
+        self,
+        *,
+        lives: str | Lives,
+        seed: int,
+        foreign_share: float,
+        list_lag: float,
+        epoch: datetime,
+        variants: Iterable[str],
     ) -> None:
         if isinstance(lives, str) and lives not in PRESETS:
             raise UsageError(f"there are no lives {lives!r}; there are: {', '.join(PRESETS)}")
@@ -61,6 +77,9 @@ class Account:
         self.created: list[Created] = []
         """What requests made, in that order."""
         self.epoch: datetime = epoch.astimezone(UTC)
+        self.webhooks: Webhooks = Webhooks(seed)
+        """The calls that are to be made to tasks' webhooks."""
+        self._variants = check_variants(variants)
         self._listing = TaskList(check_number("list_lag", list_lag))
         self._lives = PRESETS[lives] if isinstance(lives, str) else lives
         self._life_chance = random.Random(f"lives {seed}")
@@ -84,10 +103,14 @@ class Account:
         fails: bool | None = None,
         unknown_for: float = 0.0,
         webhook: str | None = None,
+        shape: tuple[int, int] | None = None,
+        upscaled: tuple[uuid.UUID, int] | None = None,
+        variants: Iterable[str] | None = None,
     ) -> int:
         """Make a task at `now` and return its ID; without a `life` one is drawn, that fails if `fails` says so.
 
-        For `unknown_for` seconds the service does not know the ID yet.
+        For `unknown_for` seconds the service does not know the ID yet. `shape`, `upscaled` and `variants` are those of
+        `FakeTask`; without `variants` they are the account's.
         """
         if task_id is None:
             task_id = self._next_id
@@ -95,12 +118,8 @@ class Account:
             raise UsageError(f"a task's ID must be a whole number from 1 and below 2**63, not {task_id!r}")
         if task_id in self.tasks:
             raise UsageError(f"there is a task {task_id} already")
-        if kind not in KINDS:
-            raise UsageError(f"there is no kind {kind!r} of task; there are: {', '.join(KINDS)}")
-        if not isinstance(prompt, str):
-            raise UsageError(f"a prompt must be a string, not {prompt!r}")
-        if pool not in POOLS:
-            raise UsageError(f"there is no pool {pool!r}; there are: {', '.join(POOLS)}")
+        _check_facts(kind, prompt, pool, webhook)
+        chosen = self._variants if variants is None else check_variants(variants)
         _check_life(life)
         if life is None:
             life = self._lives.draw(self._life_chance, fails=fails)
@@ -108,7 +127,9 @@ class Account:
             raise UsageError("fails is for a life that is drawn; script it with Life.fail")
         image = uuid.UUID(int=self._life_chance.getrandbits(128), version=4)
         known_from = now + check_number("unknown_for", unknown_for)
-        self._add(FakeTask(task_id, life, now, self.epoch, image, prompt, kind, pool, known_from, webhook))
+        task = FakeTask(task_id, life, now, self.epoch, image, prompt, kind, pool, known_from, webhook, chosen)
+        task.shape, task.upscaled = shape, upscaled
+        self._add(task)
         while self._foreign_chance.random() < self._foreign_share:
             self._add_foreign(now)
         return task_id
@@ -123,16 +144,20 @@ class Account:
         life, image = self._lives.draw(chance), uuid.UUID(int=chance.getrandbits(128), version=4)
         prompt = PROMPTS[len(self.foreign) % len(PROMPTS)]
         task = FakeTask(self._next_id, life, now, self.epoch, image, prompt, "IMAGINE", "NORMAL", now)
+        task.variants = self._variants
         self.foreign[task.id] = task
         self._add(task)
         return task.id
 
     def _add(self, task: FakeTask) -> None:
         task.image_base = self._image_base
+        if "submitted" in task.variants:
+            task.life = with_submitted(task.life)
         self.tasks[task.id] = task
         self._images[task.image_path] = task
         self._next_id = max(self._next_id, task.id + 1)
         self._listing.add(task)
+        self.webhooks.add(task)
 
     def add_tasks(self, count: int, *, now: float, failing: int = 0) -> list[int]:
         """Make `count` tasks with drawn lives at `now`; `failing` of them, drawn too, fail and all others succeed.
@@ -161,9 +186,14 @@ class Account:
 
     def create(self, asked: Submission, now: float) -> int:
         """Make the task that is asked for and return its ID; `Declined` where it cannot be."""
-        kind, prompt = asked.kind, asked.text("prompt")
+        kind, prompt, shape, upscaled = asked.kind, asked.text("prompt"), None, None
         if asked.path == ACTION:
-            prompt = self._parent(asked, now).prompt
+            parent, custom_id = self._parent(asked, now), asked.text("customId")
+            prompt = parent.prompt
+            shape = (1, 1) if makes_square(custom_id) else parent.shape
+            upscaled = (parent.image, quarter_of(custom_id)) if kind == "UPSCALE" else None
+        elif asked.path == BLEND:
+            shape = DIMENSIONS[asked.text("dimensions") or "SQUARE"]
         elif asked.path == DESCRIBE:
             prompt = DESCRIBED
         life, unknown_for = self._plans.popleft() if self._plans else (None, 0.0)
@@ -175,6 +205,8 @@ class Account:
             pool=asked.pool,
             unknown_for=unknown_for,
             webhook=asked.text("webhook") or None,
+            shape=shape,
+            upscaled=upscaled,
         )
         self.created.append(Created(task_id, kind, now, asked.fields))
         return task_id
@@ -187,7 +219,7 @@ class Account:
         record = task.record(task.moment(now))
         if record["status"] != "SUCCESS":
             raise Declined(f"the task {task.id} has not succeeded; it can be acted on when it has")
-        if asked.text("customId") not in {action["customId"] for action in record["actions"] or ()}:
+        if asked.text("customId") not in {action["customId"] for action in record.get("actions") or ()}:
             raise Declined(f"the task {task.id} does not offer this customId")
         if asked.pool != task.pool:
             raise Declined(f"type must be that of the task {task.id}, {task.pool}")
@@ -202,11 +234,24 @@ class Account:
             task.image_base = base
         self._listing.forget()
 
-    def image(self, url: str, now: float) -> FakeTask | None:
-        """Return the task whose image lies at `url`, or at that path, by `now`; None where there is none."""
-        place = url.partition("?")[0].removeprefix(CDN).removeprefix(self._image_base)
-        task = self._images.get(place)
-        return task if task and task.record(task.moment(now))["imageDcUrl"] == task.image_url else None
+    def image(self, url: str, now: float) -> FakeImage | None:
+        """Return the image that lies at `url`, or at that path, by `now`; None where there is none."""
+        place, _, query = url.partition("?")
+        path = place.removeprefix(CDN).removeprefix(self._image_base)
+        task = self._images.get(main_path(path))
+        content = task.picture(path, query, now) if task else None
+        return FakeImage(task.id, content) if task and content else None
+
+
+def _check_facts(kind: str, prompt: str, pool: str, webhook: str | None) -> None:
+    if kind not in KINDS:
+        raise UsageError(f"there is no kind {kind!r} of task; there are: {', '.join(KINDS)}")
+    if not isinstance(prompt, str):
+        raise UsageError(f"a prompt must be a string, not {prompt!r}")
+    if pool not in POOLS:
+        raise UsageError(f"there is no pool {pool!r}; there are: {', '.join(POOLS)}")
+    if webhook is not None and not is_web(webhook):
+        raise UsageError("a webhook must be an http or https URL")
 
 
 def _check_life(life: object) -> None:

@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 import attrs
 
 from omgmj.testing.service.actions import made_by
-from omgmj.testing.service.request_bodies import Refusal, read_fields, read_image, read_urlencoded
+from omgmj.testing.service.request_bodies import (
+    Refusal,
+    read_fields,
+    read_image,
+    read_list,
+    read_urlencoded,
+    unpack,
+)
 
 ROOT = "/api/v1/ai/draw/mj/"
 QUERY = ROOT + "query"
@@ -49,7 +56,10 @@ _FORMS: Mapping[str, Form] = {
     BLEND: Form(frozenset({"model", "base64Array"}), _SUBMISSION | {"dimensions"}, "BLEND"),
     DESCRIBE: Form(frozenset({"model", "base64"}), _SUBMISSION, "DESCRIBE"),
 }
-_DIMENSIONS = frozenset({"PORTRAIT", "SQUARE", "LANDSCAPE"})
+DIMENSIONS: Mapping[str, tuple[int, int]] = {"PORTRAIT": (2, 3), "SQUARE": (1, 1), "LANDSCAPE": (3, 2)}
+"""The shapes that a blend may have: width and height, as a ratio."""
+_IMAGES = re.compile(r"base64Array\[\d{0,3}\]")
+"""How some form writers name the fields of a list."""
 
 
 class ListPage(NamedTuple):
@@ -98,7 +108,10 @@ def read_request(method: str, path: str, headers: Mapping[str, str], body: bytes
         raise Refusal(405, f"the method must be POST, not {method!r}")
     _check_token(headers, tokens)
     content_type = headers.get("content-type", "")
-    fields = read_fields(content_type, body)
+    fields = read_fields(content_type, unpack(headers.get("content-encoding", ""), body))
+    fields = [("base64Array" if _IMAGES.fullmatch(name) else name, value) for name, value in fields]
+    # What need not be there may be empty.
+    fields = [(name, value) for name, value in fields if value or name not in _FORMS[place].may]
     if place == BLEND and content_type.lower().startswith("multipart/"):
         # One public client repeats its token in this form.
         fields = [(name, value) for name, value in fields if name != "token"]
@@ -160,8 +173,7 @@ def _read_page(query: bytes) -> ListPage:
 
 def _read_submission(place: str, form: dict[str, str], given: tuple[str, ...]) -> Submission:
     """Return what is to be made, if each field is to the letter."""
-    # One public client sends all images in one field, with commas between.
-    images = tuple(read_image("base64Array", uri) for value in given for uri in re.split(",(?=data:)", value))
+    images = tuple(read_image("base64Array", uri) for value in given for uri in read_list("base64Array", value))
     for name in ("base64", "base64Mask"):
         if name in form:
             form[name] = read_image(name, form[name])
@@ -169,18 +181,21 @@ def _read_submission(place: str, form: dict[str, str], given: tuple[str, ...]) -
         raise Refusal(400, "the prompt is empty")
     if form.get("type", "FAST") not in {"NORMAL", "FAST"}:
         raise Refusal(400, "type must be NORMAL or FAST")
-    if form.get("dimensions", "SQUARE") not in _DIMENSIONS:
+    if form.get("dimensions", "SQUARE") not in DIMENSIONS:
         raise Refusal(400, "dimensions must be PORTRAIT, SQUARE or LANDSCAPE")
     if place == BLEND and not 2 <= len(images) <= 5:
         raise Refusal(400, f"base64Array must hold 2 to 5 images, not {len(images)}")
     if "base64Mask" in form and "::Inpaint::" not in form["customId"]:
         raise Refusal(400, "base64Mask goes with a customId of Inpaint only")
-    if "webhook" in form and not _is_web(form["webhook"]):
+    if "webhook" in form and not is_web(form["webhook"]):
         raise Refusal(400, "webhook must be an http or https URL")
     return Submission(place, {**form, "base64Array": images} if images else form)
 
 
-def _is_web(url: str) -> bool:
+def is_web(url: object) -> bool:
+    """Whether it is an http or https URL with a host."""
+    if not isinstance(url, str):
+        return False
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname)

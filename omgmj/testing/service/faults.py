@@ -24,6 +24,19 @@ FAULTS: Mapping[str, str] = {
     "html_502": "HTTP 502 and an HTML page",
     "html_520": "HTTP 520 and an HTML page",
     "not_object": "HTTP 200 and JSON that is no object",
+    "array_data": "HTTP 200, code 200, and an empty list for the record",
+    "code_402": "HTTP 200, and 402 in the body: the balance is not enough",
+    "framework_404": "HTTP 404 as a web framework says it, in JSON without the envelope",
+    "html_404": "HTTP 404 and an HTML page",
+    "framework_405": "HTTP 405 as a web framework says it, in JSON without the envelope",
+    "html_410": "HTTP 410 and an HTML page",
+    "redirect_301": "HTTP 301 to another host, which does not exist",
+    "redirect_308": "HTTP 308 to another host, which does not exist",
+    "odd_envelope": "the right answer with its code, and the ID of a new task, as strings of digits",
+    "odd_fields": "records, also those of a page, whose fields are of other types and in other writings",
+    "fractional_progress": "records, also those of a page, whose progress is a number with a fraction",
+    "other_task": "the record of another task of the account",
+    "no_image_yet": "a finished record before its image and its actions are there",
     "wrong_type": "a record whose `field` (else progress) holds `value` (else an object)",
     "unknown_status": "a record that has not ended, with a status word that nobody knows",
     "backwards": "an earlier state of the same task",
@@ -49,12 +62,19 @@ FAULTS: Mapping[str, str] = {
     "list_foreign_shape": "a page with every second record in another account's shape: fields missing and renamed",
     "list_total_lies": "a page with a wrong `total`",
     "list_empty": "a page without records where there are some",
+    "webhook_lost": "a call to a webhook that is never made",
+    "webhook_late": "a call to a webhook `seconds` later",
+    "webhook_swapped": "a call to a webhook after the next one for the same task",
 }
 """Every fault by name, and what it does."""
-OF_RECORDS = frozenset({"wrong_type", "unknown_status", "backwards", "stuck_progress"})
+OF_RECORDS = frozenset({"wrong_type", "unknown_status", "backwards", "stuck_progress", "other_task", "no_image_yet"})
 """Those that befall a query's record, and nothing else."""
+OF_ANY_RECORD = frozenset({"odd_fields", "fractional_progress"})
+"""Those that befall a query's record or all records of a page, and nothing else."""
 OF_LIST = frozenset(name for name in FAULTS if name.startswith("list_"))
 """Those that befall a page of the list, and nothing else."""
+OF_WEBHOOKS = frozenset(name for name in FAULTS if name.startswith("webhook_"))
+"""Those that befall a call to a webhook, and nothing else."""
 Act = Literal["drop_before_headers", "drop_after_headers", "cut_short", "bad_chunk", "silence"]
 """Those on the wire: what is done to the connection beside, or instead of, answering."""
 ACTS: Mapping[str, Act] = {act: act for act in get_args(Act)}
@@ -64,6 +84,7 @@ CALLS = ("queries", "pages", "submissions")
 # What is answered instead of what was asked for: HTTP status, code and message; or HTTP status, content type and body.
 ENVELOPES: Mapping[str, tuple[int, int, str]] = {
     "code_400": (200, 400, "the request failed"),
+    "code_402": (200, 402, "insufficient balance"),
     "null_data": (200, 200, "Success"),
     "not_found": (404, 404, "the task was not found"),
     "unauthorized": (401, 401, "the token is not valid"),
@@ -83,6 +104,13 @@ _PAGE = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>This is 
 BODIES: Mapping[str, tuple[int, str, bytes]] = {
     "empty_body": (200, JSON, b""),
     "not_object": (200, JSON, b'["Success"]'),
+    "array_data": (200, JSON, b'{"statusCode":200,"message":"Success","data":[]}'),
+    "redirect_301": (301, HTML, _PAGE),
+    "redirect_308": (308, HTML, _PAGE),
+    "framework_404": (404, "application/json", b'{"detail":"Not Found"}'),
+    "html_404": (404, HTML, _PAGE),
+    "framework_405": (405, "application/json", b'{"detail":"Method Not Allowed"}'),
+    "html_410": (410, HTML, _PAGE),
     "html_200": (200, HTML, _PAGE),
     "html_502": (502, HTML, _PAGE),
     "html_520": (520, HTML, _PAGE),
@@ -91,7 +119,7 @@ BODIES: Mapping[str, tuple[int, str, bytes]] = {
 }
 MAKES_NONE = frozenset(
     {name for name, (_, code, _) in ENVELOPES.items() if code != 200}
-    | {name for name, (status, _, _) in BODIES.items() if status >= 400}
+    | {name for name, (status, _, _) in BODIES.items() if status >= 300}
 )
 """Those that refuse a submission: no task is made. All others befall the answer, when the task has been made."""
 
@@ -124,7 +152,12 @@ def _check_only(fault: Fault, _field: object, only: str | None) -> None:
         return
     if only not in CALLS:
         raise UsageError(f"a fault can be kept to {', '.join(CALLS)}; not to {only!r}")
-    if (fault.name in OF_LIST and only != "pages") or (fault.name in OF_RECORDS and only != "queries"):
+    if (
+        fault.name in OF_WEBHOOKS
+        or (fault.name in OF_LIST and only != "pages")
+        or (fault.name in OF_RECORDS and only != "queries")
+        or (fault.name in OF_ANY_RECORD and only == "submissions")
+    ):
         raise UsageError(f"{fault.name} never befalls {only}")
 
 

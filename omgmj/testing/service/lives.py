@@ -1,8 +1,7 @@
-"""The make-believe tasks: how a task's life goes, scripted by hand or drawn, and its record at any moment of it.
+"""The make-believe lives: what a task goes through, scripted by hand or drawn.
 
-Pure: a life knows only seconds since its task was made, and chance comes as a seeded `random.Random`. The wire's names
-stand here in a copy of their own, so that a mistake in `records` is not repeated here. Who may ask for a record, and
-what goes wrong on the way, is `simulator`'s business.
+Pure: a life knows only seconds since its task was made, and chance comes as a seeded `random.Random`. How it is told is
+`fake_task`'s business.
 """
 
 from __future__ import annotations
@@ -11,20 +10,15 @@ import bisect
 import itertools
 import math
 import random
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import attrs
 
 from omgmj.errors import UsageError
-from omgmj.testing.service.actions import offered
 
 STEPS = (0, 15, 31, 46, 62, 78, 93, 100)
 """The percentages at which the service tells progress."""
-ENDS = frozenset({"SUCCESS", "FAILURE", "CANCEL"})
-QUEUED = frozenset({"NOT_START", "SUBMITTED", "MODAL"})
 REASONS = (
     "The prompt was refused by the moderators.",
     "The image could not be made in time.",
@@ -39,10 +33,6 @@ PROMPTS = (
     "an orchard in fog, film grain --ar 2:3",
 )
 POOLS = ("NORMAL", "FAST")
-CDN = "https://cdn.discordapp.com"
-"""Where images lie, unless the service is served."""
-IMAGES = "/attachments/"
-"""What the paths of images begin with."""
 
 
 def check_number(name: str, value: object, *, least: float = 0.0, most: float = math.inf, whole: bool = False) -> float:
@@ -121,6 +111,14 @@ class Life:
         return max(bisect.bisect_right(self.moments, age, key=lambda moment: moment.at) - 1, 0)
 
 
+def with_submitted(life: Life) -> Life:
+    """Return the same life with SUBMITTED for the second half of its queue, where it has one."""
+    queued, *rest = life.moments
+    if queued.status != "NOT_START" or not rest:
+        return life
+    return Life((queued, Moment(rest[0].at / 2, "SUBMITTED", "0%"), *rest))
+
+
 def _running(after: float, queue: float | None, steps: Sequence[int], whole: int = 100) -> tuple[Moment, ...]:
     """Return the moments before an end: a queue, then each step when its share of `whole` has passed."""
     check_number("after", after)
@@ -184,71 +182,3 @@ PRESETS: Mapping[str, Lives] = {
     "mix": Lives(90.0, sigma=0.5, tail=0.05),
 }
 """Drawn lives by name: `short` for a demo (some seconds), `fast` around 40 s, `mix` around 90 s with a long tail."""
-
-
-@attrs.define
-class FakeTask:
-    """One task of the make-believe service; `made` is when it was made, seconds since the service's `epoch`."""
-
-    id: int
-    life: Life
-    made: float
-    epoch: datetime
-    image: uuid.UUID
-    prompt: str
-    kind: str
-    pool: str
-    known_from: float
-    webhook: str | None = None
-    image_base: str = CDN
-    told: str | None = None
-    """The progress that was told last."""
-
-    @property
-    def image_url(self) -> str:
-        """Where the image lies once the task has succeeded."""
-        return self.image_base + self.image_path
-
-    @property
-    def image_path(self) -> str:
-        """The same, without the host."""
-        name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in self.prompt.lower())[:60]
-        return f"{IMAGES}1136958712796430388/{self.image.int % 10**19}/omgmj_{self.id}_{name}_{self.image}.png"
-
-    def moment(self, now: float) -> int:
-        """Return which moment of its life it is at `now`."""
-        return self.life.index(now - self.made)
-
-    def record(self, index: int) -> dict[str, Any]:
-        """Return the record of 15 fields at moment number `index` of the task's life."""
-        moments = self.life.moments[: index + 1]
-        here = moments[-1]
-        started = next((moment.at for moment in moments if moment.status not in QUEUED), None)
-        ends = [moment.at for moment in moments if moment.status in ENDS] if here.status in ENDS else [None]
-        success = here.status == "SUCCESS"
-        describes = self.kind == "DESCRIBE"
-        prompt = None if describes and not success else self.prompt
-        return {
-            "taskId": self.id,
-            "taskType": self.pool,
-            "status": here.status,
-            "action": self.kind,
-            "progress": here.progress,
-            "description": f"/{self.kind.lower()}" + (f" {prompt}" if prompt and not describes else ""),
-            "prompt": prompt,
-            "failReason": None,
-            "submitTime": self._time(0.0),
-            "startTime": self._time(started),
-            "finishTime": self._time(ends[0]),
-            "webhookUrl": self.webhook,
-            "imageDcUrl": self.image_url if success and not describes else None,
-            "imageS3Url": None,
-            "actions": offered(self.kind, self.image) if success else None,
-            **here.extra,
-        }
-
-    def _time(self, age: float | None) -> str | None:
-        if age is None:
-            return None
-        told = self.epoch + timedelta(seconds=self.made + age)
-        return told.isoformat(timespec="milliseconds").replace("+00:00", "Z")

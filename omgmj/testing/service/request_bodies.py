@@ -1,7 +1,8 @@
 """What the make-believe service is sent, as fields, whatever the content type, and the images among them.
 
-Pure. The contract's type is `application/x-www-form-urlencoded`. `multipart/form-data` and `application/json` are taken
-too, as public clients of the service send them. Which fields there may be, and what they mean, is left to `endpoints`.
+Pure. The contract's types are `application/x-www-form-urlencoded` and `application/json`. `multipart/form-data` is
+taken too, as a public client of the service sends it. A body may be packed by gzip. Which fields there may be, and what
+they mean, is left to `endpoints`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from email import message_from_bytes
 from urllib.parse import parse_qsl
 
+LARGEST = 256 << 20
+"""Bytes that a body has at most when it is unpacked."""
 _HEADS = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
@@ -30,8 +34,32 @@ class Refusal(Exception):
         self.reason = reason
 
 
+class Unreadable(Refusal):
+    """A refusal of a body that is not packed as it says."""
+
+
+def unpack(encoding: str, body: bytes) -> bytes:
+    """Return the body as it was before it was packed as its `Content-Encoding` says."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip":
+            unpacker = zlib.decompressobj(wbits=31)
+            try:
+                content = unpacker.decompress(body, LARGEST)
+            except zlib.error:
+                content = b""
+            if not unpacker.eof:
+                raise Unreadable(400, f"the body is not the gzip that it says, or more than {LARGEST} bytes")
+            return content
+    raise Unreadable(415, "the content encoding must be gzip, or none")
+
+
 def read_fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
-    """Return the fields of a body in their order; a list in JSON is a field that stands there several times."""
+    """Return the fields of a body in their order; a list in JSON is a field that stands there several times.
+
+    A field that is null in JSON is left out.
+    """
     reader = _READERS.get(content_type.partition(";")[0].strip().lower())
     if reader is None:
         raise Refusal(415, f"the content type must be application/x-www-form-urlencoded, not {content_type!r}")
@@ -73,7 +101,10 @@ def _read_json(_content_type: str, body: bytes) -> list[tuple[str, str]]:
     if not isinstance(document, tuple):
         raise TypeError
     return [
-        (name, _plain(value)) for name, given in document for value in (given if isinstance(given, list) else [given])
+        (name, _plain(value))
+        for name, given in document
+        if given is not None
+        for value in (given if isinstance(given, list) else [given])
     ]
 
 
@@ -90,6 +121,16 @@ _READERS: Mapping[str, Callable[[str, bytes], list[tuple[str, str]]]] = {
     "multipart/form-data": _read_multipart,
     "application/json": _read_json,
 }
+
+
+def read_list(name: str, value: str) -> list[str]:
+    """Return the data URIs in one field: one, several with commas between, or a list in JSON."""
+    if not value.startswith("["):
+        return re.split(",(?=data:)", value)
+    try:
+        return [_plain(uri) for uri in json.loads(value)]
+    except (TypeError, ValueError, RecursionError):
+        raise Refusal(400, f"{name} begins like a list in JSON and is none of strings") from None
 
 
 def read_image(name: str, uri: str) -> str:

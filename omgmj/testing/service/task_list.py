@@ -1,7 +1,7 @@
 """The make-believe service's list: the account's tasks in pages, newest first, as JSON, and what goes wrong with it.
 
-Pure, with the wire's names in a copy of its own, as in `lives`. Who may read a page, and whether anything goes wrong
-with it, is `simulator`'s business.
+Pure, with the wire's names in a copy of its own, as in `fake_task`. Who may read a page, and whether anything goes
+wrong with it, is `simulator`'s business.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import bisect
 import json
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from omgmj.testing.service.endpoints import ListPage
-from omgmj.testing.service.faults import OF_LIST
-from omgmj.testing.service.lives import FakeTask
+from omgmj.testing.service.fake_task import FakeTask
+from omgmj.testing.service.faults import OF_ANY_RECORD
+from omgmj.testing.service.odd_records import foreign, odd
 
 KEPT = 5000
 """Records that are kept as JSON, so that a page of tasks that have not moved costs next to nothing."""
-
-# A record as some other account's service might write it: another name, or None where the field is missing.
-_FOREIGN = {"taskId": "id", "status": "state", "progress": None, "actions": "buttons", "submitTime": "submit_time"}
+_NEED_RECORDS = OF_ANY_RECORD | {"list_duplicates", "list_foreign_shape", "list_empty"}
+"""Faults that befall a page with records only."""
 
 
 class _Kept(NamedTuple):
@@ -62,9 +62,7 @@ class TaskList:
         _, tasks = self._shown(asked, now)
         if fault == "list_twice":
             return any(task.moment(now - self.lag) for task in tasks)
-        return fault in OF_LIST and (
-            bool(tasks) or fault not in {"list_duplicates", "list_foreign_shape", "list_empty"}
-        )
+        return bool(tasks) or fault not in _NEED_RECORDS
 
     def spoil(self, fault: str, asked: ListPage, now: float) -> bytes:
         """Return the page as JSON with a fault that applies to it."""
@@ -81,8 +79,10 @@ class TaskList:
             case "list_twice":
                 place = next(place for place, task in enumerate(tasks) if task.moment(then))
                 texts.insert(place, write(tasks[place].record(tasks[place].moment(then) - 1)))
+            case _ if fault in OF_ANY_RECORD:
+                texts = [write(odd(fault, task.record(task.moment(then)))) for task in tasks]
             case "list_foreign_shape":
-                texts[::2] = [write(_foreign(task.record(task.moment(then)))) for task in tasks[::2]]
+                texts[::2] = [write(foreign(task.record(task.moment(then)))) for task in tasks[::2]]
             case _:
                 total = 3 * total + 41
         return _data(total, texts)
@@ -111,8 +111,3 @@ _known_from = operator.attrgetter("known_from")
 
 def _data(total: int, texts: list[bytes]) -> bytes:
     return b'{"total":%d,"tasks":[%b]}' % (total, b",".join(texts))
-
-
-def _foreign(record: dict[str, Any]) -> dict[str, Any]:
-    renamed = ((_FOREIGN.get(name, name), value) for name, value in record.items())
-    return {name: value for name, value in renamed if name is not None}

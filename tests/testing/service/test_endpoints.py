@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omgmj.testing.service import request_bodies
 from omgmj.testing.service.endpoints import ACTION, BLEND, DESCRIBE, IMAGINE, QUERY, Asked, Submission, read_request
 from omgmj.testing.service.request_bodies import Refusal, read_fields, read_image
 
@@ -90,19 +92,22 @@ def test_each_call_is_read_alike_from_each_content_type(content_type: str) -> No
         (IMAGINE, [*IMAGINED, ("dimensions", "SQUARE")]),
         (IMAGINE, [*IMAGINED, ("token", "t")]),
         (IMAGINE, [*IMAGINED, ("type", "fast")]),
-        (IMAGINE, [*IMAGINED, ("type", "")]),
         (IMAGINE, [*IMAGINED, ("type", "FAST"), ("type", "FAST")]),
-        (IMAGINE, [*IMAGINED, ("webhook", "")]),
         (IMAGINE, [*IMAGINED, ("webhook", "example.org/hook")]),
         (IMAGINE, [*IMAGINED, ("webhook", "ftp://example.org/hook")]),
         (IMAGINE, [*IMAGINED, ("webhook", "https:///hook")]),
         (IMAGINE, [*IMAGINED, ("webhook", "https://[hook")]),
-        (IMAGINE, [*IMAGINED, ("base64Array", "")]),
-        (IMAGINE, [*IMAGINED, ("base64Array[]", uri())]),
+        (IMAGINE, [*IMAGINED, ("base64Array[x]", uri())]),
+        (IMAGINE, [*IMAGINED, ("prompt[]", "a dog")]),
+        (IMAGINE, [*IMAGINED, ("taskId", "")]),
+        (IMAGINE, [("model", "midjourney"), ("prompt", "")]),
+        (IMAGINE, [*IMAGINED, ("base64Array", "[1]")]),
+        (IMAGINE, [*IMAGINED, ("base64Array", "[null]")]),
+        (IMAGINE, [*IMAGINED, ("base64Array", "[" * 100_000)]),
+        (BLEND, [("model", "midjourney"), ("base64Array", ""), ("base64Array", "")]),
         (ACTION, ACTED[:2]),
         (ACTION, [ACTED[0], ACTED[2]]),
         (ACTION, [ACTED[0], ("taskId", "x"), ACTED[2]]),
-        (ACTION, [*ACTED, ("base64Mask", "")]),
         (ACTION, [*ACTED[:2], ("customId", "MJ::JOB::upsample::1::u"), ("base64Mask", uri())]),
         (BLEND, BLENDED[:1]),
         (BLEND, BLENDED[:2]),
@@ -121,6 +126,73 @@ def test_submission_that_is_not_to_the_letter_is_refused(path: str, fields: Fiel
         submission(path, fields)
     assert caught.value.status == 400
     assert uri()[-12:] not in caught.value.reason
+
+
+@pytest.mark.parametrize("content_type", [URLENCODED, MULTIPART, "application/json"])
+def test_what_may_be_left_out_may_be_empty(content_type: str) -> None:
+    """A field that need not be there is as good as left out where it is empty."""
+    empty: Fields = [("type", ""), ("webhook", ""), ("base64Array", "")]
+    assert submission(IMAGINE, [*IMAGINED, *empty], content_type) == submission(IMAGINE, IMAGINED, content_type)
+    assert submission(ACTION, [*ACTED, ("base64Mask", "")], content_type).fields == dict(ACTED[1:])
+
+
+def test_what_may_be_left_out_may_be_null() -> None:
+    """A field that is null in JSON is as good as left out."""
+    body = {"model": "midjourney", "prompt": "a cat", "type": None, "webhook": None, "base64Array": None}
+    asked = read(IMAGINE, json.dumps(body).encode(), "application/json")
+    assert isinstance(asked, Submission)
+    assert asked.fields == {"prompt": "a cat"}
+
+
+@pytest.mark.parametrize("content_type", [URLENCODED, MULTIPART])
+@pytest.mark.parametrize(
+    "images",
+    [
+        [("base64Array", uri()), ("base64Array", uri())],
+        [("base64Array[]", uri()), ("base64Array[]", uri())],
+        [("base64Array[0]", uri()), ("base64Array[1]", uri())],
+        [("base64Array", f"{uri()},{uri()}")],
+        [("base64Array", json.dumps([uri(), uri()]))],
+        [("base64Array[]", json.dumps([uri()])), ("base64Array[]", uri())],
+    ],
+)
+def test_list_of_images_in_each_writing(content_type: str, images: Fields) -> None:
+    """However a form writer writes a list of images, it is the same list."""
+    assert submission(BLEND, [*BLENDED[:1], *images], content_type).fields == {"base64Array": (SHOWN, SHOWN)}
+
+
+QUERIED = b"model=midjourney&taskId=3432"
+
+
+def packed(encoding: str, body: bytes) -> Asked:
+    headers = {"authorization": "Bearer t", "content-type": URLENCODED, "content-encoding": encoding}
+    return read_request("POST", QUERY, headers, body, {"t"})
+
+
+def test_packed_body_is_unpacked() -> None:
+    """A body may be packed as it says, or not at all."""
+    assert packed("gzip", gzip.compress(QUERIED)) == packed("Identity", QUERIED) == packed("", QUERIED) == 3432
+
+
+@pytest.mark.parametrize(
+    ("status", "encoding", "body"),
+    [
+        (400, "gzip", QUERIED),
+        (400, "gzip", b""),
+        (400, "gzip", gzip.compress(QUERIED)[:-1]),
+        (400, "gzip", gzip.compress(bytes(1001))),
+        (415, "br", QUERIED),
+    ],
+    ids=["garbage", "nothing", "cut short", "a bomb", "another"],
+)
+def test_body_that_is_not_packed_as_it_says_is_refused(
+    status: int, encoding: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not the gzip that it says, or too much of it, is refused like any other body that cannot be read."""
+    monkeypatch.setattr(request_bodies, "LARGEST", 1000)
+    with pytest.raises(Refusal) as caught:
+        packed(encoding, body)
+    assert caught.value.status == status
 
 
 @pytest.mark.parametrize(
