@@ -78,7 +78,7 @@ ACTION = (
 def task_table(read_actions: Callable[[Any], Any]) -> tuple[Field, ...]:
     """Return the table of a task's fields, with the hook that reads its actions."""
     return (
-        Field("id", "taskId", values.read_id, null=attrs.NOTHING, strict=True),
+        Field("id", "taskId", values.read_id, null=attrs.NOTHING, plain=int, strict=True),
         Field("status", "status", values.read_status, values.write_word, values.STATUSES, "", strict=True),
         Field("pool", "taskType", values.read_word, known=values.POOLS),
         Field("kind", "action", values.read_kind, values.write_word, values.KINDS),
@@ -220,6 +220,21 @@ def bare_record(value: dict[str, Any]) -> dict[str, Any]:
     return data if "taskId" not in value or ("status" in data and "status" not in value) else value
 
 
+def _task_id(told: object, asked: int | None, odd: Oddities) -> int:
+    """Return the ID of a record that does not simply name the one that was asked for."""
+    if asked is None:
+        try:
+            return values.read_id(told)
+        except WrongFieldError as wrong:
+            raise WrongFieldError(wrong.what, ".taskId") from None
+    task_id = id_of(told)
+    if task_id not in (None, asked):
+        raise TransportError(f"the answer is about another task: {task_id}, while {asked} was asked for")
+    if task_id is None and told is not None:
+        odd.note("taskId", f"is {json_type(told)} that is no task's ID", json_type(told))
+    return asked
+
+
 def read_record(tasks: Reader[T], record: Any, asked: int | None, source: bytes, odd: Oddities) -> T:
     """Read a record with a task's table and `SOURCE`; `WrongFieldError` says why it is refused.
 
@@ -230,13 +245,8 @@ def read_record(tasks: Reader[T], record: Any, asked: int | None, source: bytes,
         return tasks.read(record)
     whole: dict[str, Any] = {**record, "source": source}
     told = whole.get("taskId")
-    if asked is not None and (told != asked or type(told) is not int):
-        task_id = id_of(told)
-        if task_id is None and told is not None:
-            odd.note("taskId", f"is {json_type(told)} that is no task's ID", json_type(told))
-        elif task_id not in (None, asked):
-            raise TransportError(f"the answer is about another task: {task_id}, while {asked} was asked for")
-        whole["taskId"] = asked
+    if type(told) is not int or told != asked:
+        whole["taskId"] = _task_id(told, asked, odd)
     return tasks.read(whole, odd)
 
 
