@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from omgmj.images.download import Progress
     from omgmj.images.uploads import Image
     from omgmj.listing.tasks import Tasks, Words
-    from omgmj.models import Action, Kind, Status, Submission, Task, TaskPage
+    from omgmj.models import Action, Kind, Reconciled, Status, Submission, Task, TaskPage
     from omgmj.polling.follow import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
@@ -61,7 +61,7 @@ else:
         "Progress": "images.download",
         "Image": "images.uploads",
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
-        **dict.fromkeys(("Action", "Kind", "Status", "Submission", "Task", "TaskPage"), "models"),
+        **dict.fromkeys(("Action", "Kind", "Reconciled", "Status", "Submission", "Task", "TaskPage"), "models"),
         "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
@@ -113,6 +113,7 @@ __all__ = [
     "Pool",
     "Progress",
     "RateLimited",
+    "Reconciled",
     "Request",
     "Retry",
     "Secret",

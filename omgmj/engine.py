@@ -19,14 +19,14 @@ from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
+from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
 from omgmj.errors import SessionClosed
-from omgmj.images.threads import in_thread
 from omgmj.images.uploads import Given, data_uris
 from omgmj.listing.reconcile import reconcile
-from omgmj.models import Submission, Task, TaskPage
+from omgmj.models import Reconciled, Submission, TaskPage
 from omgmj.polling.poller import Poller
-from omgmj.protocol import messages, responses
+from omgmj.protocol import messages, pages
 from omgmj.protocol.messages import Answer
 from omgmj.protocol.responses import served_at
 from omgmj.protocol.submissions import Draft
@@ -106,7 +106,7 @@ class Engine:
         """Return a page of the list, and feed the waits with it."""
 
         def read(answer: Answer) -> tuple[TaskPage, Answer]:
-            return responses.read_page(answer, number, size), answer
+            return pages.read_page(answer, number, size, self.poller.health.odd), answer
 
         await self.begin()
         asked_at = self.loop.time()
@@ -134,7 +134,7 @@ class Engine:
         self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
-    async def reconcile(self, submission: Submission, since: datetime) -> list[Task]:
+    async def reconcile(self, submission: Submission, since: datetime) -> Reconciled:
         """Return the tasks made after `since`, by this machine's clock, that may have come of a submission.
 
         Not among them are those whose IDs this session got as the answers to other submissions.

@@ -13,6 +13,9 @@ from typing import Self
 
 import omgmj  # Models stand above errors, so annotations find them by way of the package, which imports them lazily.
 
+BODY_KEPT = 64 * 1024
+"""Bytes of an answer that an error keeps."""
+
 
 class OmgmjError(Exception):
     """The root of all errors of this package.
@@ -104,13 +107,14 @@ class TaskNotFound(ServiceError):
 class DecodeError(OmgmjError, ValueError):
     """An answer, or a record of one, that cannot be read.
 
-    `field` names the place as a path (`$.data.status`; `$` is the whole body), `body` is the answer as it came.
+    `field` names the place as a path (`$.data.status`; `$` is the whole body), `body` is the answer as it came, or
+    the first 64 KiB of it.
     """
 
     def __init__(self, text: str, *, field: str = "$", body: bytes = b"") -> None:
         super().__init__(text)
         self.field = field
-        self.body = body
+        self.body = body[:BODY_KEPT]
 
 
 class WaitError(OmgmjError):

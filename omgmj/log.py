@@ -40,8 +40,16 @@ def polls_are_late(late: float, watched: int, rate: float) -> None:
 def unknown_status(task_id: int, status: str) -> None:
     """Tell of a status word that is not known."""
     log.warning(
-        "task %d has the status %r, which is not known: it is waited for until it has a finish time", task_id, status
+        "task %d has the status %r, which is not known: it is waited for until it has a finish time, or a reason why it"
+        " failed",
+        task_id,
+        status,
     )
+
+
+def odd_field(field: str, what: str) -> None:
+    """Tell of a field of an answer that is not as it should be."""
+    log.warning("the service's answer is odd, which is said once for each kind: %s %s", field, what)
 
 
 def cut_off(submission: str) -> None:

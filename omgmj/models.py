@@ -17,13 +17,15 @@ import cattrs
 
 from omgmj.enums import STATUS_ORDER, TERMINAL, Kind, Status
 from omgmj.errors import DecodeError, TaskFailed, UsageError
-from omgmj.records import ACTION, SOURCE, Reader, WrongFieldError, bare_record, read_record, register, task_table
+from omgmj.records import ACTION, SOURCE, UNTOLD, Oddities, Reader, bare_record, read_record, register, task_table
+from omgmj.wire_values import WrongFieldError, short
 
 __all__ = [
     "STATUS_ORDER",
     "TERMINAL",
     "Action",
     "Kind",
+    "Reconciled",
     "Status",
     "Submission",
     "Task",
@@ -33,6 +35,14 @@ __all__ = [
 ]
 
 
+_SHOWN = 500
+"""Characters of a text of the service that a repr, an error or a notebook shows."""
+
+
+def _cut(text: str | None) -> str:
+    return repr(text if text is None else short(text, _SHOWN))
+
+
 @attrs.frozen
 class Action:
     """Something that can be done next with a finished task; `label` or `emoji` may be empty.
@@ -40,9 +50,9 @@ class Action:
     `str(action)` is its label, or its emoji where it has no label, or its custom ID where it has neither.
     """
 
-    custom_id: str
-    emoji: str = ""
-    label: str = ""
+    custom_id: str = attrs.field(repr=_cut)
+    emoji: str = attrs.field(default="", repr=_cut)
+    label: str = attrs.field(default="", repr=_cut)
 
     def __str__(self) -> str:
         return self.label or self.emoji or self.custom_id
@@ -52,8 +62,8 @@ class Action:
 class Task:
     """One task's record, as the service told it.
 
-    Times are aware datetimes, None until reached. `progress` is in percent, None where the service gave none that
-    can be read. `kind` is the wire's `action`.
+    Times are aware datetimes, None until reached. `progress` is in percent. `kind` is the wire's `action`. What cannot
+    be read is None, and stands in `raw` as it came; a `status` that the service leaves out is empty.
     """
 
     id: int
@@ -61,25 +71,30 @@ class Task:
     pool: str | None = None
     kind: Kind | str | None = None
     progress: int | None = None
-    description: str | None = None
-    prompt: str | None = None
-    fail_reason: str | None = None
+    description: str | None = attrs.field(default=None, repr=_cut)
+    prompt: str | None = attrs.field(default=None, repr=_cut)
+    fail_reason: str | None = attrs.field(default=None, repr=_cut)
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     webhook_url: str | None = attrs.field(default=None, repr=False)  # its path may hold a secret
-    image_url: str | None = None
-    stored_image_url: str | None = None
+    image_url: str | None = attrs.field(default=None, repr=_cut)
+    stored_image_url: str | None = attrs.field(default=None, repr=_cut)
     actions: tuple[Action, ...] = ()
     source: bytes = attrs.field(default=b"", eq=False, repr=False)
     """The JSON text that the record was read from: the bare record, or the whole answer round it."""
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the task has come to its end; an unknown status word has where `finished_at` is set."""
+        """Whether the task has come to its end.
+
+        An unknown status word has where `finished_at` is set, or a `fail_reason` and no image; an empty one never has.
+        """
         if self.status in STATUS_ORDER:
             return self.status in TERMINAL
-        return self.finished_at is not None
+        if not self.status.strip():
+            return False
+        return self.finished_at is not None or bool(self.fail_reason and not (self.image_url or self.stored_image_url))
 
     @property
     def succeeded(self) -> bool:
@@ -120,8 +135,9 @@ class Task:
     def from_dict(record: Mapping[str, Any]) -> Task:
         """Return the task of a record: what `to_dict` returned, or a record as the service sends it.
 
-        It is read as answers are, strict about types: `DecodeError` names the field that is off (`$.progress`).
-        `UsageError` where it is no mapping. For example `Task.from_dict(json.loads(text))`.
+        It is read as answers are: a field that cannot be read is None. `DecodeError` names what there is no going
+        without, `$.taskId` or a `$.status` that is no text; `UsageError` where it is no mapping. For example
+        `Task.from_dict(json.loads(text))`.
         """
         if not isinstance(record, Mapping):
             raise UsageError(f"a record is a dict, such as to_dict or json.loads return, not {type(record).__name__}")
@@ -137,9 +153,8 @@ class Task:
     def raise_for_failure(self) -> None:
         """Raise `TaskFailed` where the task ended and not well."""
         if self.failed:
-            raise TaskFailed(
-                f"task {self.id} ended as {self.status}: {self.fail_reason or 'no reason given'}", task=self
-            )
+            reason = short(self.fail_reason or "no reason given", _SHOWN)
+            raise TaskFailed(f"task {self.id} ended as {self.status}: {reason}", task=self)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the record in a few lines, and its image where that has an https URL."""
@@ -150,7 +165,7 @@ class Task:
             self.prompt,
             "  ".join(map(str, self.actions)),
         )
-        shown = "".join(f"<div>{_html(line)}</div>" for line in lines if line)
+        shown = "".join(f"<div>{_html(short(line, _SHOWN))}</div>" for line in lines if line)
         for url in (self.stored_image_url, self.image_url):
             if url and url.startswith("https://"):
                 href = _html(url)
@@ -196,6 +211,16 @@ class TaskPage:
         return f"<div>Page {self.number}{total}</div>" + "<hr>".join(task._repr_html_() for task in self.tasks)
 
 
+class Reconciled(list[Task]):
+    """The tasks that may have come of a submission, newest first.
+
+    `looked_back_to` is the earliest submit time among the tasks that were looked at, by the service's clock; None where
+    none of them told one.
+    """
+
+    looked_back_to: datetime | None = None
+
+
 def _html(text: str) -> str:
     """Return a text as HTML in ASCII: half a character, which has no bytes, is shown as an unknown one."""
     return escape(text).encode("ascii", "xmlcharrefreplace").decode()
@@ -209,14 +234,17 @@ _TASK = task_table(_actions.read_list)
 _tasks = Reader(converter, Task, (*_TASK, SOURCE))
 
 
-def read_task(record: object, *, asked: int | None, source: bytes, path: str = "$.data") -> Task:
-    """Read a record as a `Task`; `DecodeError` names the field that is off, below `path`.
+def read_task(
+    record: object, *, asked: int | None, source: bytes, path: str = "$.data", odd: Oddities = UNTOLD
+) -> Task:
+    """Read a record as a `Task`; `DecodeError` names the field, below `path`, for which it is refused.
 
     `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
-    refused. `source` is the JSON text that the record came from; the task and the error keep it.
+    a `TransportError`. `source` is the JSON text that the record came from; the task and the error keep it. What cannot
+    be read is told to `odd`.
     """
     try:
-        return read_record(_tasks, record, asked, source)
+        return read_record(_tasks, record, asked, source, odd)
     except WrongFieldError as wrong:
         field = path + wrong.place
         raise DecodeError(f"{field} {wrong.what}", field=field, body=source) from None

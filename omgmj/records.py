@@ -1,161 +1,52 @@
-"""A task's record as the wire has it: one table of its fields, and each value on its way in and out.
+"""A task's record as the wire has it: one table of its fields, and the reader that is made of it.
 
 This is the only file that knows a record's wire names. A field is a line of the table: its name in the model, its name
-on the wire, the hook that reads it, one that writes it where JSON has no such value, and which values need no hook.
-cattrs makes the functions of it that structure and unstructure a model; `models` hands in the classes. A field of a
-model that stands in no line keeps its default, and is not written.
+on the wire, the hook of `wire_values` that reads it, one that writes it where JSON has no such value, and which values
+need no hook. cattrs makes the functions of it that structure and unstructure a model; `models` hands in the classes. A
+field of a model that stands in no line keeps its default, and is not written.
 
-Reading is lenient about what is missing, null or new, and strict about types: nothing is converted from one type to
-another. A hook says what is off, and a second pass, made only then, at which place.
+An odd field keeps no record from its user. What is missing, null or new is fine. What a hook refuses is told, and read
+as if it were missing. A record is refused that is no object, or has a status that is no text; one of another task is
+a fault of the way.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from types import NoneType
-from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn, override
 
-from omgmj.enums import Kind, Status
+from omgmj import wire_values as values
+from omgmj.errors import TransportError
+from omgmj.wire_values import WrongFieldError, id_of, json_type
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-ID_LIMIT = 2**63
-"""All task IDs are below this, and above 0."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PERCENT = re.compile(r"\s*([0-9]{1,3})(?:\.[0-9]*)?\s*%?\s*")
-_JSON_TYPES = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    int: "a whole number",
-    float: "a number that is not whole",
-    bool: "a boolean",
-    NoneType: "null",
-}
+_TOLD_MOST = 100
+"""Oddities that are told at most, whatever the service thinks of."""
+_INDEX = re.compile(r"\[[0-9]+\]")
 
 
-class WrongFieldError(Exception):
-    """What is wrong, and at which place below the value that was read (`.actions[2].label`)."""
+class Oddities:
+    """What is odd in answers, told once for each field and JSON type of its value."""
 
-    def __init__(self, what: str, place: str = "") -> None:
-        super().__init__(what, place)
-        self.what = what
-        self.place = place
+    def __init__(self, tell: Callable[[str, str], object]) -> None:
+        self._tell = tell
+        self._told: set[tuple[str, str]] = set()
 
-
-def json_type(value: object) -> str:
-    """Say of what JSON type `value` is, with its article, for messages."""
-    return _JSON_TYPES.get(type(value), type(value).__name__)
-
-
-def bare_record(value: dict[str, Any]) -> dict[str, Any]:
-    """Return the record in what the service sent: `value` itself, or its `data` where it is the envelope.
-
-    A record always has a status, so an object in `data` that has one is the record.
-    """
-    data = value.get("data")
-    return data if isinstance(data, dict) and "status" in data else value
+    def note(self, field: str, what: str, kind: str = "") -> None:
+        """Tell of a field, such as `actions[2].label`, what is odd about it; `kind` is the type of its value."""
+        key = (_INDEX.sub("", field), kind)
+        if key not in self._told and len(self._told) < _TOLD_MOST:
+            self._told.add(key)
+            self._tell(field, what)
 
 
-# Hooks. One that reads is called with the JSON value, and with null only where its line says that null is none.
-
-
-def _text(value: Any) -> str:
-    """Read a string."""
-    if type(value) is str:
-        return value
-    raise WrongFieldError(f"is {json_type(value)}, not a string")
-
-
-def _status(value: Any) -> str:
-    """Read a status, which no record is without."""
-    if type(value) is str and value:
-        return value
-    what = "is missing, null or empty" if value in (None, "") else f"is {json_type(value)}, not a string"
-    raise WrongFieldError(what)
-
-
-def _word(word: StrEnum | str | None) -> str | None:
-    """Write a word as a plain string."""
-    return None if word is None else str(word)
-
-
-def _task_id(value: Any) -> int:
-    """Read a task's ID."""
-    if type(value) is int and 0 < value < ID_LIMIT:
-        return value
-    if value is None:
-        raise WrongFieldError("is missing, and no ID was asked for")
-    if type(value) is not int:
-        raise WrongFieldError(f"is {json_type(value)}, not a whole number")
-    raise WrongFieldError("is not between 1 and 2**63 - 1")
-
-
-def _progress(value: Any) -> int | None:
-    """Read `"46.5%"` or 46 as 46; a string or number that is no percentage says nothing."""
-    if type(value) is str:
-        match = _PERCENT.fullmatch(value)
-        number = int(match[1]) if match else -1
-    elif type(value) is int:
-        number = value
-    else:
-        raise WrongFieldError(f"is {json_type(value)}, not a string")
-    return number if 0 <= number <= 100 else None
-
-
-def _progress_text(progress: int | None) -> str | None:
-    """Write a percentage as the service does."""
-    return None if progress is None else f"{progress}%"
-
-
-def _time(value: Any) -> datetime | None:
-    """Read ISO 8601 or milliseconds since 1970; an empty string and 0 are a point not reached."""
-    if type(value) is str:
-        return _time_of_text(value) if value else None
-    if type(value) is not int:
-        raise WrongFieldError(f"is {json_type(value)}, not a time")
-    try:
-        if value >= 0:
-            return _EPOCH + timedelta(milliseconds=value) if value else None
-    except OverflowError:
-        pass
-    raise WrongFieldError("is a number out of range, not a time")
-
-
-def _time_of_text(text: str) -> datetime:
-    """Read ISO 8601, and remember what was read."""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not UTC:
-            moment = _in_utc(moment)
-    except (ValueError, OverflowError):
-        raise WrongFieldError(f"is {text[:40]!a}, not a time") from None
-    if len(_TIMES) >= _TIMES_KEPT:
-        _TIMES.clear()
-    _TIMES[text] = moment
-    return moment
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """Return a time in UTC; without a zone it is taken for UTC: the zone of the machine here must not matter."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _time_text(moment: datetime | None) -> str | None:
-    """Write a time as the service does, in UTC with milliseconds and Z; with more digits where it has more."""
-    if moment is None:
-        return None
-    moment = _in_utc(moment)
-    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+UNTOLD = Oddities(lambda *_: None)
+"""Oddities for who tells nobody."""
 
 
 class Field(NamedTuple):
@@ -163,7 +54,8 @@ class Field(NamedTuple):
 
     Null becomes `null`, and so does what is missing. A value of the type `plain` is taken as it is, and a text in
     `known` as what stands there for it. All others are for `read`, which may be asked about those two as well, and
-    about null where `null` is NOTHING. `write` is None where a value goes into JSON as it is, or as its model does.
+    about null where `null` is NOTHING. What it refuses is read as null, or refuses the record where the field is
+    `strict`. `write` is None where a value goes into JSON as it is, or as its model does.
     """
 
     name: str
@@ -173,39 +65,33 @@ class Field(NamedTuple):
     known: Mapping[str, object] | None = None
     null: object = None
     plain: type | None = None
+    strict: bool = False
 
 
 ACTION = (
-    Field("custom_id", "customId", _text, null="", plain=str),
-    Field("emoji", "emoji", _text, null="", plain=str),
-    Field("label", "label", _text, null="", plain=str),
+    Field("custom_id", "customId", values.read_string, null="", plain=str),
+    Field("emoji", "emoji", values.read_label, null="", plain=str),
+    Field("label", "label", values.read_label, null="", plain=str),
 )
-_STATUSES = {status.value: status for status in Status}
-_KINDS = {kind.value: kind for kind in Kind}
-_PERCENTS = {f"{number}%": number for number in range(101)}
-_TIMES: dict[str, datetime] = {}
-"""What was read lately: a task's times are the same from poll to poll, and tasks made together share them."""
-_TIMES_KEPT = 1000
-"""So many times are remembered at most; then all are forgotten."""
 
 
 def task_table(read_actions: Callable[[Any], Any]) -> tuple[Field, ...]:
     """Return the table of a task's fields, with the hook that reads its actions."""
     return (
-        Field("id", "taskId", _task_id, null=attrs.NOTHING),
-        Field("status", "status", _status, _word, _STATUSES, attrs.NOTHING),
-        Field("pool", "taskType", _text, plain=str),
-        Field("kind", "action", _text, _word, _KINDS),
-        Field("progress", "progress", _progress, _progress_text, _PERCENTS),
-        Field("description", "description", _text, plain=str),
-        Field("prompt", "prompt", _text, plain=str),
-        Field("fail_reason", "failReason", _text, plain=str),
-        Field("submitted_at", "submitTime", _time, _time_text, _TIMES),
-        Field("started_at", "startTime", _time, _time_text, _TIMES),
-        Field("finished_at", "finishTime", _time, _time_text, _TIMES),
-        Field("webhook_url", "webhookUrl", _text, plain=str),
-        Field("image_url", "imageDcUrl", _text, plain=str),
-        Field("stored_image_url", "imageS3Url", _text, plain=str),
+        Field("id", "taskId", values.read_id, null=attrs.NOTHING, plain=int, strict=True),
+        Field("status", "status", values.read_status, values.write_word, values.STATUSES, "", strict=True),
+        Field("pool", "taskType", values.read_word, known=values.POOLS),
+        Field("kind", "action", values.read_kind, values.write_word, values.KINDS),
+        Field("progress", "progress", values.read_progress, values.write_progress, values.PERCENTS),
+        Field("description", "description", values.read_text, plain=str),
+        Field("prompt", "prompt", values.read_text, plain=str),
+        Field("fail_reason", "failReason", values.read_text, plain=str),
+        Field("submitted_at", "submitTime", values.read_time, values.write_time, values.TIMES),
+        Field("started_at", "startTime", values.read_time, values.write_time, values.TIMES),
+        Field("finished_at", "finishTime", values.read_time, values.write_time, values.TIMES),
+        Field("webhook_url", "webhookUrl", values.read_string, plain=str),
+        Field("image_url", "imageDcUrl", values.read_url),
+        Field("stored_image_url", "imageS3Url", values.read_stored_url),
         Field("actions", "actions", read_actions, null=()),
     )
 
@@ -226,7 +112,7 @@ def _constructor(model: type[T], table: Sequence[Field]) -> Callable[..., T]:
     scope: dict[str, Any] = {"new": object.__new__, "model": model, "defaults": defaults}
     scope |= {f"set_{name}": getattr(model, name).__set__ for name in names}
     lines = [f"def make({', '.join(field.name for field in table)}):", "self = new(model)"]
-    for name, _, read, _, known, null, plain in table:
+    for name, _, read, _, known, null, plain, _ in table:
         scope |= {f"read_{name}": read, f"known_{name}": known, f"null_{name}": null, f"plain_{name}": plain}
         value = f"read_{name}({name})"
         if known is not None:
@@ -245,8 +131,8 @@ def _constructor(model: type[T], table: Sequence[Field]) -> Callable[..., T]:
 class Reader(Generic[T]):
     """Reads JSON objects as a model, by the table of its fields.
 
-    The function that cattrs makes takes for granted what nearly all objects have: all fields, each of its type. What
-    it stumbles over is read again with the missing fields as null, and then field by field for the one that is off.
+    The function that cattrs makes takes for granted what nearly all objects have: all fields, each one that can be
+    read. What it stumbles over is read again with the missing fields as null, and then field by field.
     """
 
     def __init__(self, converter: cattrs.Converter, model: type[T], table: Iterable[Field]) -> None:
@@ -269,60 +155,99 @@ class Reader(Generic[T]):
             **names,
         )
 
-    def read(self, value: Any) -> T:
-        """Read an object; `WrongFieldError` says which field is off."""
+    def read(self, value: Any, odd: Oddities = UNTOLD) -> T:
+        """Read an object; `WrongFieldError` says why it is refused."""
         try:
             return self._structure(value, None)
         except (KeyError, TypeError, WrongFieldError):
-            return self._read_again(value)
+            whole = self._whole(value)
+        try:
+            return self._structure(whole, None)
+        except WrongFieldError:
+            return self._structure(self._mended(whole, odd), None)
 
     def read_list(self, value: Any) -> tuple[T, ...]:
-        """Read a list of objects."""
+        """Read a list of objects; `WrongFieldError` has the list of what can be read instead."""
         if type(value) is not list:
             raise WrongFieldError(f"is {json_type(value)}, not a list")
         structure = self._structure
         try:
             return tuple([structure(item, None) for item in value])
         except (KeyError, TypeError, WrongFieldError):
-            return tuple([_at(f"[{index}]", self._read_again, item) for index, item in enumerate(value)])
+            pass
+        items: list[dict[str, Any]] = []
+        wrong: list[WrongFieldError] = []
+        odd = Oddities(lambda field, what: wrong.append(WrongFieldError(what, field, items)))
+        for index, item in enumerate(value):
+            try:
+                items.append(self._mended(self._whole(item), odd, f"[{index}]."))
+            except WrongFieldError as refused:
+                odd.note(f"[{index}]", refused.what)
+        if wrong:
+            raise wrong[0]
+        return tuple([structure(item, None) for item in items])
 
-    def _read_again(self, value: Any) -> T:
-        """Read an object in which something is missing or off, or what is no object at all."""
+    def _whole(self, value: Any) -> dict[str, Any]:
+        """Return an object with all its fields, those that are missing as null."""
         if type(value) is not dict:
             raise WrongFieldError(f"is {json_type(value)}, not an object")
-        whole = {**self._nulls, **cast("dict[str, Any]", value)}
+        return {**self._nulls, **cast("dict[str, Any]", value)}
+
+    def _mended(self, whole: dict[str, Any], odd: Oddities, place: str = "") -> dict[str, Any]:
+        """Put null, or what else is to be read instead, in the place of each value that cannot be read."""
+        for field in self._table:
+            value = whole[field.wire]
+            if value is None and field.null is not attrs.NOTHING:
+                continue
+            try:
+                field.read(value)
+            except WrongFieldError as wrong:
+                if field.strict:
+                    raise WrongFieldError(wrong.what, f".{field.wire}") from None
+                odd.note(f"{place}{field.wire}{wrong.place}", wrong.what, json_type(value))
+                whole[field.wire] = wrong.instead
+        return whole
+
+
+def bare_record(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the record in what the service sent: `value` itself, or its `data` where it is the envelope.
+
+    A record that comes without an envelope names its task.
+    """
+    data = value.get("data")
+    if not isinstance(data, dict):
+        return value
+    return data if "taskId" not in value or ("status" in data and "status" not in value) else value
+
+
+def _task_id(told: object, asked: int | None, odd: Oddities) -> int:
+    """Return the ID of a record that does not simply name the one that was asked for."""
+    if asked is None:
         try:
-            return self._structure(whole, None)
-        except WrongFieldError:
-            for field in self._table:
-                if whole[field.wire] is not None or field.null is attrs.NOTHING:
-                    _at(f".{field.wire}", field.read, whole[field.wire])
-            raise
+            return values.read_id(told)
+        except WrongFieldError as wrong:
+            raise WrongFieldError(wrong.what, ".taskId") from None
+    task_id = id_of(told)
+    if task_id not in (None, asked):
+        raise TransportError(f"the answer is about another task: {task_id}, while {asked} was asked for")
+    if task_id is None and told is not None:
+        odd.note("taskId", f"is {json_type(told)} that is no task's ID", json_type(told))
+    return asked
 
 
-def _at(place: str, read: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Call what reads the value at `place`; its error names the place."""
-    try:
-        return read(*args)
-    except WrongFieldError as wrong:
-        raise WrongFieldError(wrong.what, place + wrong.place) from None
+def read_record(tasks: Reader[T], record: Any, asked: int | None, source: bytes, odd: Oddities) -> T:
+    """Read a record with a task's table and `SOURCE`; `WrongFieldError` says why it is refused.
 
-
-def read_record(tasks: Reader[T], record: Any, asked: int | None, source: bytes) -> T:
-    """Read a record with a task's table and `SOURCE`; `WrongFieldError` says which field is off.
-
-    `asked` is the ID that was asked for: it stands in where the record names none, and a record of another ID is
-    refused.
+    `asked` is the ID that was asked for: it stands in where the record names none that can be read. `TransportError`
+    for a record of another task.
     """
     if type(record) is not dict:
         return tasks.read(record)
     whole: dict[str, Any] = {**record, "source": source}
-    if asked is not None and (task_id := whole.get("taskId")) != asked:
-        if task_id is not None:
-            _at(".taskId", _task_id, task_id)
-            raise WrongFieldError(f"is {task_id}, but {asked} was asked for", ".taskId")
-        whole["taskId"] = asked
-    return tasks.read(whole)
+    told = whole.get("taskId")
+    if type(told) is not int or told != asked:
+        whole["taskId"] = _task_id(told, asked, odd)
+    return tasks.read(whole, odd)
 
 
 def register(converter: cattrs.Converter, model: type[T], table: Iterable[Field], read: Callable[[object], T]) -> None:

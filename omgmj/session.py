@@ -19,7 +19,7 @@ from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageEr
 from omgmj.images.download import MAX_BYTES, Progress, download
 from omgmj.images.uploads import Image, check_image, check_images
 from omgmj.listing.tasks import Tasks, Words
-from omgmj.models import Action, Task, TaskPage
+from omgmj.models import Action, Reconciled, Task, TaskPage
 from omgmj.polling.follow import Follow
 from omgmj.polling.sinks import Terms
 from omgmj.polling.wait import wait_for
@@ -149,7 +149,7 @@ class Session:
         engine = self._open()
 
         def read(answer: Answer) -> tuple[Task, Answer]:
-            return responses.read_query(answer, asked), answer
+            return responses.read_query(answer, asked, engine.poller.health.odd), answer
 
         if engine.must_yield():  # Asked here too: a coroutine for each query costs.
             await engine.begin()
@@ -231,7 +231,8 @@ class Session:
     async def page(self, number: int = 1, size: int = PAGE_MOST) -> TaskPage:
         """Return a page of the account's tasks, newest first: page `number`, from 1, of pages of 5 to 20.
 
-        One request, with the errors of `query`, `UsageError` and `SessionClosed` too. A page beyond the end is empty.
+        One request, with the errors of `query`, `UsageError` and `SessionClosed` too. A page beyond the end is empty. A
+        record that cannot be read is left out; where none of several can, that is a `DecodeError`.
         Tasks created between two calls push others to later pages; `tasks` hides that.
 
             newest = await session.page(1, size=20)
@@ -253,8 +254,7 @@ class Session:
         several; submitted at `since`, an aware datetime, or later, by the service's clock: reading stops soon after.
 
         Tasks created meanwhile make none slip past, nor come twice; they come themselves only on a page that is read
-        anyway. Errors are those of `page`, `UsageError` and `SessionClosed` too; `DecodeError` names an unreadable
-        record's place on the page and, if it has one, its ID. Leave it whenever you like.
+        anyway. Errors are those of `page`, `UsageError` and `SessionClosed` too. Leave it whenever you like.
 
             async for task in session.tasks(status="SUCCESS"):
                 print(task.id, task.prompt)
@@ -343,14 +343,15 @@ class Session:
         prompt: str | None = None,
         action: Action | str | None = None,
         since: datetime | None = None,
-    ) -> list[Task]:
+    ) -> Reconciled:
         """Search the account's latest tasks for what may have become of a submission; newest first.
 
         Give the `error`, or what was sent: a `prompt`, or an `action` or its custom ID, and `since` when, an aware
         datetime by this machine's clock. Tasks fit by kind, prompt and time; those known to be the answers to this
         session's other submissions are left out, but not those still under way. None: the service created none, or does
-        not list it yet; search again before you send anew. Several: the same was sent more than once. Errors are those
-        of `page`, `UsageError` and `SessionClosed` too.
+        not list it yet; search again before you send anew. Several: the same was sent more than once. The list's
+        `looked_back_to` tells how far the search went. Errors are those of `page`, `UsageError` and `SessionClosed`
+        too.
 
             found = await session.reconcile(prompt="a cat in the rain", since=sent_at)
         """

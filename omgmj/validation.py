@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Literal, overload
 
 from omgmj.errors import UsageError
-from omgmj.records import ID_LIMIT
+from omgmj.wire_values import ID_LIMIT
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80

@@ -21,7 +21,7 @@ import pytest
 
 import omgmj
 from omgmj import models
-from omgmj.backoff import Facts
+from omgmj.backoff import Facts, Fixed
 from omgmj.base_url import BASE_URL
 from omgmj.protocol import responses
 from omgmj.testing import FakeService, Fault, Life
@@ -305,6 +305,33 @@ async def test_a_garbled_record_is_believed_after_a_minute() -> None:
         assert (caught.value.field, caught.value.task_id, fake.asked[bad]) == ("$.data.status", bad, 4)
         assert 60 <= fake.now < 62
         assert (await session.wait(good)).succeeded
+
+
+async def test_an_odd_field_keeps_no_record_from_its_user(caplog: pytest.LogCaptureFixture) -> None:
+    """A record with an odd field is delivered, and the field is warned of once in a session."""
+    async with FakeService(tasks=2) as fake, fake.session() as session:
+        fake.inject(Fault("wrong_type", field="actions", value=5), times=None)
+        for task_id in fake.task_ids:
+            task = await session.wait(task_id)
+            assert (task.succeeded, task.actions, task.raw["actions"]) == (True, (), 5)
+    (line,) = [record.getMessage() for record in caplog.records if "odd" in record.getMessage()]
+    assert "actions is a whole number, not a list" in line
+
+
+async def test_long_words_are_kept_and_shown_short(caplog: pytest.LogCaptureFixture) -> None:
+    """A status word of a megabyte is short in the record, in the log and in the error of a wait."""
+    async with FakeService(tasks=1) as fake, fake.session(backoff=Fixed(1.0)) as session:
+        (task_id,) = fake.task_ids
+        for number in range(40):
+            word = f"{number}{'W' * 10**6}"
+            fake.inject(Fault("wrong_type", field="status", value=word), task_id=task_id)
+        with pytest.raises(omgmj.WaitTimeout) as caught:
+            await session.wait(task_id, timeout=30)
+        assert len(str(caught.value)) < 300
+        assert caught.value.last is not None
+        assert len(caught.value.last.source) < 10_000
+        assert 10 < len(caplog.records) <= 20
+        assert all(len(record.getMessage()) < 300 for record in caplog.records)
 
 
 async def test_a_rotated_token_is_not_fatal() -> None:

@@ -87,7 +87,7 @@ async def test_types_of_what_is_returned(tmp_path: Path) -> None:
         new = assert_type(await session.imagine("a cat", pool="FAST"), int)
         assert_type(await session.act(task, "U1"), int)
         assert_type(await session.download(task, tmp_path, via="discord"), Path)
-        assert_type(await session.reconcile(prompt="a dog", since=task.submitted_at), list[omgmj.Task])
+        assert_type(await session.reconcile(prompt="a dog", since=task.submitted_at), omgmj.Reconciled)
         assert_type(session.stats(), omgmj.Stats)
         assert_type(session.notify({"taskId": new}), None)
         assert_type(omgmj.image_urls(task), dict[str, str])

@@ -35,12 +35,11 @@ class JsonLines:
 def dump_record(task: Task) -> str:
     """Return the record as one line of ASCII JSON with the wire's names.
 
-    It is the record as it came, with its ID where it named none; for a task made by hand it is `Task.to_dict`.
+    It is the record as it came, with its ID as a number; for a task made by hand it is `Task.to_dict`.
     NaN and infinity, which JSON has no words for, become null.
     """
     record = task.raw or task.to_dict()
-    if record.get("taskId") is None:
-        record["taskId"] = task.id
+    record["taskId"] = task.id
     try:
         return json.dumps(record, allow_nan=False)
     except ValueError:

@@ -6,7 +6,8 @@ no error, log line or repr.
 
 `exchange` makes the call, `deadline` bounds its time, `retrying` tries again what is idempotent; what costs money goes
 out twice only where the first surely was not read. `limiter` gives slots: places in flight, the rate of `backoff`,
-three classes. `credentials` asks for the token anew after a 401. `ssrf` guards where downloads may go.
+three classes. `credentials` asks for the token anew after a 401. `ssrf` guards where downloads may go. `threads`
+are for what takes long, such as a large answer.
 
 What an answer means is read in `protocol`. What is asked when is `polling`'s business; nothing here knows of waits.
 """

@@ -81,10 +81,10 @@ class HttpTransport:
             response = await client.request(
                 request.method,
                 url,
-                data=request.body if again else _Submitted(request.body, passage or Passage()),
+                data=request.body if again else _Submitted(request, passage or Passage()),
                 # A host that is named keeps a connection apart from those that idle and may be dead; it is not kept.
                 server_hostname=None if again else url.host,
-                headers=self._headers(token),
+                headers=self._headers(token, request),
                 **_SETTINGS,
             )
             # No `async with`, which costs four coroutines; what is left in the middle is closed by this as well.
@@ -130,7 +130,7 @@ class HttpTransport:
             ours = _ours(error)
         raise ours
 
-    def _headers(self, token: Secret) -> CIMultiDict[str]:
+    def _headers(self, token: Secret, request: Request) -> CIMultiDict[str]:
         """Return the headers of a request; kept made, as aiohttp takes long to make them of a plain dict."""
         if token is not self._token:
             self._made_headers = CIMultiDict(
@@ -143,7 +143,11 @@ class HttpTransport:
                 }
             )
             self._token = token
-        return self._made_headers
+        if request.content_type == FORM:
+            return self._made_headers
+        headers = self._made_headers.copy()
+        headers[hdrs.CONTENT_TYPE] = request.content_type
+        return headers
 
     def _open(self) -> aiohttp.ClientSession:
         if self._client is None:
@@ -183,9 +187,9 @@ class _Submitted(aiohttp.Payload):
     _value: bytes | bytearray
     _autoclose = True
 
-    def __init__(self, body: bytes | bytearray, passage: Passage) -> None:
-        super().__init__(body, content_type=FORM)
-        self._size = len(body)
+    def __init__(self, request: Request, passage: Passage) -> None:
+        super().__init__(request.body, content_type=request.content_type)
+        self._size = len(request.body)
         self._passage = passage
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:

@@ -23,6 +23,7 @@ from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
 from omgmj.client.secrets import Secret
+from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
 from omgmj.errors import (
     AuthError,
@@ -36,12 +37,14 @@ from omgmj.errors import (
 )
 from omgmj.protocol.failures import Meaning, is_refusal, meaning
 from omgmj.protocol.messages import Answer, Fate, Passage, Request
-from omgmj.protocol.responses import read_created
+from omgmj.protocol.responses import is_turned_away, read_created
 from omgmj.protocol.submissions import Draft, text
 
 T = TypeVar("T")
 UPLOAD = 128 * 1024
 """Bytes of a submission a second that its line is trusted with: images may take longer than `request_timeout`."""
+LARGE = 256 * 1024
+"""Bytes from which on an answer is read in a thread."""
 
 
 class Exchange:
@@ -177,7 +180,7 @@ class Exchange:
                 answer = await self._transport.send(self.base_url, request, token, passage)
             deadline.when = math.inf
             try:
-                value = read(answer)
+                value = read(answer) if len(answer.body) < LARGE else await in_thread(partial(read, answer))
             except OmgmjError as refused:
                 error = refused
             else:
@@ -186,9 +189,9 @@ class Exchange:
                 self._limiter.rate.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
-            del answer  # It may hold what was masked, and a traceback may show it.
-            if passage is not None and is_refusal(error):
+            if passage is not None and (is_refusal(error) or is_turned_away(answer)):
                 passage.fate = Fate.REFUSED
+            del answer  # It may hold what was masked, and a traceback may show it.
             if await self._refused(error, token, sent_at, deadline):
                 return None
         except asyncio.CancelledError:

@@ -10,6 +10,7 @@ from omgmj.client.limiter import Limiter
 from omgmj.errors import OmgmjError, ServiceUnavailable
 from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
+from omgmj.records import Oddities
 from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Planner
 from omgmj.scheduler.registry import NEVER
@@ -21,13 +22,16 @@ LATE_WEIGHT = 0.05
 """How much the last poll counts in the mean lateness."""
 REFUSED_FOR = 60.0
 """Seconds of nothing but 429 after which it is said."""
+UNKNOWN_WORDS = 20
+"""Unknown status words that are said at most, each once."""
 
 
 class Health:
     """The health of one session's service. Times are seconds on the event loop's clock.
 
     `is_well` while nothing has failed since the last answer; `outage` is the error that shows an outage, while there is
-    one; `late` the mean lateness of polls. `gives_up_at` is when nobody has succeeded for `patience` seconds.
+    one; `late` the mean lateness of polls; `odd` what is odd in answers. `gives_up_at` is when nobody has succeeded for
+    `patience` seconds.
     """
 
     def __init__(self, planner: Planner, limiter: Limiter, now: float, patience: float) -> None:
@@ -45,6 +49,7 @@ class Health:
         self._refused_since: float | None = None
         self._late_since: float | None = None
         self._unknown_words: set[str] = set()
+        self.odd: Oddities = Oddities(log.odd_field)
 
     def on_answer(self, now: float) -> None:
         """Note that somebody succeeded. It is no news while all is well."""
@@ -101,7 +106,9 @@ class Health:
 
     def on_unknown_word(self, task: Task) -> None:
         """Say once of each unknown status word that it was seen."""
-        if task.status not in self._unknown_words:
+        if task.status in self._unknown_words or not task.status.strip():
+            return
+        if len(self._unknown_words) < UNKNOWN_WORDS:
             self._unknown_words.add(task.status)
             log.unknown_status(task.id, task.status)
 

@@ -273,7 +273,7 @@ class Poller:
         def read(answer: Answer) -> tuple[Answer, Task | None]:
             if answer.body == registry.last[row] and answer.status == HTTP_OK:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
-            return answer, responses.read_query(answer, task_id)
+            return answer, responses.read_query(answer, task_id, self.health.odd)
 
         asked_at = self._loop.time()
         try:

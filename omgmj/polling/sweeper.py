@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omgmj.errors import DecodeError, OmgmjError, TransportError
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
-from omgmj.protocol import failures, messages, responses
+from omgmj.protocol import failures, messages, pages, responses
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Found, Planner, Seen
@@ -50,7 +50,7 @@ class Sweeper:
         """
 
         def read(answer: Answer) -> tuple[Answer, list[Any]]:
-            return answer, responses.read_records(answer).records
+            return answer, pages.read_records(answer, self._health.odd).records
 
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
@@ -96,7 +96,7 @@ class Sweeper:
 
     def _on_page(self, sweep: Sweep, answer: Answer, records: list[Any], now: float) -> dict[int, NotShown]:
         """Hand on the records of a page; return those of the sweep's IDs without one that can be read."""
-        by_id = {task_id: record for record in records if (task_id := responses.record_id(record)) is not None}
+        by_id = pages.records_by_id(records, self._health.odd)
         not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now) if sweep.task_ids else {}
         self.records += len(records)
         awaited, read = set(sweep.task_ids), set()
@@ -105,7 +105,7 @@ class Sweeper:
             if not poll and not self._planner.is_watched(task_id):
                 continue
             try:
-                task = responses.read_record(record, asked=task_id)
+                task = pages.read_record(record, asked=task_id, odd=self._health.odd)
             except DecodeError:
                 continue
             read.add(task_id)

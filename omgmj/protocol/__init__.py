@@ -8,7 +8,8 @@ pages, [C] read off other people's public clients, [?] assumed.
 
 Calls
 - The base URL is `https://cn2us02.opapi.win` [S]; each call is a POST with `Authorization: Bearer TOKEN` [S].
-- A body is a URL-encoded form [S] with `model=midjourney` in it [S]; JSON is taken too [D].
+- A body is a URL-encoded form [S] with `model=midjourney` in it [S]; JSON is taken too, and recommended [D]. Images go
+  as JSON: a form field that stands there once is a string to common servers, and no list [?].
 - `mj/query` takes `taskId` [S]. `mj/query-mj-tasks?page=1&pageSize=12` lists the account's tasks, newest first, 5 to 20
   a page, with a total [D].
 - `mj/imagine` takes `prompt`, `type` (NORMAL, or FAST, which is also the default), `base64Array` and `webhook` [D].
@@ -24,12 +25,13 @@ Answers
   a moment [?].
 
 Records
-- Fifteen fields, all of which may be null or missing, whatever the page says [S].
+- Fifteen fields, all of which may be null or missing, whatever the page says [S]. The types come from one example, and
+  kin services differ in each: `wire_values` says what is read in which way [?].
 - SUCCESS is final [S], and so is FAILURE; NOT_START, SUBMITTED and IN_PROGRESS are not [C]. MODAL waits for its user,
-  CANCEL is final [?].
+  CANCEL is final. An empty word ends nothing; an unknown one with a finish time, or a reason and no image, does [?].
 - `progress` is text such as `"46%"` [S]. Times are ISO with milliseconds [S], null until they are reached [?].
-- `imageDcUrl` is on Discord's CDN and expires, `imageS3Url` in the service's storage, where it is set [S] [D]; both can
-  be had through WSRV, smaller too [D].
+- `imageDcUrl` is on Discord's CDN and expires, `imageS3Url` in the service's storage, where it is set [S] [D], as a URL
+  or as a key [C]; both can be had through WSRV, smaller too [D].
 - `actions` offer what comes next; their custom IDs are opaque [S] [C].
 - A webhook posts the bare record and nothing signs it [C]: it is a hint to poll.
 """

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from omgmj.errors import UsageError
 from omgmj.models import STATUS_ORDER, Kind, Task
 from omgmj.validation import brief
+from omgmj.wire_values import is_url, short
 
 WSRV = "https://wsrv.nl/"
 Way = Literal["stored", "discord", "wsrv", "wsrv-stored"]
@@ -37,8 +38,8 @@ def image_urls(task: Task, compress: Mapping[str, object] | None = None) -> dict
     if compress is None:
         urls = {"stored": task.stored_image_url, "discord": task.image_url}
     for way, url in zip(THROUGH_WSRV, (task.image_url, task.stored_image_url), strict=True):
-        urls[way] = f"{WSRV}?url={quote(url, safe='', errors='replace')}{wanted}" if url else None
-    return {way: url for way, url in urls.items() if url}
+        urls[way] = f"{WSRV}?url={quote(url, safe='', errors='replace')}{wanted}" if is_url(url) else None
+    return {way: url for way, url in urls.items() if is_url(url)}
 
 
 def urls_by(task: Task, via: str, compress: Mapping[str, object] | None) -> dict[str, str]:
@@ -61,7 +62,7 @@ def _why_none(task: Task, urls: Mapping[str, str]) -> str | None:
     if not task.is_terminal:
         return f"it is not finished ({task.status}{'' if task.progress is None else f', {task.progress}%'})"
     if task.failed and task.status in STATUS_ORDER:
-        return f"it ended as {task.status} ({task.fail_reason or 'no reason given'})"
+        return f"it ended as {task.status} ({short(task.fail_reason or 'no reason given', 200)})"
     if urls:
         return None
     if task.kind == Kind.DESCRIBE:

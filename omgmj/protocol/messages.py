@@ -16,6 +16,10 @@ PAGE_LEAST, PAGE_MOST = 5, 20
 """Tasks; the sizes that a page of the list may have [D]."""
 
 
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+
 class Request(NamedTuple):
     """One call to the service, without host and token. `idempotent`: whether it may be sent again."""
 
@@ -23,6 +27,8 @@ class Request(NamedTuple):
     path: str
     body: bytes | bytearray
     idempotent: bool
+    content_type: str = FORM
+    """The type of the body: a URL-encoded form, or JSON."""
 
 
 class Fate(enum.Enum):
@@ -59,7 +65,6 @@ class Answer(NamedTuple):
 
 
 KEPT_HEADERS = ("date", "retry-after", "content-type", "content-length", "location")
-FORM = "application/x-www-form-urlencoded"
 
 
 def query_request(task_id: int) -> Request:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from omgmj.errors import (
     AuthError,
@@ -23,40 +23,34 @@ from omgmj.errors import (
     TaskNotFound,
     UsageError,
 )
-from omgmj.models import Task, TaskPage, read_task
+from omgmj.models import Task, read_task
 from omgmj.protocol.failures import is_about_task
 from omgmj.protocol.messages import Answer
-from omgmj.records import ID_LIMIT, bare_record, json_type
+from omgmj.records import UNTOLD, Oddities, bare_record
 from omgmj.validation import check_task_id
-
-
-class Records(NamedTuple):
-    """What a page of the account's list shows: `records` as they came, none of them judged yet, newest first.
-
-    `total` is how many tasks the service says there are; None where it does not say, and never to be relied on.
-    """
-
-    total: int | None
-    records: list[Any]
-
+from omgmj.wire_values import ID_LIMIT, id_of, json_type, number_of
 
 # The words by which a refusal says that there is no such task, compared in lower case. The service's own words are
 # not documented.
 _UNKNOWN_TASK = ("not found", "not exist", "n't exist", "no such", "不存在", "找不到", "未找到")
 _SHOWN = 200
+_KEPT = 4000
+"""Characters of the service's own words that an error keeps."""
+# What a gateway in front of the service says no with, before the service has read anything.
+_TURNED_AWAY = frozenset({400, 403, 404, 405, 409, 415, 422})
 
 
-def read_query(answer: Answer, asked: int) -> Task:
+def read_query(answer: Answer, asked: int, odd: Oddities = UNTOLD) -> Task:
     """Return the record in an answer to `query_request(asked)`, or raise what the answer says instead.
 
-    `DecodeError` where a field is of a wrong type; `AuthError`, `RateLimited`, `TaskNotFound` or a plain
-    `ServiceError` where the answer is no success.
+    `DecodeError` where it cannot be read, `TransportError` where it is about another task; `AuthError`, `RateLimited`,
+    `TaskNotFound` or a plain `ServiceError` where the answer is no success. What is odd is told to `odd`.
     """
     envelope = _envelope(answer)
     code = envelope.get("statusCode", 200)
     data = envelope.get("data")
     if code == 200 and 200 <= answer.status < 300 and data is not None:
-        return read_task(data, asked=asked, source=answer.body)
+        return read_task(data, asked=asked, source=answer.body, odd=odd)
     message, facts = _facts(answer, envelope)
     error = _refusal(answer, facts, code=code, message=message)
     if type(error) is ServiceError and _is_unknown_task(error, data):
@@ -68,19 +62,20 @@ def read_query(answer: Answer, asked: int) -> Task:
 def read_created(answer: Answer) -> int:
     """Return the ID of the task that a submission made, or raise what the answer says instead.
 
-    `DecodeError` where a success holds no ID, or anything else holds one; `AuthError`, `RateLimited` or a plain
-    `ServiceError` where the answer is no success. Which of these leave open whether there is a task now, `is_refusal`
-    tells.
+    The ID is the data, as a number or in digits, or stands as `taskId` in it. `DecodeError` where a success holds no
+    ID, or anything else holds one; `AuthError`, `RateLimited` or a plain `ServiceError` where the answer is no success.
+    Which of these leave open whether there is a task now, `is_refusal` and `is_turned_away` tell.
     """
     envelope = _envelope(answer)
     code = envelope.get("statusCode", 200)
     data: Any = envelope.get("data")
     is_success = code == 200 and 200 <= answer.status < 300
-    if type(data) is int and 0 < data < ID_LIMIT:
+    task_id = record_id(data) or id_of(data)
+    if task_id is not None:
         if is_success:
-            return int(data)
+            return task_id
         message, facts = _facts(answer, envelope)
-        raise DecodeError(f"$.data is {data}, but this is no success ({facts})", field="$.data", body=answer.body)
+        raise DecodeError(f"$.data is {task_id}, but this is no success ({facts})", field="$.data", body=answer.body)
     if not is_success:
         message, facts = _facts(answer, envelope)
         raise _refusal(answer, facts, code=code, message=message)
@@ -88,70 +83,36 @@ def read_created(answer: Answer) -> int:
     raise DecodeError(f"$.data {what}", field="$.data", body=answer.body)
 
 
-def read_source(source: bytes, asked: int) -> Task:
-    """Read again what a task's `source` holds: the bare record, or the answer round it."""
-    value: Any = loads(source)
-    return read_task(bare_record(value), asked=asked, source=source)
+def is_turned_away(answer: Answer) -> bool:
+    """Whether a gateway in front of the service says no, in JSON of its own: the service has not read the request."""
+    if answer.status not in _TURNED_AWAY:
+        return False
+    try:
+        value = loads(answer.body)
+    except DecodeError:
+        return False
+    return type(value) is dict and "statusCode" not in value and "data" not in value
 
 
-def read_records(answer: Answer) -> Records:
-    """Return what an answer to `page_request` shows, or raise what the answer says instead.
-
-    Only the outer shape is judged, with a `DecodeError` where there is no list of tasks; the records are for
-    `record_id` and `read_record`. `AuthError`, `RateLimited` or a plain `ServiceError` where the answer is no success.
-    """
+def data_of(answer: Answer) -> object:
+    """Return the data of an answer that is a success, or raise what it says instead."""
     envelope = _envelope(answer)
     code = envelope.get("statusCode", 200)
     if code != 200 or not 200 <= answer.status < 300:
         message, facts = _facts(answer, envelope)
         raise _refusal(answer, facts, code=code, message=message)
-    data: Any = envelope.get("data")
-    if not isinstance(data, dict):
-        raise DecodeError(f"$.data is {json_type(data)}, not an object", field="$.data", body=answer.body)
-    data = cast("dict[str, Any]", data)
-    records: Any = data.get("tasks")
-    if not isinstance(records, list):
-        what = f"is {json_type(records)}, not a list" if "tasks" in data else "is missing"
-        raise DecodeError(f"$.data.tasks {what}", field="$.data.tasks", body=answer.body)
-    total: Any = data.get("total")
-    is_number = type(total) is int and -ID_LIMIT <= total < ID_LIMIT
-    return Records(total if is_number else None, records)
+    return envelope.get("data")
 
 
 def record_id(record: object) -> int | None:
     """Return the ID that a record of a page names, without reading the rest; None where it names none."""
-    task_id: Any = cast("dict[str, Any]", record).get("taskId") if type(record) is dict else None
-    return task_id if type(task_id) is int and 0 < task_id < ID_LIMIT else None
+    return id_of(cast("dict[str, Any]", record).get("taskId")) if type(record) is dict else None
 
 
-def read_record(record: object, asked: int | None = None, path: str = "$") -> Task:
-    """Read a record of a page as strictly as `read_query` does; `DecodeError` names the field below `path` that is off.
-
-    The source of the task, and the body of the error, is the record alone, written anew.
-    """
-    try:
-        return read_task(record, asked=asked, source=dumps(record, path=path), path=path)
-    except DecodeError as error:
-        error.task_id = record_id(record) or asked
-        raise
-
-
-def read_page(answer: Answer, number: int, size: int) -> TaskPage:
-    """Return the tasks in an answer to `page_request(number, size)`, or raise what `read_records` and `read_record` do.
-
-    Of records with the same ID the later one counts, at the place of the first.
-    """
-    total, records = read_records(answer)
-    tasks: dict[int, Task] = {}
-    for index, record in enumerate(records):
-        try:
-            task = read_record(record, path=f"$.data.tasks[{index}]")
-        except DecodeError as error:
-            error.args = (f"{error}, on page {number}",)
-            error.body = answer.body
-            raise
-        tasks[task.id] = task
-    return TaskPage(number, size, total, tuple(tasks.values()))
+def read_source(source: bytes, asked: int) -> Task:
+    """Read again what a task's `source` holds: the bare record, or the answer round it."""
+    value: Any = loads(source)
+    return read_task(bare_record(value), asked=asked, source=source)
 
 
 def read_hint(payload: Mapping[str, Any] | bytes | str) -> int:
@@ -181,21 +142,27 @@ def _envelope(answer: Answer) -> dict[str, Any]:
         raise _refusal(answer, f"HTTP {answer.status}, {_excerpt(answer.body)}{_base_url_hint(answer)}") from None
     succeeded = 200 <= answer.status < 300
     if type(value) is dict:
-        code = value.get("statusCode")
-        if type(code) is int and -ID_LIMIT <= code < ID_LIMIT:
-            envelope: dict[str, Any] = value
+        envelope: dict[str, Any] = value
+        told = envelope.get("statusCode")
+        if type(told) is int and -ID_LIMIT <= told < ID_LIMIT:
             return envelope
-        if code is None and succeeded and "data" in value:
-            return {"data": value["data"], "message": value.get("message")}
-        if code is not None and succeeded:
-            field = "$.statusCode"
-            what = f"{field} is {json_type(code)}, not a whole number in range"
-            raise DecodeError(what, field=field, body=answer.body)
-        message = _message(value)
-        what = f"JSON without the service's statusCode: {_words(answer, value)}"
+        if (code := _code(told)) is not None:
+            return {**envelope, "statusCode": code}
+        # One that cannot be read keeps no data from its user; without data it is no success.
+        data = envelope.get("data")
+        if succeeded and ("data" in envelope if told is None else data is not None):
+            return {"data": data, "message": envelope.get("message")}
+        message = _message(envelope)
+        what = f"JSON without the service's statusCode: {_words(answer, envelope)}"
     else:
         message, what = "", f"JSON, but {json_type(value)} and not the service's object"
     raise _refusal(answer, f"HTTP {answer.status}, {what}{_base_url_hint(answer)}", message=message)
+
+
+def _code(told: object) -> int | None:
+    """Return a statusCode that is a string of digits, or a whole float; None where it is neither."""
+    code = int(told) if type(told) is float and told.is_integer() else number_of(told)
+    return code if code is not None and -ID_LIMIT <= code < ID_LIMIT else None
 
 
 def _facts(answer: Answer, envelope: dict[str, Any]) -> tuple[str, str]:
@@ -205,9 +172,9 @@ def _facts(answer: Answer, envelope: dict[str, Any]) -> tuple[str, str]:
 
 
 def _message(value: dict[str, Any]) -> str:
-    """Return the body's own words, empty where it has none."""
+    """Return the body's own words, cut where they are very many, empty where it has none."""
     said = value.get("message")
-    return said if isinstance(said, str) else ""
+    return said[:_KEPT] if isinstance(said, str) else ""
 
 
 def _words(answer: Answer, value: dict[str, Any]) -> str:
@@ -326,13 +293,26 @@ def _plain_dumps(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
+def _number(digits: str) -> float:
+    """Read a whole number as orjson does, to which one beyond 64 bits is a float."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
+
+
+_plain = json.JSONDecoder(parse_int=_number)
+
+
+def _plain_loads(body: bytes) -> object:
+    return _plain.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+
+
 _quick_loads: Callable[[bytes], object]
 _quick_dumps: Callable[[object], bytes]
 try:
     from orjson import dumps as _quick_dumps
     from orjson import loads as _quick_loads
 except ImportError:
-    _quick_loads, _quick_dumps = json.loads, _plain_dumps
+    _quick_loads, _quick_dumps = _plain_loads, _plain_dumps
 
 
 def loads(body: bytes) -> object:
@@ -346,10 +326,9 @@ def loads(body: bytes) -> object:
     except (ValueError, RecursionError):
         pass
     try:
-        value: object = json.loads(body)
+        return _plain_loads(body)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the body cannot be read as JSON: {error}", body=body) from None
-    return value
 
 
 def dumps(value: object, *, path: str = "$") -> bytes:
@@ -359,10 +338,21 @@ def dumps(value: object, *, path: str = "$") -> bytes:
     json.
     """
     try:
-        return _quick_dumps(value)
+        # A copy: what orjson returns holds on to the much larger buffer that it was written in.
+        return bytes(bytearray(_quick_dumps(value)))
     except (TypeError, ValueError, RecursionError):
         pass
     try:
         return _plain_dumps(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise DecodeError(f"{path} cannot be written as JSON again: {error}", field=path) from None
+
+
+BRIEF = 2000
+"""Characters of a text in a brief record."""
+
+
+def dump_brief(task: Task) -> bytes:
+    """Return a record that is too large to be kept, as JSON: its short values alone."""
+    record = {name: value for name, value in task.to_dict().items() if name != "actions" and len(str(value)) <= BRIEF}
+    return dumps(record)

@@ -6,8 +6,9 @@ Creating costs money, so all that can be wrong is found before anything is sent.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
 from urllib.parse import quote_plus, urlsplit
 
@@ -15,7 +16,7 @@ import attrs
 
 from omgmj.errors import SubmissionUncertain, UsageError
 from omgmj.models import Action, Kind, Submission, Task
-from omgmj.protocol.messages import Request
+from omgmj.protocol.messages import JSON, Request
 from omgmj.validation import brief
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ BLEND_LEAST, BLEND_MOST = 2, 5
 """Images that a blend takes."""
 _PATH = "/api/v1/ai/draw/mj/"
 _SLICE = 384 * 1024
-"""Characters of an image that are escaped in one go: the interpreter runs nothing else meanwhile."""
+"""Characters of an image that are written in one go: the interpreter runs nothing else meanwhile."""
 _SHOWN = 200
 """Characters of a prompt that a message shows."""
 ACTION = "ACTION"
@@ -50,6 +51,7 @@ _KINDS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Outpaint", frozenset({Kind.ZOOM})),
     (_REGION, frozenset({Kind.VARIATION, "INPAINT"})),
 )
+_KNOWN = frozenset(Kind).union(*(kinds for _, kinds in _KINDS))
 
 
 class Draft(NamedTuple):
@@ -102,20 +104,20 @@ def check_webhook(url: object) -> str | None:
 
 def imagine(prompt: str, *, pool: str | None, images: Sequence[str] = (), webhook: str | None = None) -> Draft:
     """Draft the call that makes a task of a prompt; `images` are data URIs."""
-    fields = [("prompt", prompt), ("type", pool), *(("base64Array", image) for image in images), ("webhook", webhook)]
-    kept = Submission(Kind.IMAGINE, prompt=prompt, pool=pool, images=len(images), webhook=webhook)
-    return Draft(_request("imagine", fields), kept)
+    request = _request("imagine", prompt=prompt, type=pool, base64Array=list(images) or None, webhook=webhook)
+    return Draft(request, Submission(Kind.IMAGINE, prompt=prompt, pool=pool, images=len(images), webhook=webhook))
 
 
 def act(parent: Task, action: Action, *, mask: str | None = None, webhook: str | None = None) -> Draft:
     """Draft the call that does an action of a finished task; `mask` is a data URI."""
-    fields = [
-        ("taskId", str(parent.id)),
-        ("customId", action.custom_id),
-        ("type", parent.pool),
-        ("base64Mask", mask),
-        ("webhook", webhook),
-    ]
+    request = _request(
+        "action",
+        taskId=parent.id,
+        customId=action.custom_id,
+        type=parent.pool,
+        base64Mask=mask,
+        webhook=webhook,
+    )
     kept = Submission(
         ACTION,
         prompt=parent.prompt,
@@ -125,24 +127,19 @@ def act(parent: Task, action: Action, *, mask: str | None = None, webhook: str |
         images=int(mask is not None),
         webhook=webhook,
     )
-    return Draft(_request("action", fields), kept)
+    return Draft(request, kept)
 
 
 def blend(images: Sequence[str], *, dimensions: str | None, pool: str | None, webhook: str | None = None) -> Draft:
     """Draft the call that mixes images, given as data URIs."""
-    fields = [
-        *(("base64Array", image) for image in images),
-        ("dimensions", dimensions),
-        ("type", pool),
-        ("webhook", webhook),
-    ]
-    return Draft(_request("blend", fields), Submission(Kind.BLEND, pool=pool, images=len(images), webhook=webhook))
+    request = _request("blend", base64Array=list(images), dimensions=dimensions, type=pool, webhook=webhook)
+    return Draft(request, Submission(Kind.BLEND, pool=pool, images=len(images), webhook=webhook))
 
 
 def describe(image: str, *, pool: str | None, webhook: str | None = None) -> Draft:
     """Draft the call that makes prompts of an image, given as a data URI."""
-    fields = [("base64", image), ("type", pool), ("webhook", webhook)]
-    return Draft(_request("describe", fields), Submission(Kind.DESCRIBE, pool=pool, images=1, webhook=webhook))
+    request = _request("describe", base64=image, type=pool, webhook=webhook)
+    return Draft(request, Submission(Kind.DESCRIBE, pool=pool, images=1, webhook=webhook))
 
 
 def choose_action(task: Task, action: Action | str) -> Action:
@@ -189,15 +186,16 @@ def check_blend(images: list[T]) -> list[T]:
 
 def fits(task: Task, submission: Submission) -> bool:
     """Whether a task may have come of a submission, by its kind, prompt and action; its time is another matter."""
+    is_known = task.kind in _KNOWN  # Another word may mean anything.
     if submission.kind != ACTION:
-        if task.kind not in (None, submission.kind):
+        if is_known and task.kind != submission.kind:
             return False
         if submission.kind != Kind.IMAGINE or submission.prompt is None:
             return True
         wanted = _words(submission.prompt)
         return any(_tells(_words(said), wanted) for said in (task.prompt, task.description) if said)
     kinds = next((kinds for part, kinds in _KINDS if part in (submission.custom_id or "")), None)
-    if task.kind is not None and (task.kind not in kinds if kinds else task.kind in _NO_ACTIONS):
+    if is_known and (task.kind not in kinds if kinds else task.kind in _NO_ACTIONS):
         return False
     return not submission.prompt or not task.prompt or _words(task.prompt) == _words(submission.prompt)
 
@@ -258,17 +256,16 @@ def _tells(said: str, wanted: str) -> bool:
     return not before or (before.endswith(" ") and all("://" in word for word in before.split()))
 
 
-def _request(name: str, fields: Iterable[tuple[str, str | None]]) -> Request:
-    # Grown piece by piece, as there may be many megabytes: made in one go they would hold up the interpreter.
-    form = bytearray(b"model=midjourney")
-    for key, value in fields:
-        if value is not None:
-            form += f"&{key}=".encode()
-            for piece in _escaped(value) if key in _IMAGES else (_quoted(key, value),):
-                form += piece.encode()
-    return Request("POST", _PATH + name, form, idempotent=False)
+def _request(name: str, **fields: _Value | None) -> Request:
+    """Write a submission: as JSON where it carries images, which is what the service recommends [D], else as a form."""
+    given = {"model": "midjourney", **{key: value for key, value in fields.items() if value is not None}}
+    if _IMAGES & given.keys():
+        return Request("POST", _PATH + name, _json(given), idempotent=False, content_type=JSON)
+    form = "&".join(f"{key}={_quoted(key, str(value))}" for key, value in given.items())
+    return Request("POST", _PATH + name, form.encode(), idempotent=False)
 
 
+_Value = str | int | list[str]
 _IMAGES = frozenset({"base64", "base64Array", "base64Mask"})
 
 
@@ -279,9 +276,29 @@ def _quoted(key: str, value: str) -> str:
         raise UsageError(f"{key} cannot be sent: it holds half a character") from None
 
 
-def _escaped(uri: str) -> Iterator[str]:
-    """Escape a data URI: what base64 holds is known, and there may be megabytes of it."""
-    content = uri.index(",") + 1
-    yield quote_plus(uri[:content])
-    for start in range(content, len(uri), _SLICE):
-        yield uri[start : start + _SLICE].replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
+def _json(fields: Mapping[str, _Value]) -> bytearray:
+    # Grown piece by piece, as there may be many megabytes: made in one go they would hold up the interpreter.
+    body = bytearray()
+    for key, value in fields.items():
+        body += b'%b"%b":' % (b"," if body else b"{", key.encode())
+        if isinstance(value, list):
+            for number, image in enumerate(value):
+                body += b"," if number else b"["
+                _add_text(body, image)
+            body += b"]"
+        elif isinstance(value, str):
+            if key not in _IMAGES:
+                _quoted(key, value)  # Refused here as in a form.
+            _add_text(body, value)
+        else:
+            body += b"%d" % value
+    body += b"}"
+    return body
+
+
+def _add_text(body: bytearray, text: str) -> None:
+    """Write a text in ASCII."""
+    body += b'"'
+    for start in range(0, len(text), _SLICE):
+        body += json.dumps(text[start : start + _SLICE])[1:-1].encode()
+    body += b'"'

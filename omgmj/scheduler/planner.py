@@ -249,10 +249,15 @@ class Planner:
         self._good(turn, listed=listed)
         if poll:
             self.due_queue.home(row)
-        waiting = tuple(registry.who[row].values())
-        self.progress.learn_end(row, found, now)
+        waiting, due = tuple(registry.who[row].values()), self.progress.image_due(task, now)
+        if due is None:
+            self.progress.learn_end(row, found, now)
+        else:
+            waiting = tuple(subscription for subscription in waiting if subscription.once)
         for subscription in waiting:
             self._drop(task.id, subscription)
+        if due is not None and registry.who[row]:
+            self.due_queue.land(task.id, row, now, due, poll=False)
         return Seen(moved=True, waiting=waiting, ended=[])
 
     def unchanged(self, task_id: int, now: float, roll: float, *, hint: float | None = None) -> list[Ended]:
@@ -365,7 +370,7 @@ class Planner:
         self.registry.release(task_id, row)
         self.registry.listed[row] = UNLISTED
         self.verdicts.forget(task_id)
-        self.progress.forget(row)
+        self.progress.forget(task_id, row)
         self.due_queue.forget(task_id, row)
 
     def _land(self, task_id: int, row: int, now: float, due: float, *, poll: bool) -> None:

@@ -15,6 +15,7 @@ from omgmj.backoff.durations import Durations
 from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
+from omgmj.protocol.responses import dump_brief
 from omgmj.scheduler.registry import NEVER, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
@@ -86,6 +87,17 @@ class Turn(NamedTuple):
     hint: float | None = None
 
 
+IMAGE_DELAYS = (2.0, 4.0, 8.0)
+"""Seconds to the polls after a task has succeeded and its image is still to come."""
+IMAGE_PATIENCE = 15.0
+"""Seconds for which an image may come after its task has succeeded."""
+_CARRY_IMAGES = frozenset(Kind) - {Kind.DESCRIBE}
+LARGEST_LAST = 64 * 1024
+"""Bytes of a last record that is kept as it came; of a larger one its short values are."""
+TRAITS = 1000
+"""Traits that are kept once for many IDs."""
+
+
 def lacks(task: Task) -> bool:
     """Whether a record on a page, which says that its task has succeeded, wants to be confirmed by asking."""
     return task.succeeded and task.kind != Kind.DESCRIBE and not (task.image_url and task.actions)
@@ -104,6 +116,7 @@ class TaskProgress:
         self._registry = registry
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
+        self._bare: dict[int, tuple[int, float]] = {}  # succeeded without an image: polls since, and since when
 
     def begin(self, rows: Iterable[int], now: float, served: float) -> None:
         """Begin rows that nobody waited for: nothing is known of their tasks."""
@@ -124,9 +137,10 @@ class TaskProgress:
         registry.first[row] = registry.moved[row] = made_at
         self._know(row, JUST_MADE)
 
-    def forget(self, row: int) -> None:
-        """Let go of what is known of a row that nobody waits for."""
+    def forget(self, task_id: int, row: int) -> None:
+        """Let go of what is known of an ID that nobody waits for."""
         self._registry.last[row] = None
+        self._bare.pop(task_id, None)
         self.known -= self.is_known(row)
         self._registry.trait[row] = UNSEEN
 
@@ -137,6 +151,16 @@ class TaskProgress:
     def _know(self, row: int, trait: Trait) -> None:
         self.known += not self.is_known(row)
         self._registry.trait[row] = trait
+
+    def image_due(self, task: Task, now: float) -> float | None:
+        """Return when to look for the image of a task that has ended; None where there is none to wait for."""
+        if not task.succeeded or task.image_url or task.stored_image_url or task.kind not in _CARRY_IMAGES:
+            return None
+        polls, since = self._bare.get(task.id, (0, now))
+        if polls >= len(IMAGE_DELAYS) or now - since >= IMAGE_PATIENCE:
+            return None
+        self._bare[task.id] = polls + 1, since
+        return now + IMAGE_DELAYS[polls]
 
     def goes_back(self, row: int, task: Task) -> bool:
         """Whether a record says less than what is known, as one that is late does."""
@@ -190,10 +214,12 @@ class TaskProgress:
         progress = -1 if task.progress is None else task.progress
         trait = Trait(task.status, task.pool, task.kind)
         moved = self.is_news(row, task)
+        if len(self._traits) >= TRAITS:
+            self._traits.clear()  # The service makes up words.
         self._know(row, self._traits.setdefault(trait, trait))
         registry.progress[row] = max(progress, registry.progress[row]) if rank == before else progress
         registry.rank[row] = rank
-        registry.last[row] = task.source
+        registry.last[row] = task.source if len(task.source) <= LARGEST_LAST else dump_brief(task)
         if moved:
             registry.moved[row], registry.quiet_since[row] = turn.now, turn.served
         return moved

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from omgmj.client.secrets import Secret
 from omgmj.client.transport import Stream
 from omgmj.errors import TransportError
-from omgmj.protocol.messages import FORM, KEPT_HEADERS, Answer, Passage, Request
+from omgmj.protocol.messages import KEPT_HEADERS, Answer, Passage, Request
 from omgmj.testing.service.simulator import Reply
 
 
@@ -33,7 +33,7 @@ class InMemoryTransport:
         """Send `request` and return the answer, or raise `TransportError` as a connection over the network would."""
         headers = {
             "authorization": f"Bearer {token.reveal()}",
-            "content-type": FORM,
+            "content-type": request.content_type,
             "accept": "application/json",
             "content-length": str(len(request.body)),
         }

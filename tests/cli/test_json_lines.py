@@ -42,9 +42,9 @@ def test_dump_is_the_record_as_it_came() -> None:
 
 
 def test_dump_names_the_task() -> None:
-    """A record that names no ID gets the one that was asked for."""
-    source = b'{"status": "SUCCESS"}'
-    assert json.loads(dump_record(read_task(json.loads(source), asked=5, source=source)))["taskId"] == 5
+    """A record that names no ID, or none that can be read, gets the one that was asked for, as a number."""
+    for source in (b'{"status": "SUCCESS"}', b'{"taskId": "5"}', b'{"taskId": 5.5}'):
+        assert json.loads(dump_record(read_task(json.loads(source), asked=5, source=source)))["taskId"] == 5
 
 
 def test_dump_is_json() -> None:

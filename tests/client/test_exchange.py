@@ -10,6 +10,7 @@ import json
 import logging
 import pickle
 import random
+import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from omgmj.base_url import BaseUrl
 from omgmj.client.aiohttp_adapter import HttpTransport
 from omgmj.client.credentials import GRACE, GRACE_STEP, SPREE, SPREE_SECONDS, Credentials
 from omgmj.client.deadline import Deadlines
-from omgmj.client.exchange import Exchange
+from omgmj.client.exchange import LARGE, Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.client.secrets import Secret
 from omgmj.errors import (
@@ -582,7 +583,7 @@ async def test_the_token_is_masked_where_the_service_tells_it_back(token: str) -
         Answer(200, {}, spelled(statusCode=400, message=cut)),
         Answer(402, {}, spelled(error=cut)),
         Answer(502, {}, f"no JSON: {escaped}".encode()),
-        Answer(200, {}, json.dumps({"statusCode": 200, "data": {"status": "X", "taskId": token}}).encode()),
+        Answer(200, {}, json.dumps({"statusCode": 200, "data": {"status": {token: 1}, "taskId": 3432}}).encode()),
         Answer(200, {}, json.dumps({"statusCode": token}).encode()),
         Answer(502, {}, f"no JSON: {token}".encode()),
         Answer(302, {"location": f"https://elsewhere.invalid/login?token={token}"}, b""),
@@ -600,6 +601,33 @@ async def test_the_token_is_masked_where_the_service_tells_it_back(token: str) -
         assert token not in str(copy.copy(caught.value))
 
 
+async def test_an_answer_about_another_task_is_asked_for_again() -> None:
+    """A record of another task is a fault of the way: the call is repeated, and the rate learns nothing bad of it."""
+    other = envelope(200, data={"taskId": 9, "status": "SUCCESS"})
+    transport = Scripted(in_turn(other, other, GOOD))
+    exchange = make(transport)
+    assert (await exchange.call(REQUEST, read)).id == 3432
+    assert (len(transport.sent), exchange.retries) == (3, 2)
+    with pytest.raises(TransportError, match="about another task: 9, while 3432"):
+        await make(Scripted(in_turn(other))).call(REQUEST, read)
+
+
+async def test_a_large_answer_is_read_in_a_thread() -> None:
+    """What is large is read beside the loop, its errors too; what is small is read at once."""
+    names: list[str] = []
+
+    def reading(answer: Answer) -> Task:
+        names.append(threading.current_thread().name)
+        return read(answer)
+
+    large = envelope(200, data={"taskId": 3432, "status": "SUCCESS", "prompt": "x" * LARGE})
+    assert (await make(Scripted(in_turn(large))).call(REQUEST, reading)).prompt == "x" * LARGE
+    assert (await make(Scripted(in_turn(GOOD))).call(REQUEST, reading)).succeeded
+    with pytest.raises(DecodeError):
+        await make(Scripted(in_turn(envelope(200, data=["x" * LARGE])))).call(REQUEST, reading)
+    assert [name.startswith("omgmj") for name in names] == [True, False, True]
+
+
 async def test_masking_changes_no_verdict() -> None:
     """A token that happens to be part of an answer's JSON, or is too short to be one, leaves its meaning alone."""
     unknown = envelope(400, "task 3432 was not found", 12345678)
@@ -613,7 +641,7 @@ async def test_masking_changes_no_verdict() -> None:
             await make(transport, token).call(REQUEST, read)
         assert len(transport.sent) == 1
         assert refused.value.message == f"bad words: {'12345678' if token == 't' else '***'}"
-    odd = Answer(200, {}, b'{"statusCode": 200, "data": {"taskId": 12345678, "status": 5}}')
+    odd = Answer(200, {}, b'{"statusCode": 200, "data": {"taskId": 3432, "status": 5, "new": 12345678}}')
     with pytest.raises(DecodeError) as decode:
         await make(Scripted(in_turn(odd)), token).call(REQUEST, read)
     check_secret(decode.value, token)

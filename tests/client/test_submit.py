@@ -171,6 +171,31 @@ async def test_a_429_is_tried_again() -> None:
         assert len(fake.created) == 1
 
 
+@pytest.mark.parametrize("data", [3440, "3440", {"taskId": 3440}, {"taskId": "3440", "new": 1}])
+async def test_the_id_of_a_new_task_may_be_told_in_several_ways(data: object) -> None:
+    """As a number or in digits, by itself or in an object: the ID is in hand."""
+    async with serving(answer(data)) as server, Session("t", base_url=server.url) as session:
+        assert await session.imagine("a cat") == 3440
+
+
+async def test_images_go_as_json() -> None:
+    """What carries images is sent as JSON, with its own content type, and all else as a form."""
+    heads: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer(1))
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        async with Session("t", base_url=url) as session:
+            await session.imagine("a cat", images=[PNG])
+            await session.imagine("a cat")
+    types = [head.lower().partition(b"content-type: ")[2].partition(b"\r\n")[0] for head in heads]
+    assert types == [b"application/json", b"application/x-www-form-urlencoded"]
+
+
 LOST: dict[str, bytes | str] = {
     "closed without a word": "close",
     "silence": "silence",
@@ -178,10 +203,16 @@ LOST: dict[str, bytes | str] = {
     "half of the body": b"HTTP/1.1 200 X\r\nContent-Length: 50\r\n\r\n{",
     "no JSON": b"HTTP/1.1 200 X\r\nContent-Length: 6\r\n\r\n<html>",
     "empty": b"HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n",
+    "JSON of something in front, 502": b"HTTP/1.1 502 X\r\nContent-Length: 2\r\n\r\n{}",
+    "JSON of something in front, 408": b"HTTP/1.1 408 X\r\nContent-Length: 2\r\n\r\n{}",
+    "JSON of something in front that has data": b'HTTP/1.1 400 X\r\nContent-Length: 10\r\n\r\n{"data":5}',
+    "a list of something in front": b"HTTP/1.1 400 X\r\nContent-Length: 2\r\n\r\n[]",
     "502": b"HTTP/1.1 502 X\r\nContent-Length: 6\r\n\r\n<html>",
     "403 of something in front": b"HTTP/1.1 403 X\r\nContent-Length: 6\r\n\r\n<html>",
     "no ID": answer(None),
-    "an ID of a wrong type": answer("12"),
+    "an ID of a wrong type": answer("twelve"),
+    "an ID that is not whole": answer(12.5),
+    "an object without an ID": answer({"taskId": None}),
     "an ID out of range": answer(0),
     "code 500": answer(None, code=500),
     "code 201": answer(77, code=201),
@@ -223,6 +254,10 @@ async def test_a_lost_answer_is_told_and_not_repeated(what: str) -> None:
         (answer(None, code=401, status=401), AuthError),
         (answer(None, code=403, status=403), AuthError),
         (b"HTTP/1.1 413 X\r\nContent-Length: 6\r\n\r\n<html>", ServiceError),
+        *(
+            (b'HTTP/1.1 %d X\r\nContent-Length: 15\r\n\r\n{"error": "no"}' % status, ServiceError)
+            for status in (400, 403, 404, 405, 409, 415, 422)
+        ),
     ],
 )
 async def test_a_clear_no_is_no_uncertainty(said: bytes, kind: type[OmgmjError]) -> None:

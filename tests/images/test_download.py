@@ -383,9 +383,7 @@ async def test_without_leave_nothing_goes_to_this_machine(tmp_path: Path) -> Non
     await transport.aclose()
 
 
-@pytest.mark.parametrize(
-    "url", ["http://[::1", "https://a:99999/", "\ud83d", "javascript:alert(1)", "https://" + "ü" * 70]
-)
+@pytest.mark.parametrize("url", ["http://[::1", "https://a:99999/", "https://\ud83d", "https://" + "ü" * 70])
 async def test_rubbish_for_a_url_is_a_download_error(url: str, tmp_path: Path) -> None:
     """A record's URL that is none is an error of the download."""
     transport = HttpTransport()

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from omgmj.errors import RateLimited, SubmissionUncertain, UsageError
+from omgmj.listing.reconcile import reconcile
+from omgmj.models import Submission, Task, TaskPage
 from omgmj.testing import FakeService, Fault, Life
 
 
@@ -23,7 +25,9 @@ async def test_a_lost_submission_is_found() -> None:
         assert lost != first
         await asyncio.sleep(3)
         await session.imagine("a dog")
-        assert [task.id for task in await session.reconcile(caught.value)] == [lost]
+        found = await session.reconcile(caught.value)
+        assert [task.id for task in found] == [lost]
+        assert found.looked_back_to == (await session.page()).tasks[-1].submitted_at
         assert (await session.wait(lost)).is_terminal
 
 
@@ -117,3 +121,21 @@ async def test_reconcile_says_what_it_wants() -> None:
         with pytest.raises(UsageError):
             await session.reconcile(SubmissionUncertain("made by hand"))
         assert fake.requests == 0
+
+
+async def test_a_search_ends_where_no_record_tells_a_time() -> None:
+    """Tasks without a submit time may fit, and end the search after some pages of them; unknown kinds may fit too."""
+    asked: list[int] = []
+
+    async def fetch(number: int, size: int) -> TaskPage:
+        asked.append(number)
+        newest = 1_000_000 - (number - 1) * size
+        kind = "EDIT" if number == 2 else "UPSCALE"
+        ids = range(newest, newest - size, -1)
+        return TaskPage(number, size, None, tuple(Task(n, "SUCCESS", kind=kind, prompt="a cat") for n in ids))
+
+    sent = Submission("IMAGINE", prompt="a cat")
+    found = await reconcile(fetch, sent, datetime.now(UTC), ahead=timedelta, is_known=lambda _: False)
+    assert asked == list(range(1, 11))
+    assert (len(found), found.looked_back_to) == (20, None)
+    assert isinstance(found, list)

@@ -208,3 +208,13 @@ async def test_a_list_that_moves_and_is_off_loses_nobody(fault: str) -> None:
         fake.inject(fault, times=None)
         _, seen = await steady(fake, most=150)
         assert seen == Counter(fake.task_ids)
+
+
+async def test_records_that_cannot_be_read_hold_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that a page shows in another shape are polled singly, and warned of once."""
+    async with FakeService(tasks=60) as fake, fake.session() as session:
+        fake.inject("list_foreign_shape", times=None)
+        assert len([task async for task in session.watch(fake.task_ids)]) == 60
+        assert session.stats().sweeps > 0
+    (line,) = [record.getMessage() for record in caplog.records if "odd" in record.getMessage()]
+    assert line.endswith("tasks holds a record that is left out, as it names no task")

@@ -44,6 +44,8 @@ def test_ways_without_a_url_are_left_out() -> None:
         "wsrv-stored",
     )
     assert image_urls(Task(1, Status.SUCCESS)) == {}
+    for none in ("a key.png", "javascript:alert(1)", "//cdn.test/a.png", "https://", "\ud83d"):
+        assert image_urls(Task(1, Status.SUCCESS, image_url=none, stored_image_url=none)) == {}
     assert image_urls(Task(1, Status.SUCCESS, image_url="https://\ud83d"))["wsrv"].isascii()
 
 

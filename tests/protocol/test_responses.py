@@ -32,18 +32,17 @@ from omgmj.errors import (
 from omgmj.models import Status, Task, TaskPage
 from omgmj.protocol import responses
 from omgmj.protocol.failures import Meaning, meaning
-from omgmj.protocol.messages import KEPT_HEADERS, Answer, page_request, query_request
+from omgmj.protocol.messages import KEPT_HEADERS, Answer, Request, page_request, query_request
+from omgmj.protocol.pages import read_page, read_record, read_records, records_by_id
 from omgmj.protocol.responses import (
     ages,
     read_hint,
-    read_page,
     read_query,
-    read_record,
-    read_records,
     read_source,
     record_id,
     retry_after,
 )
+from omgmj.records import Oddities
 
 SAMPLE = (Path(__file__).parents[1] / "samples" / "query-response.json").read_bytes()
 RECORD: dict[str, Any] = json.loads(SAMPLE)["data"]
@@ -78,7 +77,8 @@ def service_error(got: Answer) -> ServiceError:
 def test_query_request() -> None:
     """A query is a POST of a form in bytes, and may be sent again."""
     request = query_request(3432)
-    assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True)
+    form = "application/x-www-form-urlencoded"
+    assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True, form)
     assert dict(parse_qsl(request.body.decode())) == {"model": "midjourney", "taskId": "3432"}
 
 
@@ -159,7 +159,9 @@ JUDGED: list[tuple[object, int, type[ServiceError], int | None, Meaning]] = [
     ({}, 200, ServiceError, None, Meaning.TRANSIENT),
     ({"error": "x"}, 200, ServiceError, None, Meaning.TRANSIENT),
     ({"data": RECORD}, 500, ServiceError, None, Meaning.TRANSIENT),
-    ({"statusCode": "500"}, 500, ServiceError, None, Meaning.TRANSIENT),
+    ({"statusCode": "500"}, 500, ServiceError, 500, Meaning.TRANSIENT),
+    (envelope("400", NOT_FOUND), 200, TaskNotFound, 400, Meaning.UNKNOWN),
+    (envelope("E1", "odd"), 200, ServiceError, None, Meaning.TRANSIENT),
     (envelope(200, "Success", RECORD), 500, ServiceError, 200, Meaning.TRANSIENT),
     (envelope(200, "Success", RECORD), 400, ServiceError, 200, Meaning.TRANSIENT),
     (envelope(400, NOT_FOUND), 500, ServiceError, 400, Meaning.TRANSIENT),
@@ -189,23 +191,34 @@ def test_the_table_of_answers(
     ("body", "field"),
     [
         (envelope(200, "", {**RECORD, "status": 5}), "$.data.status"),
-        (envelope(200, "", {**RECORD, "taskId": 21}), "$.data.taskId"),
-        (envelope(200, "", {**RECORD, "progress": []}), "$.data.progress"),
+        (envelope(200, "", {**RECORD, "status": [True]}), "$.data.status"),
         (envelope(200, "", [RECORD]), "$.data"),
         (envelope(200, "", ""), "$.data"),
-        (envelope("200", "", RECORD), "$.statusCode"),
-        (envelope(True, "", RECORD), "$.statusCode"),
-        (envelope(200.0, "", RECORD), "$.statusCode"),
-        (envelope(2**64, "", RECORD), "$.statusCode"),
+        (envelope("200", "", 5), "$.data"),
     ],
 )
 def test_a_field_of_a_wrong_type(body: object, field: str) -> None:
-    """A field of a wrong type is a DecodeError with its name and the body; it is asked for again before it counts."""
+    """What is strict is a DecodeError with its name and the body; it is asked for again before it counts."""
     got = answer(body)
     error = refusal(got)
     assert isinstance(error, DecodeError)
     assert (error.field, error.body) == (field, got.body)
     assert meaning(error) is Meaning.GARBLED
+
+
+@pytest.mark.parametrize("code", ["200", " ", "E", True, 200.0, 2**64, 1.5, [], {}])
+def test_an_odd_code_keeps_no_record_from_its_user(code: object) -> None:
+    """Where HTTP says success and there is a record, a code that cannot be read is no failure."""
+    assert read_query(answer(envelope(code, "", RECORD)), 20).raw == RECORD
+
+
+def test_a_record_of_another_task_is_a_fault_of_the_way() -> None:
+    """An answer for another ID is a transport error, so that the poll is repeated, and never this ID's own fault."""
+    for task_id in (21, "21", 2**63 - 1):
+        error = refusal(answer(envelope(200, "", {**RECORD, "taskId": task_id})))
+        assert type(error) is TransportError
+        assert str(error) == f"the answer is about another task: {task_id}, while 20 was asked for"
+        assert meaning(error) is Meaning.TRANSIENT
 
 
 @pytest.mark.parametrize(
@@ -240,6 +253,10 @@ def test_texts_are_short() -> None:
     message = "x\n\ud83d" * 1000
     error = service_error(answer(envelope(400, message)))
     assert (error.message, len(str(error)) < 300, str(error).isprintable()) == (message, True, True)
+    assert service_error(answer(envelope(400, "x" * 10**6))).message == "x" * 4000
+    with pytest.raises(DecodeError) as caught:
+        read_query(answer(envelope(200, "", ["x" * 10**6])), 20)
+    assert len(caught.value.body) == 64 * 1024
     assert len(str(refusal(answer(b"", 302, location="x" * 5000)))) < 300
 
 
@@ -273,7 +290,7 @@ def test_meaning_of_what_is_no_refusal(error: BaseException, means: Meaning) -> 
 def outcomes(got: Answer, asked: int = 20) -> list[Task | None]:
     """Read an answer with orjson and with json alone: the task, or None where it is an error of ours."""
     tasks: list[Task | None] = []
-    for quick in (orjson.loads, json.loads):
+    for quick in (orjson.loads, responses._plain_loads):
         with patch.object(responses, "_quick_loads", quick):
             try:
                 tasks.append(read_query(got, asked))
@@ -377,7 +394,7 @@ def test_a_query_decodes_nothing_it_throws_away() -> None:
     assert task.raw == RECORD
 
 
-@pytest.mark.parametrize("word", ["REVIEWING", "FAILED", "success", "\ud83d"])
+@pytest.mark.parametrize("word", ["REVIEWING", "FAILED", "done", "\ud83d"])
 def test_a_new_status_word_is_kept(word: str) -> None:
     """An unknown status word is kept and is no end, unless finishTime is set."""
     running = read_query(answer(envelope(200, "", {**RECORD, "status": word, "finishTime": None})), 20)
@@ -409,7 +426,7 @@ def page_of(*records: object, **fields: object) -> dict[str, object]:
     return envelope(200, "Success", {"total": len(records), "tasks": list(records), **fields})
 
 
-def listed(task_id: int, **changes: object) -> dict[str, object]:
+def listed(task_id: int | str, **changes: object) -> dict[str, object]:
     """Make a record of a page."""
     return {**RECORD, "taskId": task_id, **changes}
 
@@ -417,7 +434,7 @@ def listed(task_id: int, **changes: object) -> dict[str, object]:
 def test_page_request() -> None:
     """A page is asked for by a POST with its number and size in the query; it may be sent again."""
     path = "/api/v1/ai/draw/mj/query-mj-tasks?page=3&pageSize=12"
-    assert page_request(3, 12) == ("POST", path, b"model=midjourney", True)
+    assert page_request(3, 12) == Request("POST", path, b"model=midjourney", idempotent=True)
 
 
 def test_a_page_is_read() -> None:
@@ -439,7 +456,11 @@ def test_a_page_is_read_in_two_steps() -> None:
     rows = [listed(30), {"taskId": "29"}, 5]
     total, records = read_records(answer(page_of(*rows)))
     assert (total, records) == (3, rows)
-    assert [record_id(record) for record in records] == [30, None, None]
+    assert [record_id(record) for record in records] == [30, 29, None]
+    told: list[tuple[str, str]] = []
+    by_id = records_by_id(records, Oddities(lambda *odd: told.append(odd)))
+    assert by_id == {30: rows[0], 29: rows[1]}
+    assert told == [("tasks", "holds a record that is left out, as it names no task")]
     assert read_record(records[0]).id == 30
     assert read_record({"status": "SUCCESS"}, asked=7).id == 7
     with pytest.raises(DecodeError) as caught:
@@ -448,7 +469,9 @@ def test_a_page_is_read_in_two_steps() -> None:
     assert caught.value.body == b'{"taskId":8,"status":5}'
 
 
-@pytest.mark.parametrize("record", [None, [], "x", {}, *({"taskId": bad} for bad in (None, "5", True, 5.0, 0, 2**63))])
+@pytest.mark.parametrize(
+    "record", [None, [], "x", {}, *({"taskId": bad} for bad in (None, "x", "²", True, 5.0, 0, 2**63))]
+)
 def test_a_record_that_names_no_id(record: object) -> None:
     """Reading a record's ID raises nothing, whatever the record is."""
     assert record_id(record) is None
@@ -475,7 +498,8 @@ def test_a_page_with_duplicates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("total", "told"), [(0, 0), (999, 999), (-1, -1), *((bad, None) for bad in (None, "2", True, 2.5, 2**63, 10**30))]
+    ("total", "told"),
+    [(0, 0), (999, 999), (-1, -1), ("2", 2), *((bad, None) for bad in (None, "x", True, 2.5, 2**63, 10**30))],
 )
 def test_a_total_that_lies(total: object, told: int | None) -> None:
     """`total` is passed on as it came, None where it is no number, and what is on the page does not go by it."""
@@ -510,25 +534,48 @@ def test_a_page_of_another_shape(data: object, field: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "place", "task_id"),
+    ("record", "place"),
     [
-        (listed(28, status=5), ".status", 28),
-        (listed(28, status=None), ".status", 28),
-        (listed(28, progress={}), ".progress", 28),
-        ({"id": 28, "state": "SUCCESS"}, ".taskId", None),
-        (listed(28, taskId="28"), ".taskId", None),
-        (None, "", None),
-        ([], "", None),
+        (listed(28, status=5), ".status is a whole number, not a string"),
+        ({"id": 28, "state": "SUCCESS"}, ".taskId is missing"),
+        (listed(28, taskId="x"), ".taskId is a string, not"),
+        (listed(28, taskId=28.0), ".taskId is a number that is not whole"),
+        (None, " is null, not an object"),
+        ([], " is a list, not an object"),
     ],
 )
-def test_a_record_of_another_shape(record: object, place: str, task_id: int | None) -> None:
-    """A record of another account's shape is a DecodeError that names its place on the page, the page and the task."""
-    got = answer(page_of(listed(30), listed(29), record))
-    with pytest.raises(DecodeError, match=r"on page 7$") as caught:
+def test_a_record_of_another_shape(record: object, place: str) -> None:
+    """A record that cannot be read is left out of its page and told; where all are so, that is a DecodeError."""
+    told: list[tuple[str, str]] = []
+    odd = Oddities(lambda *odd: told.append(odd))
+    for _ in range(2):
+        page = read_page(answer(page_of(listed(30), listed(29), record)), 7, 20, odd)
+        assert [task.id for task in page.tasks] == [30, 29]
+    assert [field for field, _ in told] == ["tasks[2]"], "it is told once"
+    assert f"$.data.tasks[2]{place}" in told[0][1]
+    assert read_page(answer(page_of(record)), 7, 20).tasks == ()
+    got = answer(page_of(record, record))
+    with pytest.raises(DecodeError, match=r"no other record of page 7 can be read either$") as caught:
         read_page(got, 7, 20)
-    assert (caught.value.field, caught.value.task_id) == (f"$.data.tasks[2]{place}", task_id)
+    assert caught.value.field.startswith("$.data.tasks[0]")
     assert caught.value.body == got.body
     assert meaning(caught.value) is Meaning.GARBLED
+
+
+def test_odd_fields_spoil_no_page() -> None:
+    """A record with an odd field is on its page like any other."""
+    page = read_page(answer(page_of(listed(30, progress={}, status=None), listed("29", actions=5))), 1, 20)
+    assert [(task.id, task.status, task.actions) for task in page.tasks][1:] == [(29, "SUCCESS", ())]
+    assert (page.tasks[0].status, page.tasks[0].progress) == ("", None)
+
+
+def test_of_a_page_without_end_the_beginning_is_read() -> None:
+    """A page of very many records is cut, and that is told."""
+    told: list[tuple[str, str]] = []
+    many = {"statusCode": 200, "message": "", "data": {"tasks": [{"taskId": n, "status": ""} for n in range(1, 3001)]}}
+    page = read_page(answer(many), 1, 20, Oddities(lambda *odd: told.append(odd)))
+    assert [task.id for task in page.tasks] == list(range(1, 1001))
+    assert told == [("tasks", "has 3000 records on one page, of which the first 1000 are read")]
 
 
 @pytest.mark.parametrize(("body", "status", "kind", "code", "means"), JUDGED)
@@ -551,7 +598,7 @@ def test_a_page_is_judged_like_a_query(
     assert means in (Meaning.UNKNOWN, Meaning.REFUSED) or meaning(error) is means
 
 
-@pytest.mark.parametrize("quick", [orjson.loads, json.loads], ids=["orjson", "json"])
+@pytest.mark.parametrize("quick", [orjson.loads, responses._plain_loads], ids=["orjson", "json"])
 def test_odd_records_keep_their_source(quick: Any) -> None:
     """A record with what UTF-8 or orjson have no words for, such as a cut emoji, keeps all of it in its source."""
     odd = b'{"taskId":5,"status":"SUCCESS","prompt":"cut \\ud83d","new":' + b"[" * 300 + b"]" * 300 + b"}"
@@ -564,12 +611,12 @@ def test_odd_records_keep_their_source(quick: Any) -> None:
 def pages(got: Answer) -> list[TaskPage | None]:
     """Read an answer as a page with orjson and with json alone: the page, or None where it is an error of ours."""
     found: list[TaskPage | None] = []
-    for loads, dumps in ((orjson.loads, orjson.dumps), (json.loads, responses._plain_dumps)):
+    for loads, dumps in ((orjson.loads, orjson.dumps), (responses._plain_loads, responses._plain_dumps)):
         with patch.object(responses, "_quick_loads", loads), patch.object(responses, "_quick_dumps", dumps):
             try:
                 found.append(read_page(got, 1, 20))
-                for record in read_records(got).records:
-                    assert record_id(record) in {task.id for task in read_page(got, 1, 20).tasks}
+                ids = {record_id(record) for record in read_records(got).records}
+                assert {task.id for task in read_page(got, 1, 20).tasks} <= ids
             except OmgmjError as error:
                 assert str(error).isprintable(), repr(str(error))
                 assert isinstance(meaning(error), Meaning)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import orjson
 import pytest
 
 from omgmj.errors import DecodeError
 from omgmj.models import Action, Status, Task, read_task
 from omgmj.protocol import responses
-from omgmj.protocol.responses import dumps, loads
+from omgmj.protocol.responses import dump_brief, dumps, loads
 from tests.test_records import RECORD, SAMPLE
 
 
-@pytest.fixture(params=[orjson.loads, json.loads], ids=["orjson", "json"])
+@pytest.fixture(params=[orjson.loads, responses._plain_loads], ids=["orjson", "json"])
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test with orjson and, as where it is not installed, with json alone."""
     monkeypatch.setattr(responses, "_quick_loads", request.param)
@@ -99,7 +101,7 @@ def test_what_neither_reads_is_a_decode_error(body: bytes) -> None:
     """What no JSON reader takes, deep nesting and endless numbers included, is a DecodeError of the whole body."""
     with pytest.raises(DecodeError) as caught:
         loads(body)
-    assert (caught.value.field, caught.value.body) == ("$", body)
+    assert (caught.value.field, caught.value.body) == ("$", body[: 64 * 1024])
 
 
 def test_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +112,39 @@ def test_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spec.loader is not None
     twin = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(twin)
-    assert twin._quick_loads is json.loads
+    assert twin._quick_loads is twin._plain_loads
     assert twin._quick_dumps is twin._plain_dumps
     assert json.loads(twin.dumps(RECORD)) == RECORD
     assert twin.loads(SAMPLE) == loads(SAMPLE)
+
+
+@pytest.mark.usefixtures("either")
+def test_numbers_beyond_64_bits_are_the_same() -> None:
+    """A number beyond 64 bits is a float to both readers, so that a text that is made of it is the same."""
+    for number in (2**64 - 1, -(2**63)):
+        value = loads(b"%d" % number)
+        assert (type(value), value) == (int, number)
+    for number in (2**64, -(2**63) - 1, 3**99):
+        value = loads(b"%d" % number)
+        assert (type(value), value) == (float, float(number))
+
+
+def test_what_is_written_holds_no_more_than_it_is() -> None:
+    """Orjson writes into a buffer many times as large, which its result would keep."""
+    tracemalloc.start()
+    try:
+        written = [dumps(RECORD) for _ in range(300)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.1 * sum(sys.getsizeof(source) for source in written) + 20_000
+
+
+def test_a_brief_record_is_small() -> None:
+    """Of a record that is too large to be kept its short values are: it can be read again."""
+    large = read_task({**RECORD, "prompt": "x" * 10**6, "description": "x" * 3000}, asked=20, source=b"")
+    brief = read_task(loads(dump_brief(large)), asked=20, source=b"")
+    assert brief == attrs.evolve(large, prompt=None, description=None, actions=())
 
 
 @pytest.mark.parametrize("quick", [orjson.dumps, responses._plain_dumps], ids=["orjson", "json"])

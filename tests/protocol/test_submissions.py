@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -34,27 +35,34 @@ GRID = Task(7, Status.SUCCESS, pool="NORMAL", kind="IMAGINE", prompt="a cat", ac
 
 
 def form(draft: submissions.Draft) -> list[tuple[str, str]]:
+    assert draft.request.content_type == "application/x-www-form-urlencoded"
     return parse_qsl(draft.request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
 
 
-# The forms
+def body(draft: submissions.Draft) -> list[tuple[str, Any]]:
+    assert draft.request.content_type == "application/json"
+    return list(json.loads(draft.request.body).items())
+
+
+# The forms, and as JSON what carries images
 
 
 def test_imagine_is_sent_to_the_letter() -> None:
-    """The form of imagine holds what was given and no more, whatever characters the prompt has."""
+    """Imagine sends what was given and no more, whatever characters the prompt has: JSON where there are images."""
     prompt = "a cat & a dog = 100% +1 ü 🐱 --ar 16:9\nsecond line"
     draft = submissions.imagine(prompt, pool="FAST", images=[URI, URI], webhook="https://me.test/hook?a=1&b=2")
     assert draft.request.method == "POST"
     assert draft.request.path == "/api/v1/ai/draw/mj/imagine"
     assert not draft.request.idempotent
-    assert form(draft) == [
+    assert body(draft) == [
         ("model", "midjourney"),
         ("prompt", prompt),
         ("type", "FAST"),
-        ("base64Array", URI),
-        ("base64Array", URI),
+        ("base64Array", [URI, URI]),
         ("webhook", "https://me.test/hook?a=1&b=2"),
     ]
+    assert dict(form(submissions.imagine(prompt, pool=None)))["prompt"] == prompt
+    assert dict(body(submissions.imagine(prompt, pool=None, images=[URI])))["base64Array"] == [URI]
     assert form(submissions.imagine("a cat", pool=None)) == [("model", "midjourney"), ("prompt", "a cat")]
 
 
@@ -75,32 +83,34 @@ def test_action_is_sent_to_the_letter() -> None:
         ("type", "NORMAL"),
     ]
     masked = submissions.act(GRID, REGION, mask=URI, webhook="https://me.test")
-    assert form(masked)[-2:] == [("base64Mask", URI), ("webhook", "https://me.test")]
+    assert body(masked)[1] == ("taskId", 7)
+    assert body(masked)[-2:] == [("base64Mask", URI), ("webhook", "https://me.test")]
     assert dict(form(submissions.act(attrs.evolve(GRID, pool="TURBO"), U1)))["type"] == "TURBO"
     assert "type" not in dict(form(submissions.act(attrs.evolve(GRID, pool=None), U1)))
     with pytest.raises(UsageError, match="customId cannot be sent"):
         submissions.act(GRID, Action("half \ud83d"))
+    with pytest.raises(UsageError, match="customId cannot be sent"):
+        submissions.act(GRID, Action("Inpaint \ud83d"), mask=URI)
 
 
 def test_blend_and_describe_are_sent_to_the_letter() -> None:
-    """Blend repeats its images; describe has one."""
+    """Blend has a list of images; describe has one."""
     blended = submissions.blend([URI, URI], dimensions="SQUARE", pool="NORMAL")
     assert blended.request.path == "/api/v1/ai/draw/mj/blend"
-    assert form(blended)[1:] == [
-        ("base64Array", URI),
-        ("base64Array", URI),
+    assert body(blended)[1:] == [
+        ("base64Array", [URI, URI]),
         ("dimensions", "SQUARE"),
         ("type", "NORMAL"),
     ]
     described = submissions.describe(URI, pool=None)
     assert described.request.path == "/api/v1/ai/draw/mj/describe"
-    assert form(described) == [("model", "midjourney"), ("base64", URI)]
+    assert body(described) == [("model", "midjourney"), ("base64", URI)]
 
 
-def test_a_large_image_is_escaped_as_a_small_one() -> None:
-    """The pieces in which a large image is escaped fit together."""
+def test_a_large_image_is_written_as_a_small_one() -> None:
+    """The pieces in which a large image is written fit together."""
     uri = "data:image/png;base64," + "+/A=" * 400_000
-    assert dict(form(submissions.describe(uri, pool=None)))["base64"] == uri
+    assert dict(body(submissions.describe(uri, pool=None)))["base64"] == uri
 
 
 def test_what_is_kept_holds_no_images() -> None:
@@ -254,6 +264,8 @@ def test_what_fits_an_imagine(task: Task, fitting: bool) -> None:
         ("MJ::NEW::thing", "WHATEVER", True),
         ("MJ::NEW::thing", "IMAGINE", False),
         (U1.custom_id, None, True),
+        (U1.custom_id, "UPSCALE_HD", True),
+        (U1.custom_id, "REROLL", False),
     ],
 )
 def test_what_fits_an_action(custom_id: str, kind: str | None, fitting: bool) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from omgmj.backoff import Facts, Fixed
 from omgmj.errors import RateLimited
+from omgmj.models import Status, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.planner import Ended, Why
 from omgmj.scheduler.registry import Subscription
@@ -268,3 +270,55 @@ def test_what_was_quiet_before_somebody_came_anew_does_not_count() -> None:
         pass
     assert whys(ended) == [Why.STALLED]
     assert bench.now == 120.0
+
+
+def bare(task_id: int = 1, kind: str | None = "IMAGINE") -> Task:
+    """Return the record of a task that has succeeded, whose image is still to come."""
+    return Task(task_id, Status.SUCCESS, kind=kind, source=b"bare")
+
+
+def test_an_image_may_come_a_moment_after_its_task_has_succeeded() -> None:
+    """A success without the image that its kind carries is polled again, and ends with the image."""
+    bench = Bench()
+    one = bench.watch(1)
+    assert bench.saw(bare(bench.poll())).waiting == ()
+    assert bench.due == bench.now + 2
+    done = attrs.evolve(bare(bench.poll()), image_url="https://images.example/1.png")
+    assert bench.saw(done) == (True, (one,), [])
+    assert (bench.planner.registry.watched, bench.due) == (0, NEVER)
+
+
+def test_an_image_that_does_not_come_holds_nobody_up_for_long() -> None:
+    """After three more polls within 15 seconds the record is delivered as it is."""
+    bench = Bench()
+    one = bench.watch(1)
+    for _ in range(3):
+        assert bench.saw(bare(bench.poll())).waiting == ()
+    assert bench.saw(bare(bench.poll())).waiting == (one,)
+    assert 13 < bench.now < 15
+    again = bench.watch(1)
+    assert bench.saw(bare(bench.poll())).waiting == ()
+    bench.now += 20
+    assert bench.saw(bare(bench.poll())).waiting == (again,)
+
+
+@pytest.mark.parametrize("kind", ["DESCRIBE", None, "SHORTEN"])
+def test_what_carries_no_image_ends_at_once(kind: str | None) -> None:
+    """A kind that makes no image, or that is not known, is not asked for one."""
+    bench = Bench()
+    one = bench.watch(1)
+    assert bench.saw(bare(bench.poll(), kind)).waiting == (one,)
+
+
+def test_one_poll_gets_the_record_as_it_is() -> None:
+    """Who asked for one poll gets what it found, while others wait for the image."""
+    bench = Bench()
+    other = bench.watch(1)
+    once = bench.watch(1, timeout=0)
+    assert bench.saw(bare(bench.poll())) == (True, (once,), [])
+    assert bench.due == bench.now + 2
+    bench.planner.leave(other)
+    assert bench.planner.registry.watched == 0
+    bench.watch(1, timeout=0)
+    assert bench.saw(bare(bench.poll())).moved
+    assert bench.planner.registry.watched == 0

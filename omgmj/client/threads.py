@@ -13,7 +13,7 @@ T = TypeVar("T")
 def own_thread() -> ThreadPoolExecutor:
     """Return an executor of one thread, to be shut down by its user."""
     # Those that asyncio and anyio keep are not there for whoever turns the clock by hand.
-    return ThreadPoolExecutor(1, thread_name_prefix="omgmj-image")
+    return ThreadPoolExecutor(1, thread_name_prefix="omgmj")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
