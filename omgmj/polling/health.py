@@ -77,7 +77,7 @@ class Health:
         self.on_no_answer(error, now, roll, probe=probe, blames=blames)
         if self.breaker.is_open:
             self.outage = error
-            self.breaker.hasten(self._planner.verdicts.decides_at(), now)
+            self.breaker.hasten(self._planner.verdicts.decides_at, now)
 
     def on_no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
         """Note a failure that may be the service's: it may be one too many. `blames`: nothing else explains it."""

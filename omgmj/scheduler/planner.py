@@ -88,6 +88,8 @@ class Planner:
         self.verdicts: Verdicts = Verdicts()
         self._retry = retry
         self._last_good: int | None = None
+        self._success = self._success_before = -NEVER  # of the last ID that had one, and of another before it
+        self._success_of = 0
 
     # Subscription: who comes, who goes, who is pushed.
 
@@ -165,7 +167,7 @@ class Planner:
         them may be the ones that fail. Where a page of the list tells whose trouble it is, that is read, for no ID.
         """
         if probe is not None:
-            if self.verdicts.wants_page(now, self._crowd()) and self.sweep_plan.may_read(now):
+            if self.verdicts.wants_page(now, self._crowd(0)) and self.sweep_plan.may_read(now):
                 self.verdicts.on_page_asked(now)
                 return Sweep(1, (), deeper=False, at=now), now
             # Best the one that answered last; when that has failed too, any other.
@@ -274,7 +276,7 @@ class Planner:
         if row is None or not self.registry.who[row]:
             return Verdict(Whose.SERVICE, final=False)
         seen = self.progress.is_known(row)
-        return self.verdicts.judge(poll, self._clock.at(poll.at), seen=seen, crowd=self._crowd())
+        return self.verdicts.judge(poll, self._clock.at(poll.at), seen=seen, crowd=self._crowd(poll.task_id))
 
     def failed(self, poll: FailedPoll, verdict: Verdict, roll: float) -> list[Ended]:
         """Record that a poll failed: it is due again, or the ID is given up."""
@@ -309,8 +311,10 @@ class Planner:
             return self._retry.delay(1, roll, hint)
         return verdict.spacing or self._retry.delay(failures.count, roll, hint)
 
-    def _crowd(self) -> Crowd:
-        return Crowd(alone=self.registry.watched == 1, unseen=self.progress.known == 0)
+    def _crowd(self, task_id: int) -> Crowd:
+        """Return what is watched besides an ID, and how that goes."""
+        of_others = self._success_before if self._success_of == task_id else self._success
+        return Crowd(self.registry.watched == 1, self.progress.known == 0, of_others, self._success > -NEVER)
 
     def again(self, task_id: int, now: float) -> None:
         """Record that a poll came to nothing through no fault of the service or the ID: it is due at once."""
@@ -384,7 +388,11 @@ class Planner:
     def _good(self, turn: Turn, *, listed: bool) -> None:
         """Record that an ID was seen. What failed when it was asked for is forgiven only by asking for it."""
         self._last_good = turn.task_id
-        self.verdicts.on_success(turn.task_id, turn.now, listed=listed)
+        if turn.task_id != self._success_of:
+            self._success_of, self._success_before = turn.task_id, self._success
+        self._success = turn.now
+        if not self.verdicts.is_quiet:
+            self.verdicts.on_success(turn.task_id, listed=listed)
         if listed:
             self.registry.listed[turn.row] = LISTED
         elif self.registry.listed[turn.row] in (LISTED, SLID):

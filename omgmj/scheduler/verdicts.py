@@ -101,10 +101,16 @@ class FailedPoll(NamedTuple):
 
 
 class Crowd(NamedTuple):
-    """What is watched besides an ID: `alone`, nothing; `unseen`, no watched ID was ever seen, itself included."""
+    """What is watched besides an ID: `alone`, nothing; `unseen`, no watched ID was ever seen, itself included.
+
+    `succeeded_at` is when a poll of another ID succeeded last, minus infinity for never; `proven` whether any ID's ever
+    did in this session.
+    """
 
     alone: bool
     unseen: bool
+    succeeded_at: float
+    proven: bool
 
 
 class Whose(Enum):
@@ -208,14 +214,15 @@ class Verdicts:
     """All outcomes of one session's polls and pages, and what they come to.
 
     `failures` has the failed polls of each ID, for reading. `failing_since` is when polls began to fail without a
-    success in between, infinite where they do not.
+    success in between; `decides_at` is when what is heard would be believed of all, if it goes on. Both are infinite
+    where nothing is so. While `is_quiet` nothing is held against anybody, and a success is no news.
     """
 
     def __init__(self) -> None:
         self.failures: dict[int, Failures] = {}
         self.failing_since: float = math.inf
-        self._succeeded = False  # anything, ever
-        self._successes = Latest()
+        self.decides_at: float = math.inf
+        self.is_quiet: bool = True
         self._failed = Latest()
         self._last_page = self._page_asked = -math.inf
         self._meaning: Meaning | None = None  # of the failures in a row of the session
@@ -224,20 +231,18 @@ class Verdicts:
 
     # What went well.
 
-    def on_success(self, task_id: int, now: float, *, listed: bool) -> None:
+    def on_success(self, task_id: int, *, listed: bool) -> None:
         """Record a record of an ID. `listed`: it stood on a page, which forgives nothing that may be the ID's own."""
-        self._successes.note(task_id, now)
-        self._succeeded = True
         self.failing_since = math.inf
         self._meaning = None
         failures = self.failures.get(task_id)
         if failures is not None and (not listed or failures.is_forgivable()):
             del self.failures[task_id]
+        self.is_quiet = not self.failures
 
     def on_page(self, now: float) -> None:
         """Record that a page of the list was answered: the account is good, and the host is the service."""
         self._last_page = now
-        self._succeeded = True
         if self._meaning in FOR_ALL:
             self._meaning = None
 
@@ -260,8 +265,12 @@ class Verdicts:
         """Record a failed poll, and return whose trouble it is."""
         task_id, _, meaning, now = poll
         self._note(task_id, meaning, now)
-        if self._is_for_all(crowd, now):
-            return Verdict(Whose.ALL, final=True)
+        self.decides_at = math.inf
+        if (patience := FOR_ALL.get(meaning)) is not None:
+            enough = patience[crowd.proven or self._last_page > -math.inf]
+            self.decides_at = self._run.since + enough.seconds
+            if (crowd.alone or len(self._run_ids) > 1) and self._run.exceeds(enough, now):
+                return Verdict(Whose.ALL, final=True)
         failures = self.failures.get(task_id)
         if failures is None:
             failures = self.failures[task_id] = Failures()
@@ -275,12 +284,6 @@ class Verdicts:
         # Once others succeeded while it failed it stays suspect, and says nothing of the service.
         return Verdict(Whose.ID if failures.against else Whose.SERVICE, final=False)
 
-    def decides_at(self) -> float:
-        """Return when what is heard would be believed of all, if it goes on; infinite where it never would."""
-        if self._meaning not in FOR_ALL:
-            return math.inf
-        return self._run.since + self._patience(self._meaning).seconds
-
     def wants_page(self, now: float, crowd: Crowd) -> bool:
         """Whether a page of the list would tell whose trouble it is."""
         matters = crowd.alone or (crowd.unseen and self._meaning is Meaning.UNKNOWN)
@@ -293,6 +296,7 @@ class Verdicts:
 
     def _note(self, task_id: int, meaning: Meaning, now: float) -> None:
         """Count a failed poll among those of the session."""
+        self.is_quiet = False
         self.failing_since = min(self.failing_since, now)
         self._failed.note(task_id, now)
         if meaning is not self._meaning:
@@ -302,19 +306,10 @@ class Verdicts:
         if len(self._run_ids) < 2:
             self._run_ids.add(task_id)
 
-    def _is_for_all(self, crowd: Crowd, now: float) -> bool:
-        """Whether what was heard last holds for all."""
-        if self._meaning not in FOR_ALL or not (crowd.alone or len(self._run_ids) > 1):
-            return False
-        return self._run.exceeds(self._patience(self._meaning), now)
-
-    def _patience(self, meaning: Meaning) -> Patience:
-        return FOR_ALL[meaning][self._succeeded]
-
     def _contrast(self, task_id: int, meaning: Meaning, before: float, now: float, crowd: Crowd) -> set[Beside]:
         """Return what a poll that failed now stands beside; `before` is when the ID's last one failed."""
         beside: set[Beside] = set()
-        success = self._successes.of_others(task_id)
+        success = crowd.succeeded_at
         is_last_word = success > self._failed.of_others(task_id) and now - success <= LATELY
         if is_last_word or success > before > -math.inf:
             beside.add(Beside.OTHERS)

@@ -17,6 +17,7 @@ from omgmj.scheduler.verdicts import (
     Beside,
     Crowd,
     FailedPoll,
+    Latest,
     Patience,
     Verdict,
     Verdicts,
@@ -24,9 +25,10 @@ from omgmj.scheduler.verdicts import (
 )
 
 BLIP = TransportError("broken")
-MANY, FRESH = Crowd(alone=False, unseen=False), Crowd(alone=False, unseen=True)
-ALONE = Crowd(alone=True, unseen=True)
-ALONE_SEEN = Crowd(alone=True, unseen=False)
+MANY, FRESH, ALONE, ALONE_SEEN = (
+    Crowd(alone, unseen, succeeded_at=-math.inf, proven=False)
+    for alone, unseen in ((False, False), (False, True), (True, True), (True, False))
+)
 GOOD, BAD = 1, 2
 
 
@@ -35,6 +37,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.verdicts = Verdicts()
+        self.successes = Latest()
         self.now = self.lost = 0.0
 
     def at(self, now: float) -> Bench:
@@ -42,17 +45,23 @@ class Bench:
         self.now = now
         return self
 
+    def with_others(self, task_id: int, crowd: Crowd) -> Crowd:
+        """Return the crowd with when others succeeded last."""
+        return crowd._replace(
+            succeeded_at=self.successes.of_others(task_id), proven=crowd.proven or self.successes.at > -math.inf
+        )
+
     def good(self, task_id: int = GOOD, *, listed: bool = False) -> None:
         """See a record of an ID."""
-        self.verdicts.on_success(task_id, self.now, listed=listed)
+        self.successes.note(task_id, self.now)
+        self.verdicts.on_success(task_id, listed=listed)
 
     def bad(
         self, task_id: int = BAD, meaning: Meaning = Meaning.UNKNOWN, *, seen: bool = False, crowd: Crowd = MANY
     ) -> Verdict:
         """Have a poll of an ID fail."""
-        return self.verdicts.judge(
-            FailedPoll(task_id, BLIP, meaning, self.now), self.now - self.lost, seen=seen, crowd=crowd
-        )._replace(spacing=None)
+        poll, crowd = FailedPoll(task_id, BLIP, meaning, self.now), self.with_others(task_id, crowd)
+        return self.verdicts.judge(poll, self.now - self.lost, seen=seen, crowd=crowd)._replace(spacing=None)
 
 
 GIVEN_UP = Verdict(Whose.ID, final=True)
@@ -203,7 +212,7 @@ def test_the_account_is_believed_from_several_ids() -> None:
     """Three refusals of the token over 3 s, from two IDs or from the only one, end all waits."""
     bench = Bench()
     assert bench.at(0).bad(1, Meaning.ACCOUNT, seen=True) == SERVICE
-    assert bench.verdicts.decides_at() == 3
+    assert bench.verdicts.decides_at == 3
     assert bench.at(2).bad(2, Meaning.ACCOUNT, seen=True) == SERVICE
     assert bench.at(3).bad(1, Meaning.ACCOUNT, seen=True) == ALL
     bench = Bench()
@@ -261,7 +270,7 @@ def test_since_when_nobody_succeeds() -> None:
     assert bench.verdicts.failing_since == 1
     bench.at(3).good()
     assert bench.verdicts.failing_since == math.inf
-    assert bench.verdicts.decides_at() == math.inf
+    assert bench.verdicts.decides_at == math.inf
 
 
 def test_what_is_against_an_id_is_kept_until_it_is_forgotten() -> None:
@@ -307,8 +316,9 @@ def test_when_a_word_would_count_again() -> None:
     assert bench.verdicts.judge(poll, 0.0, seen=False, crowd=ALONE).spacing == VAGUE.spacing == 20
     assert bench.verdicts.judge(poll, 0.0, seen=True, crowd=ALONE_SEEN).spacing is None
     bench.good()
-    assert bench.verdicts.judge(poll, 0.0, seen=False, crowd=MANY).spacing == UNSEEN.spacing == 5
-    assert bench.verdicts.judge(poll, 0.0, seen=True, crowd=MANY).spacing is None
+    crowd = bench.with_others(BAD, MANY)
+    assert bench.verdicts.judge(poll, 0.0, seen=False, crowd=crowd).spacing == UNSEEN.spacing == 5
+    assert bench.verdicts.judge(poll, 0.0, seen=True, crowd=crowd).spacing is None
 
 
 def test_patience() -> None:
