@@ -582,7 +582,8 @@ async def test_an_outage_in_the_middle_of_2000_waits(caplog: pytest.LogCaptureFi
         before = fake.requests
         fake.outage(fake.now + 600)
         await asyncio.sleep(599)
-        assert fake.requests - before < 100
+        # Those that were out are asked once more, early; then one probe at a time.
+        assert fake.requests - before < 150
         assert session.stats().watched > 1000
         done = await watching
         assert sorted(done) == fake.task_ids

@@ -15,7 +15,7 @@ import attrs
 
 from omgmj.errors import SubmissionUncertain, UsageError
 from omgmj.models import Action, Kind, Submission, Task
-from omgmj.protocol.messages import Request
+from omgmj.protocol.messages import SUBMISSIONS, Request
 from omgmj.validation import brief
 
 T = TypeVar("T")
@@ -266,7 +266,7 @@ def _request(name: str, fields: Iterable[tuple[str, str | None]]) -> Request:
             form += f"&{key}=".encode()
             for piece in _escaped(value) if key in _IMAGES else (_quoted(key, value),):
                 form += piece.encode()
-    return Request("POST", _PATH + name, form, idempotent=False)
+    return Request("POST", _PATH + name, form, idempotent=False, subject=SUBMISSIONS)
 
 
 _IMAGES = frozenset({"base64", "base64Array", "base64Mask"})

@@ -252,13 +252,15 @@ class Planner:
         self._good(turn, listed=False)
         return self._answered(turn)
 
-    def failed(self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float) -> list[Ended]:
-        """Record that a poll failed: it is due again, or the ID is given up."""
+    def failed(
+        self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float, *, odd: bool = False
+    ) -> list[Ended]:
+        """Record that a poll failed: it is due again, or the ID is given up. `odd`: a 429 for this ID alone."""
         row = self._home(task_id, poll=True)
         outage = self._clock.is_stopped
         ended: list[Ended] = []
         if row is not None:
-            poll = FailedPoll(error, meaning, self._clock.at(now), outage)
+            poll = FailedPoll(error, meaning, self._clock.at(now), outage, odd)
             delay = self._verdicts.delay_after(task_id, poll, self._last_success, roll)
             why = Why.FAILED if delay == NEVER else Why.TIMEOUT
             ended = [

@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 from omgmj.backoff.policies import Retry
+from omgmj.backoff.retry_after import believed
 from omgmj.errors import OmgmjError
 from omgmj.protocol.failures import Meaning
 
@@ -36,12 +37,16 @@ BELIEVED = {Meaning.TASK: UNKNOWN, Meaning.GARBLED: UNREADABLE}
 
 
 class FailedPoll(NamedTuple):
-    """A poll that failed: how, when (service time), and whether nobody succeeds just now."""
+    """A poll that failed: how, when (service time), and whether nobody succeeds just now.
+
+    `odd`: it was refused with a 429 that concerns this ID alone.
+    """
 
     error: OmgmjError
     meaning: Meaning
     served: float
     outage: bool
+    odd: bool
 
 
 class Failures:
@@ -96,10 +101,11 @@ class Verdicts:
         failures = self.failures.get(task_id)
         if failures is None:
             failures = self.failures[task_id] = Failures(poll.served)
-        if poll.meaning is Meaning.PACED:
-            failures.note(poll.error)
-            return 0.0  # The rate was cut; it holds everybody back for as long as it takes.
         hint = getattr(poll.error, "retry_after", None)
+        if poll.meaning is Meaning.PACED and not poll.odd:
+            failures.note(poll.error)
+            # The rate was cut; it holds everybody back for as long as it takes.
+            return 0.0 if hint is None else believed(hint)
         if poll.outage:
             failures.note(poll.error)
             return self._retry.delay(1, roll, hint)

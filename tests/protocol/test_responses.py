@@ -68,7 +68,7 @@ def service_error(got: Answer) -> ServiceError:
 def test_query_request() -> None:
     """A query is a POST of a form in bytes, and may be sent again."""
     request = query_request(3432)
-    assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True)
+    assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True, 3432)
     assert dict(parse_qsl(request.body.decode())) == {"model": "midjourney", "taskId": "3432"}
 
 
@@ -393,7 +393,7 @@ def listed(task_id: int, **changes: object) -> dict[str, object]:
 def test_page_request() -> None:
     """A page is asked for by a POST with its number and size in the query; it may be sent again."""
     path = "/api/v1/ai/draw/mj/query-mj-tasks?page=3&pageSize=12"
-    assert page_request(3, 12) == ("POST", path, b"model=midjourney", True)
+    assert page_request(3, 12) == ("POST", path, b"model=midjourney", True, "list")
 
 
 def test_a_page_is_read() -> None:

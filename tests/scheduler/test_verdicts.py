@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from omgmj.errors import DecodeError, OmgmjError, TaskNotFound, TransportError
+from omgmj.backoff import Retry
+from omgmj.errors import DecodeError, OmgmjError, RateLimited, TaskNotFound, TransportError
 from omgmj.protocol.failures import Meaning
-from omgmj.scheduler.verdicts import UNKNOWN, UNREADABLE, WHATEVER, Failures, Patience
+from omgmj.scheduler.verdicts import UNKNOWN, UNREADABLE, WHATEVER, FailedPoll, Failures, Patience, Verdicts
 
 BLIP = TransportError("broken")
 
@@ -101,3 +102,17 @@ def test_what_is_noted_ends_a_run() -> None:
     made.add(TaskNotFound("no"), Meaning.TASK, 15)
     made.add(TaskNotFound("no"), Meaning.TASK, 20)
     assert made.is_hopeless(20, 20, UNKNOWN)
+
+
+def test_when_a_refused_poll_is_made_again() -> None:
+    """At once where the rate holds all anyway; after its own Retry-After; as after a failure where it is the odd one."""
+    verdicts = Verdicts(Retry(initial=1.0, jitter=0.0))
+
+    def delay(seconds: float | None, *, odd: bool) -> float:
+        poll = FailedPoll(RateLimited("no", retry_after=seconds), Meaning.PACED, 0.0, outage=False, odd=odd)
+        return verdicts.delay_after(7, poll, 0.0, 0.0)
+
+    assert delay(None, odd=False) == 0.0
+    assert delay(12.0, odd=False) == 12.0
+    assert [delay(None, odd=True) for _ in range(3)] == [1.0, 2.0, 4.0]
+    assert delay(60.0, odd=True) == 60.0
