@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from benchmarks import compare, decode, download, economics, poll_path, query_cost, scale, sweeps, tune
+from benchmarks import compare, decode, download, economics, pace, poll_path, query_cost, scale, sweeps, tune
 from benchmarks.report import write_readme
 
 ALL = {
@@ -18,6 +18,7 @@ ALL = {
     "sweeps": sweeps.run,
     "download": download.run,
     "poll_path": poll_path.run,
+    "pace": pace.run,
 }
 
 
