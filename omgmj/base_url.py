@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
+import attrs
+
 from omgmj.errors import UsageError
 from omgmj.validation import brief, is_loopback
 
@@ -12,9 +14,24 @@ BASE_URL = "https://cn2us02.opapi.win"
 """The public host [S]."""
 
 
-def choose_base_url(given: object) -> str:
+@attrs.frozen
+class BaseUrl:
+    """Where the service is."""
+
+    url: str
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine itself."""
+        return is_loopback(urlsplit(self.url).hostname or "")
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def choose_base_url(given: object) -> BaseUrl:
     """Return `given`, checked; for None that of `OMGMJ_BASE_URL` in the environment, else the public host."""
-    return check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given)
+    return BaseUrl(check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given))
 
 
 def check_base_url(url: object) -> str:

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 import anyio
 
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.rate import Rate
+from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
@@ -27,11 +27,9 @@ from omgmj.listing.reconcile import reconcile
 from omgmj.models import Submission, Task, TaskPage
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, responses
-from omgmj.protocol.headers import served_at
 from omgmj.protocol.messages import Answer
+from omgmj.protocol.responses import served_at
 from omgmj.protocol.submissions import Draft
-from omgmj.stats import Stats
-from omgmj.validation import is_loopback
 
 if TYPE_CHECKING:
     from omgmj.client.aiohttp_adapter import Http
@@ -64,7 +62,7 @@ class Engine:
         cls,
         loop: asyncio.AbstractEventLoop,
         *,
-        base_url: str,
+        base_url: BaseUrl,
         credentials: Credentials,
         request_timeout: float,
         max_in_flight: int,
@@ -78,32 +76,13 @@ class Engine:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
             from omgmj.client.aiohttp_adapter import HttpTransport  # noqa: PLC0415
 
-            loopback = is_loopback(urlsplit(base_url).hostname or "")
-            transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback)
+            transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=base_url.is_loopback)
         limit = transport.limit
         limiter = Limiter(Rate(rate, loop.time()), max_in_flight if limit is None else min(limit, max_in_flight), loop)
         exchange = Exchange(
             transport, base_url, credentials, limiter, request_timeout=request_timeout, retry=retry, loop=loop
         )
         return cls(loop, transport, limiter, exchange, Poller(exchange, limiter, retry, loop))
-
-    def stats(self) -> Stats:
-        """Return what has been done and is being done."""
-        exchange, planner, sweeper = self.exchange, self.poller.planner, self.poller.sweeper
-        self.poller.catch_up()
-        return Stats(
-            queries=exchange.queries,
-            retries=exchange.retries,
-            rate_limited=exchange.rate_limited,
-            pace=self.limiter.rate.limit,
-            watched=planner.watched,
-            in_flight=self.limiter.in_flight,
-            overdue=planner.overdue(self.loop.time()),
-            sweeps=sweeper.pages,
-            swept=sweeper.records,
-            swept_used=sweeper.used,
-            late=self.poller.health.late,
-        )
 
     async def begin(self) -> None:
         """Let happen first what is under way in this very step, before a call or a wait begins."""
@@ -148,7 +127,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
-        self.poller.planner.progress.created(task_id, self.loop.time())
+        self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime) -> list[Task]:
@@ -156,7 +135,7 @@ class Engine:
 
         Not among them are those whose IDs this session got as the answers to other submissions.
         """
-        ahead, is_known = lambda: self._service_ahead, self.poller.planner.progress.is_created
+        ahead, is_known = lambda: self._service_ahead, self.poller.planner.first_polls.is_created
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:

@@ -40,7 +40,7 @@ from omgmj.protocol.submissions import (
     choose_action,
     sought,
 )
-from omgmj.stats import Stats
+from omgmj.stats import Stats, stats_of
 from omgmj.validation import (
     check_count,
     check_page,
@@ -410,7 +410,7 @@ class Session:
         """
         if self._engine is None:
             return Stats(queries=0, retries=0, rate_limited=0, pace=self._rate, watched=0, in_flight=0, overdue=0)
-        return self._engine.stats()
+        return stats_of(self._engine)
 
     def _terms(self, timeout: float | None, stall: float | None, backoff: Policy | None) -> Terms:
         return Terms(

@@ -18,6 +18,7 @@ import attrs
 from omgmj import log
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.refusals import Refusals
+from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
@@ -50,7 +51,7 @@ class Exchange:
     def __init__(
         self,
         transport: Transport,
-        base_url: str,
+        base_url: BaseUrl,
         credentials: Credentials,
         limiter: Limiter,
         *,
@@ -63,7 +64,7 @@ class Exchange:
         self.rate_limited: int = 0
         self.refusals: Refusals = Refusals()
         self._transport = transport
-        self._base_url = base_url
+        self._base_url = base_url.url
         self._credentials = credentials
         self._limiter = limiter
         self._timeout = request_timeout

@@ -105,7 +105,7 @@ def test_what_is_noted_ends_a_run() -> None:
 
 
 def test_when_a_refused_poll_is_made_again() -> None:
-    """At once where the rate holds all anyway; after its own Retry-After; as after a failure where it is the odd one."""
+    """At once where the rate holds all anyway; after its own Retry-After; like a failed one where it is odd."""
     verdicts = Verdicts(Retry(initial=1.0, jitter=0.0))
 
     def delay(seconds: float | None, *, odd: bool) -> float:
