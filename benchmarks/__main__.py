@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from benchmarks import compare, decode, download, economics, poll_path, query_cost, scale, sweeps, tune, verdicts
+from benchmarks import compare, decode, download, economics, pace, poll_path, query_cost, scale, sweeps, tune, verdicts
 from benchmarks.report import write_readme
 
 ALL = {
@@ -19,6 +19,7 @@ ALL = {
     "download": download.run,
     "poll_path": poll_path.run,
     "verdicts": verdicts.run,
+    "pace": pace.run,
 }
 
 

@@ -17,6 +17,7 @@ import attrs
 
 from omgmj import log
 from omgmj.backoff.policies import Retry
+from omgmj.backoff.refusals import Refusals
 from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
@@ -64,6 +65,7 @@ class Exchange:
         self.queries: int = 0
         self.retries: int = 0
         self.rate_limited: int = 0
+        self.refusals: Refusals = Refusals()
         self._transport = transport
         self.base_url: str = base_url.url
         self._credentials = credentials
@@ -80,7 +82,7 @@ class Exchange:
         `read` makes a value of the answer, never None, or raises.
         """
         with Deadline(self._deadlines) as deadline:
-            attempt = partial(self._in_slot, partial(self._once, request, read, deadline))
+            attempt = partial(self._in_slot, request, partial(self._once, request, read, deadline))
             if not request.idempotent:
                 return await attempt()
             return await retrying(attempt, self._retry, what=request.path, passes=_in_passing, on_retry=self._on_retry)
@@ -96,7 +98,7 @@ class Exchange:
             def attempt() -> Awaitable[int]:
                 nonlocal passage
                 passage = Passage()
-                return self._in_slot(partial(self._submit_once, draft, deadline, passage))
+                return self._in_slot(draft.request, partial(self._submit_once, draft, deadline, passage))
 
             def passes(error: OmgmjError) -> bool:
                 if isinstance(error, RateLimited):
@@ -137,13 +139,14 @@ class Exchange:
         """Return the time by this machine's clock as it was at the beginning, moved on by the event loop's."""
         return self._began + timedelta(seconds=self._loop.time() - self._began_at)
 
-    async def once(self, request: Request, read: Callable[[Answer], T]) -> T | None:
-        """Make one exchange, within `request_timeout`, for whoever holds a slot; `read` never returns None.
+    async def once(self, request: Request, read: Callable[[Answer], T], patience: float = math.inf) -> T | None:
+        """Make one exchange for whoever holds a slot; `read` never returns None.
 
-        Return None where the token was refused and there is a new one: the request wants to be sent again.
+        It takes at most `request_timeout`, or `patience` seconds where that is shorter. Return None where the token
+        was refused and there is a new one: the request wants to be sent again.
         """
         with Deadline(self._deadlines) as deadline:
-            return await self._once(request, read, deadline)
+            return await self._once(request, read, deadline, patience=patience)
 
     def open(self) -> Deadline:
         """Return a context whose block ends with `SessionClosed` when the session is closed, or is closed already."""
@@ -153,9 +156,14 @@ class Exchange:
         """End all that is out with a copy of `error`, and let nothing begin any more."""
         self._deadlines.close(error)
 
-    async def _in_slot(self, work: Callable[[], Awaitable[T | None]]) -> T:
-        """Wait for the slot of a direct call, and do the work in it; in another slot again while that returns None."""
+    async def _in_slot(self, request: Request, work: Callable[[], Awaitable[T | None]]) -> T:
+        """Wait for the slot of a direct call, and do the work in it; in another slot again while that returns None.
+
+        A subject that the service wants to be left alone holds its own requests only.
+        """
         while True:
+            if held_for := self.refusals.held_for(request.subject, self._loop.time()):
+                await asyncio.sleep(held_for)
             if not self._limiter.enter_at_once(self._loop.time()):
                 await self._limiter.enter()
             try:
@@ -166,11 +174,17 @@ class Exchange:
                 return value
 
     async def _once(
-        self, request: Request, read: Callable[[Answer], T], deadline: Deadline, passage: Passage | None = None
+        self,
+        request: Request,
+        read: Callable[[Answer], T],
+        deadline: Deadline,
+        passage: Passage | None = None,
+        patience: float = math.inf,
     ) -> T | None:
         try:
             sent_at = self._loop.time()
-            deadline.expire_at(sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0))
+            allowed = self._timeout + len(request.body) / UPLOAD if passage else min(self._timeout, patience)
+            deadline.expire_at(sent_at + allowed)
             token = self._credentials.known or await self._credentials.current()
             self.queries += 1
             if passage is None:
@@ -186,13 +200,13 @@ class Exchange:
             else:
                 if self._credentials.renewals:
                     self._credentials.on_accepted()
-                self._limiter.rate.saw_success(self._loop.time())
+                self._on_answer(request, sent_at)
                 return value
             error = _masked(error, read, answer, token)
             if passage is not None and (is_refusal(error) or is_turned_away(answer)):
                 passage.fate = Fate.REFUSED
             del answer  # It may hold what was masked, and a traceback may show it.
-            if await self._refused(error, token, sent_at, deadline):
+            if await self._refused(error, request, token, sent_at, deadline):
                 return None
         except asyncio.CancelledError:
             meant = deadline.meant()
@@ -204,23 +218,30 @@ class Exchange:
         # Raised out here, so that nothing of what was cut off hangs on it as its context.
         raise error
 
-    async def _refused(self, error: OmgmjError, token: Secret, sent_at: float, deadline: Deadline) -> bool:
+    async def _refused(
+        self, error: OmgmjError, request: Request, token: Secret, sent_at: float, deadline: Deadline
+    ) -> bool:
         """Tell the rate and the credentials of a refusal; return whether there is another token to try."""
-        now = self._loop.time()
         if isinstance(error, RateLimited):
-            self._on_429(error, sent_at, now)
+            self._on_429(error, request, sent_at)
         elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
-            deadline.expire_at(now + GRACE + self._timeout)
+            deadline.expire_at(self._loop.time() + GRACE + self._timeout)
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
-            self._limiter.rate.saw_success(now)
+            self._on_answer(request, sent_at)
         return False
 
-    def _on_429(self, error: RateLimited, sent_at: float, now: float) -> None:
+    def _on_answer(self, request: Request, sent_at: float) -> None:
+        self.refusals.on_success(request.subject)
+        self._limiter.rate.saw_success(sent_at, self._loop.time())
+
+    def _on_429(self, error: RateLimited, request: Request, sent_at: float) -> None:
+        now, rate = self._loop.time(), self._limiter.rate
         self.rate_limited += 1
-        self._limiter.rate.saw_429(sent_at, now, error.retry_after)
-        log.slowed_down(self._limiter.rate.limit, error)
+        is_own = self.refusals.on_429(request.subject, now, error.retry_after)
+        if not is_own and rate.saw_429(sent_at, now, error.retry_after):
+            log.slowed_down(rate.limit, error)
 
     def _on_retry(self) -> None:
         self.retries += 1

@@ -61,7 +61,7 @@ class Health:
 
     def on_failure(self, poll: FailedPoll, verdict: Verdict, roll: float, *, probe: bool) -> None:
         """Note a failed poll, and whose trouble it is."""
-        _, error, means, now = poll
+        error, means, now = poll.error, poll.meaning, poll.at
         self.is_well = False
         self._last_error = error
         self.gives_up_at = self._planner.verdicts.failing_since + self._patience

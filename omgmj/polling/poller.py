@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from omgmj.backoff.answer_times import AnswerTimes
 from omgmj.backoff.policies import Policy, Retry
 from omgmj.backoff.rate import EARLY
 from omgmj.client.limiter import FIRST, POLL, Limiter
-from omgmj.errors import OmgmjError, SessionClosed, crashed
+from omgmj.errors import ExchangeTimeout, OmgmjError, SessionClosed, crashed
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
 from omgmj.polling.sweeper import Sweeper
@@ -69,6 +70,8 @@ class Poller:
         self._sinks: set[Sink] = set()
         self._closed: SessionClosed | None = None
         self._broke_at = -math.inf
+        self._answer_times = AnswerTimes()
+        self._silences: dict[int, int] = {}  # polls of an ID, in a row, that were given up early
 
     # What a session asks for.
 
@@ -275,13 +278,18 @@ class Poller:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
             return answer, responses.read_query(answer, task_id, self.health.odd)
 
-        asked_at = self._loop.time()
+        asked_at, silences = self._loop.time(), self._silences.pop(task_id, 0)
+        patience = math.inf if probe else self._answer_times.patience(silences)
         try:
-            found = await self._exchange.once(messages.query_request(task_id), read)
+            found = await self._exchange.once(messages.query_request(task_id), read, patience)
         except OmgmjError as error:
-            self._failed(task_id, error, asked_at, probe=probe)
+            if isinstance(error, ExchangeTimeout) and self._loop.time() >= asked_at + patience - EARLY:
+                self._on_silence(task_id, silences + 1)
+            else:
+                self._failed(task_id, error, asked_at, probe=probe)
             return
         now, roll = self._loop.time(), random.random()
+        self._answer_times.saw_answer(now - asked_at)
         answer, task = found or (None, None)
         if not self.health.is_well:
             self.health.on_answer(now)
@@ -298,6 +306,13 @@ class Poller:
             seen = self.planner.saw(Found(task, run_for, ended_ago, hint), now, roll, poll=True)
             self._tell(task, seen)
 
+    def _on_silence(self, task_id: int, silences: int) -> None:
+        """Ask once more, elsewhere, for an answer that is late: that says nothing of the ID, nor of the service yet."""
+        if self.planner.is_watched(task_id):
+            self._silences[task_id] = silences
+        self._answer_times.saw_silence()
+        self.planner.again(task_id, self._loop.time())
+
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()
         means = failures.meaning(error)
@@ -309,7 +324,8 @@ class Poller:
             self.planner.again(task_id, now)
             self._break(error)
             return
-        poll = FailedPoll(task_id, error, means, now)
+        odd = means is Meaning.PACED and self._exchange.refusals.is_odd(task_id)
+        poll = FailedPoll(task_id, error, means, now, odd)
         verdict = self.planner.judge(poll)
         self.health.on_failure(poll, verdict, roll, probe=probe)
         ended = self.planner.failed(poll, verdict, roll)
@@ -319,6 +335,7 @@ class Poller:
 
     def _stop(self) -> None:
         self._running = False
+        self._silences.clear()
         self._limiter.source = None
         for parked in self._parked:
             if not parked.done():

@@ -10,7 +10,9 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from omgmj.errors import DecodeError, OmgmjError, TransportError
+from omgmj.backoff.answer_times import AnswerTimes
+from omgmj.backoff.rate import EARLY
+from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError
 from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
 from omgmj.protocol import failures, messages, pages, responses
@@ -42,6 +44,7 @@ class Sweeper:
         self._health = health
         self._tell = tell
         self._loop = loop
+        self._answer_times = AnswerTimes()
 
     async def sweep(self, sweep: Sweep, *, probe: bool) -> None:
         """Read one page of the list; those of its IDs that it fails to show are polled singly, whatever the reason.
@@ -55,12 +58,19 @@ class Sweeper:
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
         missed = dict.fromkeys(sweep.task_ids, NotShown(absent=False, slid=True))
+        patience = self._answer_times.patience(0)
         try:
-            found = await self._exchange.once(messages.page_request(sweep.page, messages.PAGE_MOST), read)
+            found = await self._exchange.once(messages.page_request(sweep.page, messages.PAGE_MOST), read, patience)
         except OmgmjError as error:
-            self._on_failure(sweep, error, self._loop.time())
+            now = self._loop.time()
+            if isinstance(error, ExchangeTimeout) and now >= sweep.at + patience - EARLY:
+                self._answer_times.saw_silence()
+                self._planner.sweep_plan.on_lost(sweep)
+            else:
+                self._on_failure(sweep, error, now)
         else:
             now = self._loop.time()
+            self._answer_times.saw_answer(now - sweep.at)
             if found is None:
                 self._planner.sweep_plan.on_lost(sweep)
             else:
@@ -87,7 +97,11 @@ class Sweeper:
         plan, means = self._planner.sweep_plan, failures.meaning(error)
         if isinstance(error, TransportError):
             self._health.on_no_answer(error, now, random.random(), probe=False, blames=True)
-        if means is Meaning.PACED or self._health.breaker.is_open:
+        if means is Meaning.PACED:
+            refusals = self._exchange.refusals
+            held_for, odd = refusals.held_for(messages.LIST, now), refusals.is_odd(messages.LIST)
+            plan.on_429(sweep, now, held_for, odd=odd)
+        elif self._health.breaker.is_open:
             plan.on_lost(sweep)
         elif means is Meaning.TRANSIENT:
             plan.on_transient(sweep, now)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from omgmj.errors import UsageError
 from omgmj.validation import brief
 
+LIST, SUBMISSIONS = "list", "submissions"
+"""Subjects of requests, beside the tasks' IDs."""
 PAGE_LEAST, PAGE_MOST = 5, 20
 """Tasks; the sizes that a page of the list may have [D]."""
 
@@ -21,7 +23,10 @@ JSON = "application/json"
 
 
 class Request(NamedTuple):
-    """One call to the service, without host and token. `idempotent`: whether it may be sent again."""
+    """One call to the service, without host and token. `idempotent`: whether it may be sent again.
+
+    `subject` is what it is about, as the service may limit that apart: a task's ID, `LIST`, `SUBMISSIONS`, or None.
+    """
 
     method: str
     path: str
@@ -29,6 +34,7 @@ class Request(NamedTuple):
     idempotent: bool
     content_type: str = FORM
     """The type of the body: a URL-encoded form, or JSON."""
+    subject: int | str | None = None
 
 
 class Fate(enum.Enum):
@@ -69,7 +75,7 @@ KEPT_HEADERS = ("date", "retry-after", "content-type", "content-length", "locati
 
 def query_request(task_id: int) -> Request:
     """Build the call that asks for one task's record."""
-    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True)  # noqa: FBT003
+    return Request("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=%d" % task_id, True, FORM, task_id)  # noqa: FBT003
 
 
 def check_size(size: object) -> int:
@@ -82,4 +88,4 @@ def check_size(size: object) -> int:
 def page_request(number: int, size: int) -> Request:
     """Build the call that asks for one page of the account's tasks, newest first."""
     path = f"/api/v1/ai/draw/mj/query-mj-tasks?page={number}&pageSize={size}"
-    return Request("POST", path, b"model=midjourney", idempotent=True)
+    return Request("POST", path, b"model=midjourney", idempotent=True, subject=LIST)

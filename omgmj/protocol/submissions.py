@@ -16,7 +16,7 @@ import attrs
 
 from omgmj.errors import SubmissionUncertain, UsageError
 from omgmj.models import Action, Kind, Submission, Task
-from omgmj.protocol.messages import JSON, Request
+from omgmj.protocol.messages import JSON, SUBMISSIONS, Request
 from omgmj.validation import brief
 
 T = TypeVar("T")
@@ -260,9 +260,9 @@ def _request(name: str, **fields: _Value | None) -> Request:
     """Write a submission: as JSON where it carries images, which is what the service recommends [D], else as a form."""
     given = {"model": "midjourney", **{key: value for key, value in fields.items() if value is not None}}
     if _IMAGES & given.keys():
-        return Request("POST", _PATH + name, _json(given), idempotent=False, content_type=JSON)
+        return Request("POST", _PATH + name, _json(given), idempotent=False, content_type=JSON, subject=SUBMISSIONS)
     form = "&".join(f"{key}={_quoted(key, str(value))}" for key, value in given.items())
-    return Request("POST", _PATH + name, form.encode(), idempotent=False)
+    return Request("POST", _PATH + name, form.encode(), idempotent=False, subject=SUBMISSIONS)
 
 
 _Value = str | int | list[str]

@@ -67,6 +67,15 @@ class ListTrust:
         if self._failing > FAILING:
             self._begin_rest(now)
 
+    def on_429(self, now: float, held_for: float, *, odd: bool) -> None:
+        """Record that a page was refused with 429; the list rests for so many seconds, or longer where `odd`.
+
+        `odd`: the list is refused while others are not.
+        """
+        if odd:
+            self._begin_rest(now)
+        self.rests_until = max(self.rests_until, now + held_for)
+
     def on_answers(self, shown: int, absent: int) -> int:
         """Record how many of its IDs a page showed, and how many it lacked; return the signs against the list."""
         self._worth += WORTH_WEIGHT * (shown - self._worth)

@@ -18,6 +18,7 @@ it ends a wait when it passes.
 from __future__ import annotations
 
 from omgmj.backoff.policies import Retry
+from omgmj.backoff.retry_after import believed
 from omgmj.errors import OmgmjError
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.due_queue import DueQueue
@@ -280,7 +281,7 @@ class Planner:
 
     def failed(self, poll: FailedPoll, verdict: Verdict, roll: float) -> list[Ended]:
         """Record that a poll failed: it is due again, or the ID is given up."""
-        task_id, error, _, now = poll
+        task_id, error, now = poll.task_id, poll.error, poll.at
         row = self._row(task_id, poll=True)
         ended: list[Ended] = []
         if row is not None:
@@ -305,8 +306,9 @@ class Planner:
         if failures is None:
             return 0.0  # All waits are about to end.
         hint = getattr(poll.error, "retry_after", None)
-        if poll.meaning is Meaning.PACED and failures.against < 2:
-            return 0.0  # The rate was cut; it holds everybody back for as long as it takes.
+        if poll.meaning is Meaning.PACED and not poll.odd:
+            # The rate was cut; it holds everybody back for as long as it takes.
+            return 0.0 if hint is None else believed(hint)
         if verdict.whose is Whose.SERVICE and self._clock.is_stopped:
             return self._retry.delay(1, roll, hint)
         return verdict.spacing or self._retry.delay(failures.count, roll, hint)

@@ -196,6 +196,11 @@ class SweepPlan:
         self.on_lost(sweep)
         self._trust.on_transient(now)
 
+    def on_429(self, sweep: Sweep, now: float, held_for: float, *, odd: bool) -> None:
+        """Record that a page was refused with 429, as `ListTrust.on_429` has it. The list is not forgotten."""
+        self.on_lost(sweep)
+        self._trust.on_429(now, held_for, odd=odd)
+
     def on_refusal(self, sweep: Sweep, now: float) -> None:
         """Record that a page cannot be had, or cannot be read."""
         self.on_lost(sweep)

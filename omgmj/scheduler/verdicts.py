@@ -92,12 +92,16 @@ ASSUMED = 300.0
 
 
 class FailedPoll(NamedTuple):
-    """A poll that failed: of which ID, how, what that means by itself, and when."""
+    """A poll that failed: of which ID, how, what that means by itself, and when.
+
+    `odd`: it was refused with a 429 that concerns this ID alone.
+    """
 
     task_id: int
     error: OmgmjError
     meaning: Meaning
     at: float
+    odd: bool = False
 
 
 class Crowd(NamedTuple):
@@ -158,6 +162,10 @@ class Failures:
         self.meaning: Meaning | None = None
         self._same: dict[Beside, Run] = {}
         self._all: dict[Beside, Run] = {}
+
+    def note(self, error: OmgmjError) -> None:
+        """Keep an error that says nothing of the ID, for whoever asks why it takes so long; it ends a run of words."""
+        self.error, self.meaning = error, None
 
     def add(self, poll: FailedPoll, beside: set[Beside], served: float) -> None:
         """Add one more failed poll, at a moment of service time."""
@@ -263,7 +271,7 @@ class Verdicts:
 
     def judge(self, poll: FailedPoll, served: float, *, seen: bool, crowd: Crowd) -> Verdict:
         """Record a failed poll, and return whose trouble it is."""
-        task_id, _, meaning, now = poll
+        task_id, meaning, now = poll.task_id, poll.meaning, poll.at
         self._note(task_id, meaning, now)
         self.decides_at = math.inf
         if (patience := FOR_ALL.get(meaning)) is not None:
@@ -274,6 +282,9 @@ class Verdicts:
         failures = self.failures.get(task_id)
         if failures is None:
             failures = self.failures[task_id] = Failures()
+        if meaning is Meaning.PACED and not poll.odd:
+            failures.note(poll.error)
+            return Verdict(Whose.SERVICE, final=False)
         beside = self._contrast(task_id, meaning, failures.at, now, crowd)
         failures.add(poll, beside, served)
         if any(rule.seen in (None, seen) and failures.exceeds(rule, served) for rule in RULES):

@@ -78,7 +78,7 @@ def test_query_request() -> None:
     """A query is a POST of a form in bytes, and may be sent again."""
     request = query_request(3432)
     form = "application/x-www-form-urlencoded"
-    assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True, form)
+    assert tuple(request) == ("POST", "/api/v1/ai/draw/mj/query", b"model=midjourney&taskId=3432", True, form, 3432)
     assert dict(parse_qsl(request.body.decode())) == {"model": "midjourney", "taskId": "3432"}
 
 
@@ -434,7 +434,7 @@ def listed(task_id: int | str, **changes: object) -> dict[str, object]:
 def test_page_request() -> None:
     """A page is asked for by a POST with its number and size in the query; it may be sent again."""
     path = "/api/v1/ai/draw/mj/query-mj-tasks?page=3&pageSize=12"
-    assert page_request(3, 12) == Request("POST", path, b"model=midjourney", idempotent=True)
+    assert page_request(3, 12) == Request("POST", path, b"model=midjourney", idempotent=True, subject="list")
 
 
 def test_a_page_is_read() -> None:

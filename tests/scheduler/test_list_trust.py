@@ -97,3 +97,16 @@ def test_a_spot_check_comes_after_pages_and_seconds() -> None:
         checks.on_page()
     assert not checks.is_due(CHECK_SECONDS - 0.1)
     assert checks.is_due(CHECK_SECONDS)
+
+
+def test_a_list_refused_with_429_rests() -> None:
+    """A Retry-After is the list's rest; where the list is the odd one, its rest is one of those that grow."""
+    trust = ListTrust()
+    trust.on_429(10.0, 7.0, odd=False)
+    assert trust.rests_until == 17.0
+    trust.on_429(11.0, 0.0, odd=False)
+    assert trust.rests_until == 17.0
+    trust.on_429(20.0, 0.0, odd=True)
+    assert trust.rests_until == 20.0 + REST
+    trust.on_429(100.0, 0.0, odd=True)
+    assert trust.rests_until == 100.0 + 2 * REST

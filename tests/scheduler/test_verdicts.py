@@ -57,10 +57,16 @@ class Bench:
         self.verdicts.on_success(task_id, listed=listed)
 
     def bad(
-        self, task_id: int = BAD, meaning: Meaning = Meaning.UNKNOWN, *, seen: bool = False, crowd: Crowd = MANY
+        self,
+        task_id: int = BAD,
+        meaning: Meaning = Meaning.UNKNOWN,
+        *,
+        seen: bool = False,
+        crowd: Crowd = MANY,
+        odd: bool = True,
     ) -> Verdict:
         """Have a poll of an ID fail."""
-        poll, crowd = FailedPoll(task_id, BLIP, meaning, self.now), self.with_others(task_id, crowd)
+        poll, crowd = FailedPoll(task_id, BLIP, meaning, self.now, odd), self.with_others(task_id, crowd)
         return self.verdicts.judge(poll, self.now - self.lost, seen=seen, crowd=crowd)._replace(spacing=None)
 
 
@@ -284,16 +290,19 @@ def test_what_is_against_an_id_is_kept_until_it_is_forgotten() -> None:
     assert bench.verdicts.error(BAD) is None
 
 
-def test_heard_more_than_once_beside_others() -> None:
-    """A second failure beside others, in a row, is the ID's own habit."""
+def test_a_429_of_all_is_held_against_nobody() -> None:
+    """It is kept, and neither counts nor forgives; in between of words it begins them anew."""
     bench = Bench()
-    bench.good()
-    bench.bad(meaning=Meaning.PACED)
-    assert bench.verdicts.failures[BAD].against == 1
-    bench.at(1).bad(meaning=Meaning.PACED)
-    assert bench.verdicts.failures[BAD].against == 2
-    bench.verdicts.judge(FailedPoll(3, BLIP, Meaning.PACED, 100), 100, seen=True, crowd=MANY)
-    assert bench.verdicts.failures[3].against == 0
+    for now in range(0, 1000, 5):
+        bench.at(now).good()
+        assert bench.bad(meaning=Meaning.PACED, odd=False) == SERVICE
+    assert bench.verdicts.error(BAD) is BLIP
+    assert bench.verdicts.failures[BAD].count == bench.verdicts.failures[BAD].against == 0
+    for now in (1000, 1005):
+        assert bench.at(now).bad() == SUSPECT
+    bench.bad(meaning=Meaning.PACED, odd=False)
+    bench.at(1006).good()
+    assert bench.at(1010).bad() == SUSPECT
 
 
 def test_an_outage_in_between_is_no_time_beside_others() -> None:
