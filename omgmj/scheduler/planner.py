@@ -12,7 +12,8 @@ in between joins that row and starts no second poll beside it. A push during a p
 What is accepted of an ID never goes back: statuses move up the order in `models`, progress only grows within one
 status, a terminal record always counts. A wait ends without an end when its deadline passes, when nothing moves for
 too long, when its policy says stop, or when its ID alone fails on and on. A stall limit is a time to poll, too, so that
-it ends a wait when it passes.
+it ends a wait when it passes. A pause of the process counts for no stall, and no deadline ends a wait before a poll
+after the pause.
 """
 
 from __future__ import annotations
@@ -264,7 +265,7 @@ class Planner:
             ended = [
                 self.progress.end(task_id, row, subscription, why, error)
                 for subscription in self._registry.waiting(row)
-                if why is Why.FAILED or subscription.once
+                if why is Why.FAILED or (subscription.once and not self._registry.flags[row] & PUSHED)
             ]
             self._land(task_id, row, now, now + delay)
         if outage:
@@ -301,7 +302,17 @@ class Planner:
         """End the waits whose `timeout` has passed."""
         # One at a time: many that end at once are not to hold the event loop.
         subscription = self._registry.expired(now)
-        return [] if subscription is None else self._end_subscription(subscription)
+        if subscription is None:
+            return []
+        stale = self._registry.stale(subscription)
+        for task_id, row in stale:
+            self.due_queue.once_more(task_id, row, now)
+        return [] if stale else self._end_subscription(subscription)
+
+    def stood_still(self, now: float, pause: float) -> None:
+        """Record that nothing was done for `pause` seconds until now, however long things have been due."""
+        self._clock.skip(pause)
+        self._registry.stood_still(now)
 
     def overdue(self, now: float) -> int:
         """Count the IDs whose time has come and whose poll is not out yet."""

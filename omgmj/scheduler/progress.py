@@ -14,7 +14,7 @@ from omgmj.backoff.durations import Durations
 from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
-from omgmj.scheduler.registry import NEVER, UNSEEN, Registry, Subscription, Trait
+from omgmj.scheduler.registry import IN_FLIGHT, NEVER, PUSHED, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
 MIN_DELAY = 0.05
@@ -103,6 +103,11 @@ class ServiceClock:
     def stop(self, now: float) -> None:
         """Stand still from now on."""
         self._stopped_at = min(now, self._stopped_at)
+
+    def skip(self, seconds: float) -> None:
+        """Leave out the last `seconds`, in which it was not heard whether there was an outage."""
+        if not self.is_stopped:
+            self._lost += seconds
 
     def go_on(self, now: float) -> None:
         """Go on, where it stands still."""
@@ -208,7 +213,7 @@ class TaskProgress:
         next_stall = NEVER  # service time
         for subscription in registry.waiting(row):
             stalls_at = max(quiet_since, subscription.served_since) + subscription.stall
-            if subscription.once:
+            if subscription.once and registry.due[row] == NEVER and not registry.flags[row] & (IN_FLIGHT | PUSHED):
                 ended.append(self.end(turn.task_id, row, subscription, Why.TIMEOUT))
                 continue
             if stalls_at <= turn.served:
