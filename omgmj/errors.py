@@ -47,7 +47,12 @@ def crashed(error: BaseException) -> SessionClosed:
 
 
 class TransportError(OmgmjError, ConnectionError):
-    """No answer: the connection could not be made, or broke."""
+    """No answer: the connection could not be made, or broke.
+
+    `for_good`: asking again would not help, as there is no such host, or its certificate is not trusted.
+    """
+
+    for_good: bool = False
 
 
 class ExchangeTimeout(TransportError, TimeoutError):

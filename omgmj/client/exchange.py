@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -17,7 +16,8 @@ import attrs
 
 from omgmj import log
 from omgmj.backoff.policies import Retry
-from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
+from omgmj.client.clock import Clock
+from omgmj.client.credentials import PATIENCE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
@@ -60,6 +60,7 @@ class Exchange:
         self.queries: int = 0
         self.retries: int = 0
         self.rate_limited: int = 0
+        self.clock: Clock = Clock(loop)
         self._transport = transport
         self._base_url = base_url
         self._credentials = credentials
@@ -68,7 +69,6 @@ class Exchange:
         self._retry = retry
         self._loop = loop
         self._deadlines = Deadlines(request_timeout, loop)
-        self._began, self._began_at = datetime.now(UTC), loop.time()
 
     async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
         """Make a direct call: wait for a slot, exchange, repeat what is transient while the request allows it.
@@ -104,7 +104,7 @@ class Exchange:
 
     async def _submit_once(self, draft: Draft, deadline: Deadline, passage: Passage) -> int:
         """Send a submission once; after any error but `SubmissionUncertain` there is surely no task."""
-        sent = attrs.evolve(draft.submission, sent_at=self.clock())
+        sent = attrs.evolve(draft.submission, sent_at=self.clock.now(), served_at=self.clock.served())
         try:
             made = await self._once(draft.request, read_created, deadline, passage)
         except asyncio.CancelledError:
@@ -128,10 +128,6 @@ class Exchange:
             f" (Session.reconcile): {text(sent)}: {lost}",
             submission=sent,
         ) from lost
-
-    def clock(self) -> datetime:
-        """Return the time by this machine's clock as it was at the beginning, moved on by the event loop's."""
-        return self._began + timedelta(seconds=self._loop.time() - self._began_at)
 
     async def once(self, request: Request, read: Callable[[Answer], T]) -> T | None:
         """Make one exchange, within `request_timeout`, for whoever holds a slot; `read` never returns None.
@@ -165,9 +161,12 @@ class Exchange:
         self, request: Request, read: Callable[[Answer], T], deadline: Deadline, passage: Passage | None = None
     ) -> T | None:
         try:
+            token = self._credentials.known
+            if token is None:
+                deadline.expire_at(self._loop.time() + PATIENCE)
+                token = await self._credentials.current()
             sent_at = self._loop.time()
             deadline.expire_at(sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0))
-            token = self._credentials.known or await self._credentials.current()
             self.queries += 1
             if passage is None:
                 answer = await self._transport.send(self._base_url, request, token)
@@ -175,13 +174,14 @@ class Exchange:
                 passage.fate = Fate.SENT  # Unless the transport knows better.
                 answer = await self._transport.send(self._base_url, request, token, passage)
             deadline.when = math.inf
+            self.clock.saw(answer.headers)
             try:
                 value = read(answer)
             except OmgmjError as refused:
                 error = refused
             else:
-                if self._credentials.renewals:
-                    self._credentials.on_accepted()
+                if self._credentials.in_doubt:
+                    self._credentials.on_accepted(token)
                 self._limiter.rate.saw_success(self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
@@ -207,7 +207,7 @@ class Exchange:
             self._on_429(error, sent_at, now)
         elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
-            deadline.expire_at(now + GRACE + self._timeout)
+            deadline.expire_at(now + PATIENCE)
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
             self._limiter.rate.saw_success(now)
