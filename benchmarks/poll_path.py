@@ -40,8 +40,8 @@ EPOCH = datetime(2031, 1, 1, tzinfo=UTC)
 """A time that no other benchmark has: a `Date` that was read before is remembered."""
 WARM, CYCLES = 2, 10
 """So many polls are let pass, and so many cycles are polled."""
-BOUNDS = {"answer: files": 17, "answer: moves": 31, "cycle: calls": 137, "cycle: moves": 79}
-"""What there is; it shall become less."""
+BOUNDS = {"answer: files": 12, "answer: moves": 22, "cycle: calls": 110, "cycle: moves": 60}
+"""At most."""
 
 
 class Call(NamedTuple):

@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
+import attrs
+
 from omgmj.errors import UsageError
 from omgmj.validation import brief, is_loopback
 
@@ -15,9 +17,25 @@ BASE_URL = "https://cn2us02.opapi.win"
 """The public host [S]."""
 
 
-def choose_base_url(given: object, trusted_hosts: Collection[str] = ()) -> str:
+@attrs.frozen
+class BaseUrl:
+    """Where the service is."""
+
+    url: str
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine itself."""
+        return is_loopback(urlsplit(self.url).hostname or "")
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def choose_base_url(given: object, trusted_hosts: Collection[str] = ()) -> BaseUrl:
     """Return `given`, checked; for None that of `OMGMJ_BASE_URL` in the environment, else the public host."""
-    return check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given, trusted_hosts)
+    chosen = os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given
+    return BaseUrl(check_base_url(chosen, trusted_hosts))
 
 
 def check_trusted_hosts(hosts: object) -> frozenset[str]:

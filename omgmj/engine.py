@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 import anyio
 
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.rate import Rate
+from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
@@ -30,8 +30,7 @@ from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, responses
 from omgmj.protocol.messages import Answer
 from omgmj.protocol.submissions import Draft
-from omgmj.stats import Stats
-from omgmj.validation import check_since, is_loopback
+from omgmj.validation import check_since
 
 if TYPE_CHECKING:
     from omgmj.client.aiohttp_adapter import Http
@@ -63,7 +62,7 @@ class Engine:
         cls,
         loop: asyncio.AbstractEventLoop,
         *,
-        base_url: str,
+        base_url: BaseUrl,
         credentials: Credentials,
         request_timeout: float,
         max_in_flight: int,
@@ -78,7 +77,7 @@ class Engine:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
             from omgmj.client.aiohttp_adapter import HttpTransport  # noqa: PLC0415
 
-            loopback = is_loopback(urlsplit(base_url).hostname or "")
+            loopback = base_url.is_loopback
             transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback, proxies=proxies)
         limit = transport.limit
         limiter = Limiter(Rate(rate, loop.time()), max_in_flight if limit is None else min(limit, max_in_flight), loop)
@@ -86,24 +85,6 @@ class Engine:
             transport, base_url, credentials, limiter, request_timeout=request_timeout, retry=retry, loop=loop
         )
         return cls(loop, transport, limiter, exchange, Poller(exchange, limiter, retry, loop))
-
-    def stats(self) -> Stats:
-        """Return what has been done and is being done."""
-        exchange, planner, sweeper = self.exchange, self.poller.planner, self.poller.sweeper
-        self.poller.catch_up()
-        return Stats(
-            queries=exchange.queries,
-            retries=exchange.retries,
-            rate_limited=exchange.rate_limited,
-            pace=self.limiter.rate.limit,
-            watched=planner.watched,
-            in_flight=self.limiter.in_flight,
-            overdue=planner.overdue(self.loop.time()),
-            sweeps=sweeper.pages,
-            swept=sweeper.records,
-            swept_used=sweeper.used,
-            late=self.poller.health.late,
-        )
 
     async def begin(self) -> None:
         """Let happen first what is under way in this very step, before a call or a wait begins."""
@@ -145,7 +126,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
-        self.poller.planner.progress.created(task_id, self.loop.time())
+        self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime | None) -> list[Task]:
@@ -162,7 +143,7 @@ class Engine:
 
         if since is None and submission.served_at is not None:
             since, ahead = submission.served_at, timedelta
-        is_known = self.poller.planner.progress.is_created
+        is_known = self.poller.planner.first_polls.is_created
         since = check_since(submission.sent_at if since is None else since)
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import omgmj  # The type of `http` is aiohttp's, which annotations find by way of the package, imported lazily.
 from omgmj.backoff.policies import Adaptive, Policy, Retry, check_policy
-from omgmj.base_url import check_trusted_hosts, choose_base_url
+from omgmj.base_url import BaseUrl, check_trusted_hosts, choose_base_url
 from omgmj.client.credentials import Credentials, Token
 from omgmj.client.proxies import NO_PROXIES, Proxies
 from omgmj.engine import Engine
@@ -41,7 +41,7 @@ from omgmj.protocol.submissions import (
     choose_action,
     sought,
 )
-from omgmj.stats import Stats
+from omgmj.stats import Stats, stats_of
 from omgmj.validation import (
     check_count,
     check_page,
@@ -74,7 +74,7 @@ class Session:
     """
 
     # Of a session whose arguments were refused, for whoever shows it.
-    _base_url: str = "(not made)"
+    _base_url: BaseUrl = BaseUrl("(not made)")
     _closed: bool = False
 
     def __init__(
@@ -108,7 +108,7 @@ class Session:
         self._backoff = check_policy(backoff, Adaptive())
         own = http is None and transport is None
         proxies = Proxies.of_environment() if own and environment_proxy else NO_PROXIES
-        proxies.by(self._base_url)  # One that cannot be used is refused here.
+        proxies.by(self._base_url.url)  # One that cannot be used is refused here.
         self._build = partial(
             Engine.build,
             base_url=self._base_url,
@@ -428,7 +428,7 @@ class Session:
         """
         if self._engine is None:
             return Stats(queries=0, retries=0, rate_limited=0, pace=self._rate, watched=0, in_flight=0, overdue=0)
-        return self._engine.stats()
+        return stats_of(self._engine)
 
     def _terms(self, timeout: float | None, stall: float | None, backoff: Policy | None) -> Terms:
         return Terms(

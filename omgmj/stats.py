@@ -1,8 +1,10 @@
-"""The figures of a session, as `Session.stats` returns them; `engine` puts them together."""
+"""The figures of a session, as `Session.stats` returns them, and where each one comes from."""
 
 from __future__ import annotations
 
 import attrs
+
+from omgmj.engine import Engine
 
 
 @attrs.frozen
@@ -27,3 +29,22 @@ class Stats:
     swept: int = 0
     swept_used: int = 0
     late: float = 0.0
+
+
+def stats_of(engine: Engine) -> Stats:
+    """Return the figures of this moment."""
+    exchange, limiter, poller = engine.exchange, engine.limiter, engine.poller
+    poller.catch_up()
+    return Stats(
+        queries=exchange.queries,
+        retries=exchange.retries,
+        rate_limited=exchange.rate_limited,
+        pace=limiter.rate.limit,
+        watched=poller.planner.registry.watched,
+        in_flight=limiter.in_flight,
+        overdue=poller.planner.overdue(engine.loop.time()),
+        sweeps=poller.sweeper.pages,
+        swept=poller.sweeper.records,
+        swept_used=poller.sweeper.used,
+        late=poller.health.late,
+    )

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omgmj.cli.json_lines import dump_record
 from omgmj.errors import DecodeError, OmgmjError, UsageError
 from omgmj.models import Action, Kind, Status, Task, converter, read_task
-from omgmj.protocol.codec import dump_record
 from omgmj.records import ACTION, SOURCE, Field, Reader, WrongFieldError, register, task_table
 
 SAMPLE = (Path(__file__).parent / "samples" / "query-response.json").read_bytes()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from omgmj.cli.terminal import tell
 from omgmj.models import Task
-from omgmj.protocol.codec import dump_record
 
 
 class JsonLines:
@@ -31,3 +30,18 @@ class JsonLines:
     def made(self, task_id: int) -> None:
         """Write the ID of a new task."""
         tell(json.dumps({"taskId": task_id}))
+
+
+def dump_record(task: Task) -> str:
+    """Return the record as one line of ASCII JSON with the wire's names.
+
+    It is the record as it came, with its ID where it named none; for a task made by hand it is `Task.to_dict`.
+    NaN and infinity, which JSON has no words for, become null.
+    """
+    record = task.raw or task.to_dict()
+    if record.get("taskId") is None:
+        record["taskId"] = task.id
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(record), parse_constant=lambda _: None))

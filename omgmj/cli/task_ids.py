@@ -26,7 +26,7 @@ from typing import Any, cast
 from omgmj.cli.terminal import complain
 from omgmj.cli.view import View
 from omgmj.errors import DecodeError, UsageError
-from omgmj.protocol.codec import loads
+from omgmj.protocol.responses import loads
 from omgmj.validation import check_task_id
 
 CHUNK = 16 * 1024

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from omgmj.protocol.headers import served_at
+from omgmj.protocol.responses import served_at
 
 SET = 30 * 86_400.0
 """Seconds by which this machine's clock may run ahead of the loop's, as it does while the machine sleeps; where it is

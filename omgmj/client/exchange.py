@@ -16,6 +16,7 @@ import attrs
 
 from omgmj import log
 from omgmj.backoff.policies import Retry
+from omgmj.base_url import BaseUrl
 from omgmj.client.clock import Clock
 from omgmj.client.credentials import PATIENCE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
@@ -49,7 +50,7 @@ class Exchange:
     def __init__(
         self,
         transport: Transport,
-        base_url: str,
+        base_url: BaseUrl,
         credentials: Credentials,
         limiter: Limiter,
         *,
@@ -62,7 +63,7 @@ class Exchange:
         self.rate_limited: int = 0
         self.clock: Clock = Clock(loop)
         self._transport = transport
-        self._base_url = base_url
+        self._base_url = base_url.url
         self._credentials = credentials
         self._limiter = limiter
         self._timeout = request_timeout

@@ -21,8 +21,8 @@ from omgmj.errors import DownloadError, OmgmjError, TransportError, UsageError
 from omgmj.images.media_type import HEAD, SUFFIXES, image_type
 from omgmj.images.part_file import PartFile
 from omgmj.models import Task
-from omgmj.protocol.headers import retry_after
 from omgmj.protocol.image_urls import Via, urls_by
+from omgmj.protocol.responses import retry_after
 from omgmj.validation import check_count, check_task_id
 
 MAX_BYTES = 100 * 1024 * 1024

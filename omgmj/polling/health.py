@@ -8,7 +8,7 @@ from __future__ import annotations
 from omgmj import log
 from omgmj.client.limiter import Limiter
 from omgmj.errors import OmgmjError
-from omgmj.models import STATUS_ORDER, Task
+from omgmj.models import Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Planner
@@ -25,11 +25,13 @@ REFUSED_FOR = 60.0
 class Health:
     """The health of one session's service. Times are seconds on the event loop's clock.
 
-    `outage` is the error that shows an outage, while there is one; `late` the mean lateness of polls.
+    `is_well` while nothing has failed since the last answer; `outage` is the error that shows an outage, while there is
+    one; `late` the mean lateness of polls.
     """
 
     def __init__(self, planner: Planner, limiter: Limiter, now: float) -> None:
         self.breaker: CircuitBreaker = CircuitBreaker()
+        self.is_well: bool = True
         self.outage: OmgmjError | None = None
         self.late: float = 0.0
         self._planner = planner
@@ -40,18 +42,18 @@ class Health:
         self._late_since: float | None = None
         self._unknown_words: set[str] = set()
 
-    def on_answer(self, now: float, task: Task | None = None) -> None:
-        """Note that the service answers, whatever it says but 429; it may be a record."""
+    def on_answer(self, now: float) -> None:
+        """Note that the service answers, whatever it says but 429. It is no news while all is well."""
+        self.is_well = True
         self._refused_since = None
         if self.breaker.failures:
             self._close(now)
-        if task is not None:
-            self.on_record(task)
 
     def on_failure(
         self, error: OmgmjError, means: Meaning, now: float, roll: float, *, probe: bool, blames: bool
     ) -> None:
         """Note a failed poll. `blames`: nothing else explains it than the service."""
+        self.is_well = False
         if means is Meaning.PACED:
             self._close(now)
             self._on_refusal(now)
@@ -64,16 +66,17 @@ class Health:
 
     def on_no_answer(self, error: OmgmjError, now: float, roll: float, *, probe: bool, blames: bool) -> None:
         """Note a failure in passing: it may be one too many."""
+        self.is_well = False
         if self.breaker.saw_failure(now, roll, probe=probe, blames=blames):
             self._planner.outage_began(now)
             self._down_said = False
         elif probe and blames and not self._down_said:
             self._down_said = True
-            log.outage(self._planner.watched, error)
+            log.outage(self._planner.registry.watched, error)
 
-    def on_record(self, task: Task) -> None:
+    def on_unknown_word(self, task: Task) -> None:
         """Say once of each unknown status word that it was seen."""
-        if task.status not in STATUS_ORDER and task.status not in self._unknown_words:
+        if task.status not in self._unknown_words:
             self._unknown_words.add(task.status)
             log.unknown_status(task.id, task.status)
 
@@ -89,7 +92,7 @@ class Health:
             self._late_since = now
         elif now - self._late_since >= LATE_FOR:
             self._late_since = NEVER
-            log.polls_are_late(late, self._planner.watched, self._limiter.rate.limit)
+            log.polls_are_late(late, self._planner.registry.watched, self._limiter.rate.limit)
 
     def _close(self, now: float) -> None:
         self.outage = None
@@ -103,4 +106,4 @@ class Health:
             self._refused_since = now
         elif now - self._refused_since >= REFUSED_FOR:
             self._refused_since = NEVER
-            log.refused_for_long(self._planner.watched)
+            log.refused_for_long(self._planner.registry.watched)

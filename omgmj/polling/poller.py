@@ -22,13 +22,12 @@ from omgmj.backoff.policies import Policy, Retry
 from omgmj.backoff.rate import EARLY
 from omgmj.client.limiter import FIRST, POLL, Limiter
 from omgmj.errors import OmgmjError, SessionClosed, crashed
-from omgmj.models import Task
+from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
 from omgmj.polling.sweeper import Sweeper
 from omgmj.polling.wait_errors import error_of
 from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
-from omgmj.protocol.headers import age, retry_after
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Ended, Found, Planner, Seen
 from omgmj.scheduler.registry import Sink, Subscription
@@ -114,10 +113,10 @@ class Poller:
         """Hand on a record of an answer to somebody else's query to those who wait for its ID."""
         now = self._loop.time()
         self.health.on_answer(now)
-        if self.planner.watched == 0:
+        if self.planner.registry.watched == 0:
             return
-        found = Found(task, age(task.started_at, answer.headers))
-        self._tell(task, self.planner.saw(found, now, random.random(), poll=False))
+        (run_for,) = responses.ages(answer.headers, task.started_at)
+        self._tell(task, self.planner.saw(Found(task, run_for), now, random.random(), poll=False))
         self._check_idle()
         self._limiter.dispatch()
 
@@ -158,17 +157,20 @@ class Poller:
         """End the waits whose time is over; return when the next one's is."""
         if self._later:
             self.catch_up()
-        deadline = self.planner.next_deadline()
+        deadline = self.planner.registry.next_deadline
         # As a timer may fire a hair early, what is due by then is due.
         if deadline <= now + EARLY:
             self._tell_ended(self.planner.expire(now + EARLY))
             self._check_idle()
-            deadline = self.planner.next_deadline()
+            deadline = self.planner.registry.next_deadline
         return deadline
 
     def advance(self, now: float) -> tuple[float, float]:
         """Decide what is polled next; return when a first poll and another one may start: in an outage, one probe."""
-        first, poll = self.planner.advance(now)
+        heads = self.planner.due_queue.heads
+        first, poll = heads[True].due, heads[False].due
+        if first <= now or poll <= now:
+            first, poll = self.planner.advance(now)
         may = self.health.breaker.next_at
         return max(first, may), max(poll, may)
 
@@ -206,7 +208,7 @@ class Poller:
         async with anyio.create_task_group() as group:
             self._limiter.source = self
             self._limiter.dispatch()
-            while self._hired or self.planner.watched or self.planner.due_queue.in_flight:
+            while self._hired or self.planner.registry.watched or self.planner.due_queue.in_flight:
                 while self._hired:
                     group.start_soon(self._work, self._hired.popleft())
                 self._wake.clear()
@@ -257,8 +259,11 @@ class Poller:
             job = await parked
 
     async def _poll(self, task_id: int, *, probe: bool) -> None:
+        registry = self.planner.registry
+        row = registry.rows[task_id]  # It stays as long as the poll is out.
+
         def read(answer: Answer) -> tuple[Answer, Task | None]:
-            if answer.body == self.planner.last(task_id) and answer.status == HTTP_OK:
+            if answer.body == registry.last[row] and answer.status == HTTP_OK:
                 return answer, None  # The same record again, to the letter: there is nothing to decode.
             return answer, responses.read_query(answer, task_id)
 
@@ -270,15 +275,18 @@ class Poller:
             return
         now, roll = self._loop.time(), random.random()
         answer, task = found or (None, None)
-        self.health.on_answer(now, task)
+        if not self.health.is_well:
+            self.health.on_answer(now)
         if answer is None:
             self.planner.again(task_id, now)
             return
-        hint = retry_after(answer.headers)
+        hint = responses.retry_after(answer.headers)
         if task is None:
             self._tell_ended(self.planner.unchanged(task_id, now, roll, hint=hint))
         else:
-            run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
+            if task.status not in STATUS_ORDER:
+                self.health.on_unknown_word(task)
+            run_for, ended_ago = responses.ages(answer.headers, task.started_at, task.finished_at)
             seen = self.planner.saw(Found(task, run_for, ended_ago, hint), now, roll, poll=True)
             self._tell(task, seen)
 
@@ -321,7 +329,7 @@ class Poller:
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if not self.planner.watched and not self.planner.due_queue.in_flight:
+        if not self.planner.registry.watched and not self.planner.due_queue.in_flight:
             self._wake.set()
 
     def _guarded(self, change: Callable[[], object]) -> None:

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from omgmj.errors import DecodeError, OmgmjError, TransportError
-from omgmj.models import Task
+from omgmj.models import STATUS_ORDER, Task
 from omgmj.polling.health import Health
 from omgmj.protocol import failures, messages, responses
 from omgmj.protocol.failures import Meaning
-from omgmj.protocol.headers import age
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Found, Planner, Seen
 from omgmj.scheduler.sweep_plan import NotShown, Sweep
@@ -69,7 +68,7 @@ class Sweeper:
 
     def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, poll: bool) -> bool:
         """Record what a page showed of a task; return whether it was of use."""
-        run_for, ended_ago = age(task.started_at, answer.headers), age(task.finished_at, answer.headers)
+        run_for, ended_ago = responses.ages(answer.headers, task.started_at, task.finished_at)
         found = Found(task, run_for, ended_ago, asked_at=asked_at)
         seen = self._planner.saw_listed(found, now, random.random(), poll=poll)
         if seen is not None:
@@ -103,7 +102,8 @@ class Sweeper:
             except DecodeError:
                 continue
             read.add(task_id)
-            self._health.on_record(task)
+            if task.status not in STATUS_ORDER:
+                self._health.on_unknown_word(task)
             self.used += self.saw(task, answer, now, sweep.at, poll=poll)
         there = NotShown(absent=False, slid=False)
         return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}

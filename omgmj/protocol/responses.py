@@ -1,11 +1,18 @@
-"""What an answer means: a model or one of our errors. Status codes are judged here and nowhere else.
+"""What an answer means: a model or one of our errors. Status codes, headers and JSON are read here and nowhere else.
 
-Records are read in `codec`, bytes are moved by `client`, and what an error means to a wait is in `failures`.
+What a record's fields mean is known in `records`, bytes are moved by `client`, and what an error means to a wait is in
+`failures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from omgmj.errors import (
@@ -17,9 +24,7 @@ from omgmj.errors import (
     UsageError,
 )
 from omgmj.models import Task, TaskPage, read_task
-from omgmj.protocol.codec import dumps, loads
 from omgmj.protocol.failures import is_about_task
-from omgmj.protocol.headers import retry_after
 from omgmj.protocol.messages import Answer
 from omgmj.records import ID_LIMIT, bare_record, json_type
 from omgmj.validation import check_task_id
@@ -259,3 +264,111 @@ def _printable(text: str) -> str:
     line = " ".join(text[: 4 * _SHOWN].split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+
+
+# Headers: when an answer was made, and for how long the service asks to be left alone. Names are in lower case.
+
+_DAY = 86_400.0
+_AHEAD = 5.0  # seconds by which the clocks of one service may differ
+_EPOCH = 1e9  # seconds: nobody asks to be left alone for 30 years
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds for which the service asks to be left alone, None where it does not say.
+
+    The header holds seconds, a date, or the epoch second of one, as some gateways send it. A date counts from the
+    answer's own `Date`, and is 0 where it has passed.
+    """
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    until: float | None = None
+    if _SECONDS.fullmatch(text.strip()):
+        until = float(text)
+        if until < _EPOCH:
+            return until
+    elif (moment := _http_date(text)) is not None:
+        until = moment.timestamp()
+    now = served_at(headers)
+    return max(0.0, until - now.timestamp()) if until is not None and math.isfinite(until) and now is not None else None
+
+
+def served_at(headers: Mapping[str, str]) -> datetime | None:
+    """Return when the service answered, by its own clock; None where it does not say."""
+    text = headers.get("date")
+    return None if text is None else _http_date(text)
+
+
+def ages(headers: Mapping[str, str], *moments: datetime | None) -> tuple[float | None, ...]:
+    """Return the seconds from moments of a record to its answer, all by the service's clock; None where not told.
+
+    A moment some seconds ahead, or more than a day ago, is taken for a clock, or a time zone, that is off.
+    """
+    text = headers.get("date")
+    now = None if text is None else _http_date(text)
+    found: list[float | None] = []
+    for moment in moments:
+        seconds = math.nan if now is None or moment is None else (now - moment).total_seconds()
+        found.append(max(0.0, seconds) if -_AHEAD <= seconds <= _DAY else None)
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _http_date(text: str) -> datetime | None:
+    """Read an HTTP date; the cache is for the many answers of one second."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+# JSON.
+
+
+def _plain_dumps(value: object) -> bytes:
+    """Write in ASCII, so that a lone surrogate, which UTF-8 has no bytes for, is written as it came."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+_quick_loads: Callable[[bytes], object]
+_quick_dumps: Callable[[object], bytes]
+try:
+    from orjson import dumps as _quick_dumps
+    from orjson import loads as _quick_loads
+except ImportError:
+    _quick_loads, _quick_dumps = json.loads, _plain_dumps
+
+
+def loads(body: bytes) -> object:
+    """Read `body` as JSON; `DecodeError` with the field `$` where that cannot be.
+
+    What orjson refuses (lone surrogates, a byte-order mark, NaN, UTF-16, numbers beyond a float) is tried with the
+    standard library's json, so that both ways of installing this package read the same answers.
+    """
+    try:
+        return _quick_loads(body)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the body cannot be read as JSON: {error}", body=body) from None
+    return value
+
+
+def dumps(value: object, *, path: str = "$") -> bytes:
+    """Write what `loads` read as JSON again; `DecodeError` with the field `path` where it is nested too deeply.
+
+    What orjson refuses (lone surrogates, deep nesting, integers beyond 64 bits) is tried with the standard library's
+    json.
+    """
+    try:
+        return _quick_dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return _plain_dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DecodeError(f"{path} cannot be written as JSON again: {error}", field=path) from None

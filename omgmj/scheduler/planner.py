@@ -3,8 +3,8 @@
 Each watched ID has a row in `registry`. A row is either in flight or has a due time, and a due time stands in one of
 two wheels: `fresh` for first polls and pushed IDs, `polls` for the rest. Whoever drives the planner takes what is due
 (`take`: one ID, or a page of the list that shows several) and tells what came of it (`saw`, `unchanged`, `failed`,
-`again`; of a page `saw_listed` and `missed`). An outage counts for no stall and against no ID: both are dated in
-service time, which stands still from `outage_began` to `outage_over`.
+`again`; of a page `saw_listed` and `missed`). When an ID is polled first is decided in `first_polls`. An outage counts
+for no stall and against no ID: both are dated in service time, which stands still from `outage_began` to `outage_over`.
 
 Subscription and flight are apart. When the last one leaves, the poll that is out comes home to nobody, and a new watch
 in between joins that row and starts no second poll beside it. A push during a poll makes one more poll after it.
@@ -18,13 +18,12 @@ after the pause.
 
 from __future__ import annotations
 
-import math
-
 from omgmj.backoff.policies import Retry
 from omgmj.errors import OmgmjError
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.due_queue import DueQueue
-from omgmj.scheduler.progress import Ended, Found, Seen, ServiceClock, TaskProgress, Turn, Why, lacks
+from omgmj.scheduler.first_polls import FirstPolls
+from omgmj.scheduler.progress import Ended, Found, Seen, TaskProgress, Turn, Why, lacks
 from omgmj.scheduler.registry import (
     HELD,
     IN_FLIGHT,
@@ -45,59 +44,71 @@ from omgmj.scheduler.verdicts import FailedPoll, Verdicts
 __all__ = ["Ended", "Found", "Planner", "Seen", "Why"]
 
 
+class ServiceClock:
+    """Service time: the planner's clock less outages. In an outage it stands still.
+
+    What an outage must not count for is dated in it: stalls, and failures of one ID.
+    """
+
+    __slots__ = ("_lost", "_stopped_at")
+
+    def __init__(self) -> None:
+        self._lost = 0.0
+        self._stopped_at = NEVER
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether there is an outage."""
+        return self._stopped_at < NEVER
+
+    def at(self, now: float) -> float:
+        """Return the service time."""
+        return min(now, self._stopped_at) - self._lost
+
+    def stop(self, now: float) -> None:
+        """Stand still from now on."""
+        self._stopped_at = min(now, self._stopped_at)
+
+    def skip(self, seconds: float) -> None:
+        """Leave out the last `seconds`, in which it was not heard whether there was an outage."""
+        if not self.is_stopped:
+            self._lost += seconds
+
+    def go_on(self, now: float) -> None:
+        """Go on, where it stands still."""
+        if self.is_stopped:
+            self._lost += now - self._stopped_at
+            self._stopped_at = NEVER
+
+
 class Planner:
     """The schedule of all watched IDs. Times are seconds on one clock of the caller's; `roll` is chance in [0, 1)."""
 
     def __init__(self, retry: Retry) -> None:
-        self._registry = Registry()
+        self.registry: Registry = Registry()
         self._clock = ServiceClock()
-        self.due_queue: DueQueue = DueQueue(self._registry)
-        self.sweep_plan: SweepPlan = SweepPlan(self._registry)
-        self.progress: TaskProgress = TaskProgress(self._registry)
+        self.due_queue: DueQueue = DueQueue(self.registry)
+        self.sweep_plan: SweepPlan = SweepPlan(self.registry)
+        self.progress: TaskProgress = TaskProgress(self.registry)
+        self.first_polls: FirstPolls = FirstPolls(self.registry, self.due_queue, self.progress)
         self._verdicts = Verdicts(retry)
         self._last_success = -NEVER
         self._last_good: int | None = None
 
     # Subscription: who comes, who goes, who is pushed.
 
-    @property
-    def watched(self) -> int:
-        """How many IDs somebody waits for."""
-        return self._registry.watched
-
     def watch(self, subscription: Subscription, now: float, roll: float) -> list[Ended]:
         """Add `subscription` to all its IDs, but those that its sink waits for already.
 
-        The first poll is at once; for a task that was made here, when the policy says. A waiter that comes late to an
-        ID shares the polls that are made anyway, sooner where its policy or its stall limit wants them sooner. Return
-        those that its policy ends at once.
+        When they are polled first is decided in `first_polls`. Return those that its policy ends at once.
         """
-        registry, progress, due_queue = self._registry, self.progress, self.due_queue
-        served = self._clock.at(now)
-        subscription.begin(served)
+        subscription.begin(self._clock.at(now))
         ended: list[Ended] = []
-        for task_id in subscription.ids:
-            row = registry.open(task_id)
-            new = registry.who[row] is None
-            if new:
-                due_queue.begin(row)
-                progress.begin(row, now, served)
-                registry.listed[row] = UNLISTED
-            if not registry.join(row, subscription) or registry.flags[row] & IN_FLIGHT:
-                continue
-            if subscription.once or (new and not progress.is_created(task_id)):
-                due_queue.schedule(task_id, row, min(now, registry.due[row]), fresh=True)
-                continue
-            is_seen = not math.isnan(registry.seen[row])
-            if registry.polls[row] and not is_seen:
-                continue  # All polls failed so far: who comes shares the retry.
-            decide = progress.joined if is_seen else progress.first_poll
-            due, gone = decide(Turn(task_id, row, now, served, roll), subscription)
-            due_queue.hasten(task_id, row, due, fresh=not is_seen)
-            if registry.who[row] is None:
-                self._forget(task_id, row)  # Its policy has said stop.
-            ended += gone
-        registry.start_clock(subscription)
+        for task_id in self.first_polls.begin(subscription, now):
+            for one in self.first_polls.join(task_id, subscription, now, roll):
+                ended.append(one)
+                self._row(task_id, poll=False)  # Maybe it was the last one there.
+        self.registry.start_clock(subscription)
         return ended
 
     def leave(self, subscription: Subscription) -> None:
@@ -108,14 +119,14 @@ class Planner:
 
     def drop(self, task_id: int, sink: Sink) -> bool:
         """End the subscription of a sink to one ID; return whether there was one."""
-        row = self._registry.rows.get(task_id)
-        subscription = None if row is None else self._registry.find(row, sink)
+        row = self.registry.rows.get(task_id)
+        subscription = None if row is None else self.registry.who[row].get(sink)
         return subscription is not None and self._drop(task_id, subscription)
 
     def is_watched(self, task_id: int) -> bool:
         """Whether somebody waits for the ID."""
-        row = self._registry.rows.get(task_id)
-        return row is not None and self._registry.who[row] is not None
+        row = self.registry.rows.get(task_id)
+        return row is not None and bool(self.registry.who[row])
 
     # Polls: what is due, and what came of it.
 
@@ -134,17 +145,20 @@ class Planner:
 
     def _hold(self, now: float, *, fresh: bool) -> float:
         """Hold the IDs of a class that are due, where that pays; return when the next one may be polled."""
-        registry = self._registry
+        registry = self.registry
         while True:
             due, task_id = self.due_queue.heads[fresh]
             if not due <= now <= due + HOLD:
                 return due
             row = registry.rows[task_id]
-            once = fresh and any(subscription.once for subscription in registry.waiting(row))
+            once = fresh and any(subscription.once for subscription in registry.who[row].values())
             if once or registry.flags[row] & (HELD | PUSHED | SINGLE):
+                return due
+            if not self.sweep_plan.is_in_use(now):
                 return due
             if (awaited := self.sweep_plan.awaited_until(task_id, now)) > now:
                 return awaited
+            self.sweep_plan.expect(task_id, now)
             if not (self.sweep_plan.holds_new if fresh else self.sweep_plan.holds)(task_id, now):
                 return due
             self.due_queue.hold(task_id, due + HOLD)
@@ -159,7 +173,7 @@ class Planner:
         if probe is not None:
             # Best the one that answered last; when that has failed too, any other.
             good, self._last_good = self._last_good, None
-            if good is not None and self.is_watched(good) and self._registry.due[self._registry.rows[good]] < NEVER:
+            if good is not None and self.is_watched(good) and self.registry.due[self.registry.rows[good]] < NEVER:
                 self.due_queue.take_along(good, now)
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
@@ -178,14 +192,14 @@ class Planner:
         `absent`: the page shows what lies round it, so the list does not hold it. `slid`: the ID lies on another page,
         which may be read instead, once.
         """
-        row = self._home(task_id, poll=True)
+        row = self._row(task_id, poll=True)
         if row is None:
             return
-        listed = self._registry.listed
+        listed = self.registry.listed
         may_sweep = slid and listed[row] != SLID
         if absent or may_sweep:
             listed[row] = MISSED if absent else SLID
-        self._land(task_id, row, now, now)
+        self._land(task_id, row, now, now, poll=True)
         if may_sweep:
             self.due_queue.held_enough(row)
         else:
@@ -196,11 +210,10 @@ class Planner:
 
         None: the record says nothing new of a task that is not due, or is a final one that wants to be confirmed.
         """
-        registry, task = self._registry, found.task
+        registry, task = self.registry, found.task
         row = registry.rows.get(task.id)
-        if row is None or registry.who[row] is None:
-            if poll:
-                self._home(task.id, poll=True)
+        if row is None or not registry.who[row]:
+            self._row(task.id, poll=poll)
             return None
         if lacks(task):
             if poll:
@@ -220,42 +233,42 @@ class Planner:
 
     def last(self, task_id: int) -> bytes | None:
         """Return the last accepted record of a watched ID, as it came; None where there is none."""
-        row = self._registry.rows.get(task_id)
-        return None if row is None else self._registry.last[row]
+        row = self.registry.rows.get(task_id)
+        return None if row is None else self.registry.last[row]
 
     def saw(self, found: Found, now: float, roll: float, *, poll: bool) -> Seen:
         """Record what was found. `poll`: it answers the poll that `take` gave out; else it came from elsewhere."""
         task = found.task
-        row = self._home(task.id, poll=poll)
+        row = self._row(task.id, poll=poll)
         if row is None:
             return Seen(moved=False, waiting=(), ended=[])
-        listed = found.asked_at is not None
-        if found.ended_ago is not None and self._registry.listed[row] == LISTED:
-            self.sweep_plan.on_end(now, ago=found.ended_ago, running_at=self._registry.seen[row], listed=listed)
-        turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint)
+        registry, listed = self.registry, found.asked_at is not None
+        if found.ended_ago is not None and registry.listed[row] == LISTED:
+            self.sweep_plan.on_end(now, ago=found.ended_ago, running_at=registry.seen[row], listed=listed)
+        turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint, poll)
+        if not task.is_terminal:
+            moved, ended = self._answered(turn, found, listed=listed, poll=poll)
+            return Seen(moved, tuple(registry.who[row].values()), ended)
         self._good(turn, listed=listed)
-        if task.is_terminal:
-            waiting = self._registry.waiting(row)
-            self.progress.learn_end(row, found, now)
-            for subscription in waiting:
-                self._drop(task.id, subscription)
-            return Seen(moved=True, waiting=waiting, ended=[])
-        moved = self.progress.accept(turn, found)
-        ended = self._answered(turn)
-        return Seen(moved, self._registry.waiting(row), ended)
+        if poll:
+            self.due_queue.home(row)
+        waiting = tuple(registry.who[row].values())
+        self.progress.learn_end(row, found, now)
+        for subscription in waiting:
+            self._drop(task.id, subscription)
+        return Seen(moved=True, waiting=waiting, ended=[])
 
     def unchanged(self, task_id: int, now: float, roll: float, *, hint: float | None = None) -> list[Ended]:
         """Record that a poll found the last record again, to the letter."""
-        row = self._home(task_id, poll=True)
+        row = self._row(task_id, poll=True)
         if row is None:
             return []
         turn = Turn(task_id, row, now, self._clock.at(now), roll, hint)
-        self._good(turn, listed=False)
-        return self._answered(turn)
+        return self._answered(turn, None, listed=False, poll=True)[1]
 
     def failed(self, task_id: int, error: OmgmjError, meaning: Meaning, now: float, roll: float) -> list[Ended]:
         """Record that a poll failed: it is due again, or the ID is given up."""
-        row = self._home(task_id, poll=True)
+        row = self._row(task_id, poll=True)
         outage = self._clock.is_stopped
         ended: list[Ended] = []
         if row is not None:
@@ -264,21 +277,21 @@ class Planner:
             why = Why.FAILED if delay == NEVER else Why.TIMEOUT
             ended = [
                 self.progress.end(task_id, row, subscription, why, error)
-                for subscription in self._registry.waiting(row)
-                if why is Why.FAILED or (subscription.once and not self._registry.flags[row] & PUSHED)
+                for subscription in tuple(self.registry.who[row].values())
+                if why is Why.FAILED or (subscription.once and not self.registry.flags[row] & PUSHED)
             ]
-            self._land(task_id, row, now, now + delay)
+            self._land(task_id, row, now, now + delay, poll=True)
         if outage:
             # The probe stands for all that wanted one poll only.
-            for subscription in list(self._registry.once):
+            for subscription in list(self.registry.once):
                 ended += self._end_subscription(subscription, error)
         return ended
 
     def again(self, task_id: int, now: float) -> None:
         """Record that a poll came to nothing through no fault of the service or the ID: it is due at once."""
-        row = self._home(task_id, poll=True)
+        row = self._row(task_id, poll=True)
         if row is not None:
-            self._land(task_id, row, now, now)
+            self._land(task_id, row, now, now, poll=True)
 
     def blames(self, task_id: int) -> bool:
         """Whether a failed poll of an ID speaks against the service: nobody succeeded since its failures began."""
@@ -294,70 +307,63 @@ class Planner:
 
     # Time.
 
-    def next_deadline(self) -> float:
-        """When the next wait's `timeout` passes; infinite where none does."""
-        return self._registry.next_deadline()
-
     def expire(self, now: float) -> list[Ended]:
         """End the waits whose `timeout` has passed."""
         # One at a time: many that end at once are not to hold the event loop.
-        subscription = self._registry.expired(now)
-        if subscription is None:
-            return []
-        stale = self._registry.stale(subscription)
+        subscription = self.registry.expired(now)
+        stale = [] if subscription is None else self.registry.stale(subscription)
         for task_id, row in stale:
             self.due_queue.once_more(task_id, row, now)
-        return [] if stale else self._end_subscription(subscription)
+        return [] if stale or subscription is None else self._end_subscription(subscription)
 
     def stood_still(self, now: float, pause: float) -> None:
         """Record that nothing was done for `pause` seconds until now, however long things have been due."""
         self._clock.skip(pause)
-        self._registry.stood_still(now)
+        self.registry.stood_still(now)
 
     def overdue(self, now: float) -> int:
         """Count the IDs whose time has come and whose poll is not out yet."""
-        return len([due for due in self._registry.due if due <= now])  # A third of what a sum over them costs.
+        return len([due for due in self.registry.due if due <= now])  # A third of what a sum over them costs.
 
     def clear(self) -> None:
         """End all waits; polls that are out come home to nobody."""
-        for task_id, row in list(self._registry.rows.items()):
-            for subscription in self._registry.waiting(row):
+        for task_id, row in list(self.registry.rows.items()):
+            for subscription in tuple(self.registry.who[row].values()):
                 self._drop(task_id, subscription)
 
     # Flight and due times.
 
-    def _home(self, task_id: int, *, poll: bool) -> int | None:
-        """Bring a poll home, where it was one; return the row where somebody still waits for it."""
-        row = self._registry.rows.get(task_id)
-        if row is None:
-            return None
+    def _row(self, task_id: int, *, poll: bool) -> int | None:
+        """Return the row of an ID that somebody waits for; a `poll` for one that nobody waits for is home now."""
+        row = self.registry.rows.get(task_id)
+        if row is None or self.registry.who[row]:
+            return row
         if poll:
             self.due_queue.home(row)
-        if self._registry.who[row] is None:
-            self._forget(task_id, row)
-            return None
-        return row
+        self._forget(task_id, row)
+        return None
 
     def _drop(self, task_id: int, subscription: Subscription) -> bool:
-        row = self._registry.rows.get(task_id)
-        if row is None or not self._registry.part(row, subscription):
+        row = self.registry.rows.get(task_id)
+        if row is None or not self.registry.part(row, subscription):
             return False
-        if self._registry.who[row] is None:
+        if not self.registry.who[row]:
             self._forget(task_id, row)
         return True
 
     def _forget(self, task_id: int, row: int) -> None:
         """Forget an ID that nobody waits for."""
-        self._registry.release(task_id, row)
+        self.registry.release(task_id, row)
+        self.registry.listed[row] = UNLISTED
         self._verdicts.forget(task_id)
         self.progress.forget(row)
         self.due_queue.forget(task_id, row)
 
-    def _land(self, task_id: int, row: int, now: float, due: float) -> None:
-        if self._registry.who[row] is None:
+    def _land(self, task_id: int, row: int, now: float, due: float, *, poll: bool) -> None:
+        """Give an ID its next due time; a `poll` is home now."""
+        self.due_queue.land(task_id, row, now, due, poll=poll)
+        if not self.registry.who[row]:
             self._forget(task_id, row)
-        else:
-            self.due_queue.land(task_id, row, now, due)
 
     # What an answer means.
 
@@ -367,15 +373,16 @@ class Planner:
         if turn.task_id in self._verdicts.failures:
             self._verdicts.forgive(turn.task_id, listed=listed)
         if listed:
-            self._registry.listed[turn.row] = LISTED
-        elif self._registry.listed[turn.row] in (LISTED, SLID):
-            self._registry.listed[turn.row] = UNLISTED
+            self.registry.listed[turn.row] = LISTED
+        elif self.registry.listed[turn.row] in (LISTED, SLID):
+            self.registry.listed[turn.row] = UNLISTED
 
-    def _answered(self, turn: Turn) -> list[Ended]:
-        """After a good poll that was not final: who ends; the next poll is due when the policies say."""
-        due, ended = self.progress.answered(turn)
-        self._land(turn.task_id, turn.row, turn.now, due)
-        return ended
+    def _answered(self, turn: Turn, found: Found | None, *, listed: bool, poll: bool) -> tuple[bool, list[Ended]]:
+        """After what was found and is not final: whether it is news, and who ends. The next poll is due by policy."""
+        due, ended, moved = self.progress.on_answer(turn, found)
+        self._good(turn, listed=listed)
+        self._land(turn.task_id, turn.row, turn.now, due, poll=poll)
+        return moved, ended
 
     def _end_subscription(self, subscription: Subscription, error: OmgmjError | None = None) -> list[Ended]:
         """End all that is left of a subscription, because its time has come.
@@ -384,10 +391,10 @@ class Planner:
         """
         ended: list[Ended] = []
         for task_id in subscription.ids:
-            row = self._registry.rows.get(task_id)
-            if row is not None and self._registry.find(row, subscription.sink) is subscription:
+            row = self.registry.rows.get(task_id)
+            if row is not None and self.registry.who[row].get(subscription.sink) is subscription:
                 cause = error or self._verdicts.error(task_id)
                 ended.append(self.progress.end(task_id, row, subscription, Why.TIMEOUT, cause))
-                if self._registry.who[row] is None:
+                if not self.registry.who[row]:
                     self._forget(task_id, row)
         return ended

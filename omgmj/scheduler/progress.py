@@ -7,6 +7,7 @@ status. Polls that fail, flight and due times are `planner`'s business.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -14,15 +15,13 @@ from omgmj.backoff.durations import Durations
 from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
-from omgmj.scheduler.registry import IN_FLIGHT, NEVER, PUSHED, UNSEEN, Registry, Subscription, Trait
+from omgmj.scheduler.registry import NEVER, PUSHED, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
 MIN_DELAY = 0.05
 """Seconds between two polls of one ID at least, whatever the policy says."""
 
 JUST_MADE = Trait(Status.SUBMITTED, None, None)
-CREATED_KEPT = 10_000
-"""Tasks made here that are remembered."""
 
 
 class Why(Enum):
@@ -68,8 +67,19 @@ class Seen(NamedTuple):
     ended: list[Ended]
 
 
+class Decision(NamedTuple):
+    """When the next poll is due, infinite where nobody goes on; whose waits end; whether what was found is news."""
+
+    due: float
+    ended: list[Ended]
+    moved: bool = False
+
+
 class Turn(NamedTuple):
-    """An ID to decide on, with its row; the time, also as service time; chance; the service's hint in seconds."""
+    """An ID to decide on, with its row; the time, also as service time; chance; the service's hint in seconds.
+
+    `poll`: a poll has found what is decided on.
+    """
 
     task_id: int
     row: int
@@ -77,43 +87,7 @@ class Turn(NamedTuple):
     served: float
     roll: float
     hint: float | None = None
-
-
-class ServiceClock:
-    """Service time: the planner's clock less outages. In an outage it stands still.
-
-    What an outage must not count for is dated in it: stalls, and failures of one ID.
-    """
-
-    __slots__ = ("_lost", "_stopped_at")
-
-    def __init__(self) -> None:
-        self._lost = 0.0
-        self._stopped_at = NEVER
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether there is an outage."""
-        return self._stopped_at < NEVER
-
-    def at(self, now: float) -> float:
-        """Return the service time."""
-        return min(now, self._stopped_at) - self._lost
-
-    def stop(self, now: float) -> None:
-        """Stand still from now on."""
-        self._stopped_at = min(now, self._stopped_at)
-
-    def skip(self, seconds: float) -> None:
-        """Leave out the last `seconds`, in which it was not heard whether there was an outage."""
-        if not self.is_stopped:
-            self._lost += seconds
-
-    def go_on(self, now: float) -> None:
-        """Go on, where it stands still."""
-        if self.is_stopped:
-            self._lost += now - self._stopped_at
-            self._stopped_at = NEVER
+    poll: bool = True
 
 
 def lacks(task: Task) -> bool:
@@ -132,17 +106,25 @@ class TaskProgress:
         self._registry = registry
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
-        self._created: dict[int, float] = {}
 
-    def begin(self, row: int, now: float, served: float) -> None:
-        """Begin a row that nobody waited for: nothing is known of its task."""
+    def begin(self, rows: Iterable[int], now: float, served: float) -> None:
+        """Begin rows that nobody waited for: nothing is known of their tasks."""
         registry = self._registry
-        registry.rank[row] = registry.progress[row] = -1
-        registry.answers[row] = 0
-        registry.trait[row] = UNSEEN
-        registry.first[row] = registry.moved[row] = now
-        registry.born[row] = registry.seen[row] = math.nan
-        registry.quiet_since[row] = served
+        rank, progress, answers, trait = registry.rank, registry.progress, registry.answers, registry.trait
+        first, moved, quiet_since = registry.first, registry.moved, registry.quiet_since
+        born, seen = registry.born, registry.seen
+        for row in rows:
+            rank[row] = progress[row] = -1
+            answers[row], trait[row] = 0, UNSEEN
+            first[row] = moved[row] = now
+            born[row] = seen[row] = math.nan
+            quiet_since[row] = served
+
+    def begin_made(self, row: int, made_at: float) -> None:
+        """Begin a row of a task that was made at a moment, and is known to be there."""
+        registry = self._registry
+        registry.first[row] = registry.moved[row] = made_at
+        registry.trait[row] = JUST_MADE
 
     def forget(self, row: int) -> None:
         """Let go of the last record of a row that nobody waits for."""
@@ -160,7 +142,35 @@ class TaskProgress:
         more = task.progress is not None and task.progress > self._registry.progress[row]
         return more or task.status != self._registry.trait[row].status
 
-    def accept(self, turn: Turn, found: Found) -> bool:
+    def learn_end(self, row: int, found: Found, now: float) -> None:
+        """Tell the durations of a final record."""
+        task, age = found.task, found.age
+        if age is None or task.started_at is None:
+            return
+        registry = self._registry
+        ended = None
+        if task.finished_at is not None:
+            ended = min(age, max(0.0, (task.finished_at - task.started_at).total_seconds()))
+        if not registry.answers[row] and ended is None:
+            return  # Seen for the first time, and nobody says when it ended.
+        since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
+        progress, born = registry.progress[row], registry.born[row]
+        foretold = (registry.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
+        self._durations.saw_end(task.pool, since, age, ended=ended, foretold=foretold)
+
+    def on_answer(self, turn: Turn, found: Found | None) -> Decision:
+        """Accept what a good poll found that is not final, None for the last record again; decide what comes next."""
+        moved = found is not None and self._accept(turn, found)
+        registry, row, now = self._registry, turn.row, turn.now
+        status, pool, _ = registry.trait[row]
+        if status == Status.IN_PROGRESS and not math.isnan(registry.born[row]):
+            age = now - registry.born[row]
+            self._durations.saw_running(pool, self._seen_since(row, age, now), age)
+        registry.seen[row] = now
+        registry.answers[row] += 1
+        return self._decide(turn, moved=moved)
+
+    def _accept(self, turn: Turn, found: Found) -> bool:
         """Accept a record that is not final, unless it goes back; return whether it is news."""
         registry, row, task = self._registry, turn.row, found.task
         if found.age is not None:
@@ -180,40 +190,19 @@ class TaskProgress:
             registry.moved[row], registry.quiet_since[row] = turn.now, turn.served
         return moved
 
-    def learn_end(self, row: int, found: Found, now: float) -> None:
-        """Tell the durations of a final record."""
-        task, age = found.task, found.age
-        if age is None or task.started_at is None:
-            return
-        registry = self._registry
-        ended = None
-        if task.finished_at is not None:
-            ended = min(age, max(0.0, (task.finished_at - task.started_at).total_seconds()))
-        if not registry.answers[row] and ended is None:
-            return  # Seen for the first time, and nobody says when it ended.
-        since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
-        progress, born = registry.progress[row], registry.born[row]
-        foretold = (registry.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
-        self._durations.saw_end(task.pool, since, age, ended=ended, foretold=foretold)
-
-    def answered(self, turn: Turn) -> tuple[float, list[Ended]]:
-        """Decide on an ID after a good poll that was not final: when its next poll is due, and whose waits end.
+    def _decide(self, turn: Turn, *, moved: bool) -> Decision:
+        """Decide when an ID is polled next, and whose waits end.
 
         The next poll is due when the first policy says, or when the first wait stalls; infinite where nobody goes on.
         """
         registry, row, now = self._registry, turn.row, turn.now
-        if registry.trait[row].status == Status.IN_PROGRESS and not math.isnan(registry.born[row]):
-            age = now - registry.born[row]
-            self._durations.saw_running(registry.trait[row].pool, self._seen_since(row, age, now), age)
-        registry.seen[row] = now
-        registry.answers[row] += 1
         quiet_since = registry.quiet_since[row]
         ended: list[Ended] = []
         asked: dict[int, float] = {}
         next_stall = NEVER  # service time
-        for subscription in registry.waiting(row):
+        for subscription in tuple(registry.who[row].values()):
             stalls_at = max(quiet_since, subscription.served_since) + subscription.stall
-            if subscription.once and registry.due[row] == NEVER and not registry.flags[row] & (IN_FLIGHT | PUSHED):
+            if subscription.once and turn.poll and not registry.flags[row] & PUSHED:
                 ended.append(self.end(turn.task_id, row, subscription, Why.TIMEOUT))
                 continue
             if stalls_at <= turn.served:
@@ -229,37 +218,14 @@ class TaskProgress:
         due = now + min(asked.values(), default=NEVER)
         if (stall := next_stall + (now - turn.served)) < due:
             due = max(now + MIN_DELAY, stall)
-        return due, ended
+        return Decision(due, ended, moved)
 
-    def created(self, task_id: int, now: float) -> None:
-        """Record that a task was made just now: until it has run for a while there is nothing to see."""
-        self._created[task_id] = now
-        if len(self._created) > CREATED_KEPT:
-            del self._created[next(iter(self._created))]
-
-    def is_created(self, task_id: int) -> bool:
-        """Whether a task was made here, as far as is remembered."""
-        return task_id in self._created
-
-    def first_poll(self, turn: Turn, subscription: Subscription) -> tuple[float, list[Ended]]:
-        """Decide on an ID that was not polled yet: at once, but for what was made here as the policy says."""
-        made_at = self._created.get(turn.task_id)
-        if made_at is None:
-            return turn.now, []
-        self._registry.first[turn.row] = self._registry.moved[turn.row] = made_at
-        self._registry.trait[turn.row] = JUST_MADE
-        return self._decide(turn, subscription, made_at)
-
-    def joined(self, turn: Turn, subscription: Subscription) -> tuple[float, list[Ended]]:
-        """Decide on an ID that others have seen, for a subscription that comes late."""
-        return self._decide(turn, subscription, self._registry.seen[turn.row])
-
-    def _decide(self, turn: Turn, subscription: Subscription, seen: float) -> tuple[float, list[Ended]]:
-        """Decide on an ID for a subscription that comes now; its task was seen last at `seen`."""
+    def on_join(self, turn: Turn, subscription: Subscription, seen_at: float) -> Decision:
+        """Decide for a subscription that comes now to an ID, whose task is known to have been there at a moment."""
         delay = self._ask(turn, subscription)
         if isinstance(delay, Ended):
-            return NEVER, [delay]
-        return max(turn.now, min(seen + delay, turn.now + subscription.stall)), []
+            return Decision(NEVER, [delay])
+        return Decision(max(turn.now, min(seen_at + delay, turn.now + subscription.stall)), [])
 
     def _ask(self, turn: Turn, subscription: Subscription) -> float | Ended:
         """Ask a policy for the seconds to the next poll; the wait ends where it says stop or makes no sense."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from omgmj.errors import OmgmjError
@@ -90,23 +90,30 @@ class Trait(NamedTuple):
 
 
 UNSEEN = Trait("", None, None)
+NOBODY: dict[Sink, Subscription] = {}
+"""Of all rows that nobody waits for; like all that have one entry it is shared, and never changed."""
 
 
 class Registry:
     """All rows. A row lives as long as somebody waits for its ID or a poll of it is out.
 
-    The columns, by row: `due` (infinite while in flight), `first`, `born` (when the task started to run, not a number
-    where that is not known), `seen` (the last good poll, not a number before the first) and `moved` are seconds on the
-    planner's clock, `quiet_since` (the last change, or else when the row began) is service time; `polls` counts those
-    that went out, `answers` those that came back good; `rank` and `progress` are -1 while unknown; `last` is the last
-    record accepted, as it came, `listed` what the list says of it. Its owners set a column when the row begins.
+    `watched` counts the IDs that somebody waits for. `next_deadline` is when the next wait's `timeout` passes, or one's
+    that is over already; infinite where none does.
+
+    The columns, by row: `who` waits, by sink, in the order they came; `due` (infinite while in flight), `first`, `born`
+    (when the task started to run, not a number where that is not known), `seen` (the last good poll, not a number
+    before the first) and `moved` are seconds on the planner's clock, `quiet_since` (the last change, or else when the
+    row began) is service time; `polls` counts those that went out, `answers` those that came back good; `rank` and
+    `progress` are -1 while unknown; `last` is the last record accepted, as it came, `listed` what the list says of it.
+    Its owners set a column when the row begins.
     """
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
         self.watched: int = 0
-        self.once: set[Subscription] = set()
-        self.who: list[Subscription | dict[Sink, Subscription] | None] = []
+        self.next_deadline: float = NEVER
+        self.once: dict[Subscription, None] = {}  # in order
+        self.who: list[dict[Sink, Subscription]] = []
         self.last: list[bytes | None] = []
         self.trait: list[Trait] = []
         self.flags: bytearray = bytearray()
@@ -136,40 +143,38 @@ class Registry:
             row = self.rows[task_id] = self._free.pop()
         return row
 
+    def open_all(self, task_ids: Sequence[int], subscription: Subscription) -> Sequence[int]:
+        """Open a row for each of many IDs that have none, for the first who waits for them; return the rows."""
+        count = len(task_ids)
+        while len(self._free) < count:
+            self._grow()
+        rows = self._free[: -count - 1 : -1]
+        del self._free[-count:]
+        self.rows.update(zip(task_ids, rows, strict=True))
+        who, alone = self.who, {subscription.sink: subscription}
+        for row in rows:
+            who[row] = alone
+        self.watched += count
+        subscription.pending += count
+        subscription.joined += count
+        return rows
+
     def release(self, task_id: int, row: int) -> None:
         """Free a row that nobody waits for, unless a poll of it is out."""
         if not self.flags[row] & IN_FLIGHT:
             del self.rows[task_id]
             self._free.append(row)
 
-    def waiting(self, row: int) -> tuple[Subscription, ...]:
-        """Return those who wait for the row's ID, in the order they came."""
-        who = self.who[row]
-        if isinstance(who, dict):
-            return tuple(who.values())
-        return () if who is None else (who,)
-
-    def find(self, row: int, sink: Sink) -> Subscription | None:
-        """Return the subscription by which a sink waits for the row's ID."""
-        who = self.who[row]
-        if isinstance(who, dict):
-            return who.get(sink)
-        return who if who is not None and who.sink is sink else None
-
     def join(self, row: int, subscription: Subscription) -> bool:
         """Add one who waits; return False, and do nothing, where its sink waits for the ID already."""
         who = self.who[row]
-        if who is None:
-            self.who[row] = subscription
-            self.watched += 1
-        elif isinstance(who, dict):
-            if subscription.sink in who:
-                return False
-            who[subscription.sink] = subscription
-        elif who.sink is subscription.sink:
+        if subscription.sink in who:
             return False
+        if len(who) > 1:
+            who[subscription.sink] = subscription
         else:
-            self.who[row] = {who.sink: who, subscription.sink: subscription}
+            self.watched += not who
+            self.who[row] = {**who, subscription.sink: subscription}
         subscription.pending += 1
         subscription.joined += 1
         return True
@@ -177,21 +182,16 @@ class Registry:
     def part(self, row: int, subscription: Subscription) -> bool:
         """Remove one who waits; return whether it did."""
         who = self.who[row]
-        if isinstance(who, dict):
-            if who.get(subscription.sink) is not subscription:
-                return False
-            del who[subscription.sink]
-            if not who:
-                self.who[row] = None
-        elif who is subscription:
-            self.who[row] = None
-        else:
+        if who.get(subscription.sink) is not subscription:
             return False
-        if self.who[row] is None:
+        if len(who) > 1:
+            del who[subscription.sink]
+        else:
+            self.who[row] = NOBODY
             self.watched -= 1
         subscription.pending -= 1
         if not subscription.pending:
-            self.once.discard(subscription)
+            self.once.pop(subscription, None)
             if subscription.deadline < NEVER:
                 self._drop_deadline()
         return True
@@ -201,22 +201,22 @@ class Registry:
         if subscription.pending and subscription.deadline < NEVER:
             self._serial += 1
             heapq.heappush(self._deadlines, (subscription.deadline, self._serial, subscription))
+            self._note_deadline()
         if subscription.pending and subscription.once:
-            self.once.add(subscription)
-
-    def next_deadline(self) -> float:
-        """When the next subscription ends by itself; infinite where none does."""
-        return self._deadlines[0][0] if self._deadlines else NEVER
+            self.once[subscription] = None
 
     def expired(self, now: float) -> Subscription | None:
         """Return a subscription whose time is over, each once; None where there is none left."""
-        while self._deadlines and self._deadlines[0][0] <= now:
+        found = None
+        while found is None and self._deadlines and self._deadlines[0][0] <= now:
             subscription = heapq.heappop(self._deadlines)[2]
             if subscription.pending:
                 subscription.deadline = NEVER
-                return subscription
-            self._dead -= 1
-        return None
+                found = subscription
+            else:
+                self._dead -= 1
+        self._note_deadline()
+        return found
 
     def stood_still(self, now: float) -> None:
         """Note that the process did nothing until now."""
@@ -233,11 +233,11 @@ class Registry:
         stale = [
             (task_id, row)
             for task_id, row in found
-            if self.find(row, subscription.sink) is subscription and not self.seen[row] > self._paused_until
+            if self.who[row].get(subscription.sink) is subscription and not self.seen[row] > self._paused_until
         ]
         if stale:
             subscription.once = True
-            self.once.add(subscription)
+            self.once[subscription] = None
         return stale
 
     def _drop_deadline(self) -> None:
@@ -247,6 +247,10 @@ class Registry:
             self._deadlines = [entry for entry in self._deadlines if entry[2].pending]
             heapq.heapify(self._deadlines)
             self._dead = 0
+            self._note_deadline()
+
+    def _note_deadline(self) -> None:
+        self.next_deadline = self._deadlines[0][0] if self._deadlines else NEVER
 
     def _grow(self) -> None:
         """Add a block of rows, which costs little more than a row would."""
@@ -257,7 +261,7 @@ class Registry:
         self.due.extend([NEVER] * BLOCK)
         self.flags.extend(bytes(BLOCK))
         self.listed.extend(bytes(BLOCK))
-        self.who += [None] * BLOCK
+        self.who += [NOBODY] * BLOCK
         self.last += [None] * BLOCK
         self.trait += [UNSEEN] * BLOCK
         self._free.extend(range(first + BLOCK - 1, first - 1, -1))

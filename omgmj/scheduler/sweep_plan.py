@@ -81,6 +81,18 @@ class SweepPlan:
 
     # Whether to read a page.
 
+    def is_in_use(self, now: float) -> bool:
+        """Whether the list may be read at all: for a few IDs, or while it rests, each is polled singly."""
+        return self._registry.watched >= FEW and now >= self._trust.rests_until
+
+    def expect(self, task_id: int, now: float) -> None:
+        """Record that an ID is due, and so stands in the list; one never seen that seems far from it may not exist."""
+        row = self._registry.rows[task_id]
+        if not self.is_in_use(now) or self._is_deeper(task_id) or self._registry.listed[row] == MISSED:
+            return
+        if self._registry.answers[row] or self._positions.beyond(task_id, now) <= BEYOND:
+            self._positions.expect(task_id, now)
+
     def awaited_until(self, task_id: int, now: float) -> float:
         """Until when a due ID may wait for pages that are read deeper; in the past where it need not."""
         return self._depth.awaited_until if self._may_read_deeper(task_id, now) else -NEVER
@@ -107,8 +119,11 @@ class SweepPlan:
 
     def plan(self, task_id: int, now: float) -> Sweep | None:
         """Return the page to read instead of polling a due ID; None where a poll costs less."""
+        if not self.is_in_use(now):
+            return None
         if self._may_read_deeper(task_id, now):
             return self._plan_deeper(task_id, now)
+        self.expect(task_id, now)
         spot = self._locate(task_id, now)
         if spot is None or spot.page in self._out:
             return None
@@ -132,9 +147,7 @@ class SweepPlan:
 
     def _may_read_deeper(self, task_id: int, now: float) -> bool:
         """Whether such a page may be read for an ID."""
-        if self._registry.watched < FEW or now < max(self._trust.rests_until, self._depth.paused_until):
-            return False
-        return self._is_deeper(task_id)
+        return self.is_in_use(now) and now >= self._depth.paused_until and self._is_deeper(task_id)
 
     def _plan_deeper(self, task_id: int, now: float) -> Sweep | None:
         if self._depth.is_full:
@@ -228,18 +241,12 @@ class SweepPlan:
         return not self._registry.answers[row] and self._registry.first[row] > shown_at
 
     def _locate(self, task_id: int, now: float) -> _Spot | None:
-        """Expect an ID in the list from now on, and return its spot; None where there is none, or no list to read."""
-        registry = self._registry
-        if now < self._trust.rests_until or registry.watched < FEW or self._is_deeper(task_id):
+        """Return the spot of an ID that is expected in the list; None where there is none, or no list to read."""
+        if not self.is_in_use(now) or self._is_deeper(task_id) or not self._positions.knows(task_id):
             return None
-        row = registry.rows[task_id]
-        if registry.listed[row] == MISSED:
+        if self._registry.listed[self._registry.rows[task_id]] == MISSED:
             return None
-        positions = self._positions
-        if not positions.knows(task_id) and not registry.answers[row] and positions.beyond(task_id, now) > BEYOND:
-            return None
-        positions.expect(task_id, now)
-        place = positions.place(task_id, now, self._lag.ahead)
+        place = self._positions.place(task_id, now, self._lag.ahead)
         page = int(place // PAGE_MOST)
         return _Spot(page + 1, place - page * PAGE_MOST)
 
@@ -251,7 +258,7 @@ class SweepPlan:
         due = []
         for one in self._positions.around(task_id, spot.offset, PAGE_MOST - 1 - spot.offset, now):
             row = registry.rows.get(one)
-            if row is None or registry.who[row] is None or listed[row] == MISSED or self._is_too_new(row, shown_at):
+            if row is None or not registry.who[row] or listed[row] == MISSED or self._is_too_new(row, shown_at):
                 continue
             watched += 1
             if registry.due[row] <= now + HOLD and not registry.flags[row] & (IN_FLIGHT | PUSHED | SINGLE):

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from omgmj.backoff import Fixed, Retry
 from omgmj.backoff.rate import Rate
+from omgmj.base_url import BaseUrl
 from omgmj.client.aiohttp_adapter import HttpTransport
 from omgmj.client.credentials import GRACE, GRACE_STEP, PATIENCE, Credentials
 from omgmj.client.deadline import Deadlines
@@ -120,7 +121,7 @@ def make(
     limiter = Limiter(Rate(rate, loop.time()), places, loop)
     return Exchange(
         transport,
-        base_url,
+        BaseUrl(base_url),
         Credentials(token),
         limiter,
         request_timeout=timeout,

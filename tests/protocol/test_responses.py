@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from omgmj.cli.json_lines import dump_record
 from omgmj.errors import (
     AuthError,
     DecodeError,
@@ -29,11 +30,20 @@ from omgmj.errors import (
     UsageError,
 )
 from omgmj.models import Status, Task, TaskPage
-from omgmj.protocol import codec
+from omgmj.protocol import responses
 from omgmj.protocol.failures import Meaning, meaning
-from omgmj.protocol.headers import age, retry_after
 from omgmj.protocol.messages import KEPT_HEADERS, Answer, page_request, query_request
-from omgmj.protocol.responses import read_hint, read_page, read_query, read_record, read_records, read_source, record_id
+from omgmj.protocol.responses import (
+    ages,
+    read_hint,
+    read_page,
+    read_query,
+    read_record,
+    read_records,
+    read_source,
+    record_id,
+    retry_after,
+)
 
 SAMPLE = (Path(__file__).parents[1] / "samples" / "query-response.json").read_bytes()
 RECORD: dict[str, Any] = json.loads(SAMPLE)["data"]
@@ -250,7 +260,7 @@ def outcomes(got: Answer, asked: int = 20) -> list[Task | None]:
     """Read an answer with orjson and with json alone: the task, or None where it is an error of ours."""
     tasks: list[Task | None] = []
     for quick in (orjson.loads, json.loads):
-        with patch.object(codec, "_quick_loads", quick):
+        with patch.object(responses, "_quick_loads", quick):
             try:
                 tasks.append(read_query(got, asked))
             except OmgmjError as error:
@@ -267,8 +277,8 @@ def check(got: Answer, asked: int = 20) -> None:
         # What json reads, orjson reads, or json in its place; json alone may refuse nesting and numbers of thousands
         # of digits that orjson takes.
         assert quick == plain
-        assert json.loads(codec.dump_record(plain))["taskId"] is not None
-    age_or_none = None if quick is None else age(quick.started_at, got.headers)
+        assert json.loads(dump_record(plain))["taskId"] is not None
+    (age_or_none,) = ages(got.headers, None if quick is None else quick.started_at)
     assert age_or_none is None or age_or_none >= 0
     wait = retry_after(got.headers)
     assert wait is None or wait >= 0
@@ -314,7 +324,7 @@ def test_any_depth(depth: int, start: bytes, end: bytes) -> None:
     body = b'{"statusCode":200,"data":{"status":"SUCCESS","new":' + start * depth + b"1" + end * depth + b"}}"
     for task in outcomes(Answer(200, {}, body)):
         with contextlib.suppress(DecodeError):
-            assert task is None or json.loads(codec.dump_record(task))["taskId"] == 20
+            assert task is None or json.loads(dump_record(task))["taskId"] == 20
 
 
 @given(st.dictionaries(st.sampled_from(["statusCode", "message", "data"]) | st.text(max_size=3), values), statuses)
@@ -347,7 +357,7 @@ def test_any_damage_to_the_sample(at: int, lost: int, put: bytes) -> None:
 
 def test_a_query_decodes_nothing_it_throws_away() -> None:
     """A query reads its body once; the raw record is decoded only when someone asks for it."""
-    with patch.object(codec, "_quick_loads", wraps=orjson.loads) as reader, patch("json.loads") as plain:
+    with patch.object(responses, "_quick_loads", wraps=orjson.loads) as reader, patch("json.loads") as plain:
         task = read_query(answer(), 20)
         assert (reader.call_count, plain.call_count) == (1, 0)
     assert task.raw == RECORD
@@ -531,7 +541,7 @@ def test_a_page_is_judged_like_a_query(
 def test_odd_records_keep_their_source(quick: Any) -> None:
     """A record with what UTF-8 or orjson have no words for, such as a cut emoji, keeps all of it in its source."""
     odd = b'{"taskId":5,"status":"SUCCESS","prompt":"cut \\ud83d","new":' + b"[" * 300 + b"]" * 300 + b"}"
-    with patch.object(codec, "_quick_loads", quick):
+    with patch.object(responses, "_quick_loads", quick):
         page = read_page(answer(b'{"statusCode":200,"message":"","data":{"tasks":[' + odd + b"]}}"), 1, 20)
     assert page.tasks[0].prompt == "cut \ud83d"
     assert page.tasks[0].raw == json.loads(odd)
@@ -540,8 +550,8 @@ def test_odd_records_keep_their_source(quick: Any) -> None:
 def pages(got: Answer) -> list[TaskPage | None]:
     """Read an answer as a page with orjson and with json alone: the page, or None where it is an error of ours."""
     found: list[TaskPage | None] = []
-    for loads, dumps in ((orjson.loads, orjson.dumps), (json.loads, codec._plain_dumps)):
-        with patch.object(codec, "_quick_loads", loads), patch.object(codec, "_quick_dumps", dumps):
+    for loads, dumps in ((orjson.loads, orjson.dumps), (json.loads, responses._plain_dumps)):
+        with patch.object(responses, "_quick_loads", loads), patch.object(responses, "_quick_dumps", dumps):
             try:
                 found.append(read_page(got, 1, 20))
                 for record in read_records(got).records:
@@ -558,7 +568,7 @@ def check_pages(got: Answer) -> None:
     quick, plain = pages(got)
     if quick is not None and plain is not None:
         assert quick == plain
-        assert all(json.loads(codec.dump_record(task))["taskId"] == task.id for task in quick.tasks)
+        assert all(json.loads(dump_record(task))["taskId"] == task.id for task in quick.tasks)
 
 
 LISTED = json.dumps(page_of(listed(30), listed(29))).encode()

@@ -11,10 +11,10 @@ from omgmj.errors import ExchangeTimeout, OmgmjError, TaskNotFound
 from omgmj.models import STATUS_ORDER, Action, Status, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler import registry as rows
+from omgmj.scheduler.due_queue import TICKS
 from omgmj.scheduler.planner import Ended, Found, Planner, Seen, Why
 from omgmj.scheduler.registry import IN_FLIGHT, PUSHED, SINGLE, Registry, Subscription
 from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
-from omgmj.scheduler.timer_wheel import TICKS
 
 NEVER = math.inf
 TICK = 1 / TICKS
@@ -70,6 +70,9 @@ class Willing(SweepPlan):
         self.pays = self.is_holding = False
         self.strikes = 0
 
+    def is_in_use(self, now: float) -> bool:
+        return True
+
     def holds(self, task_id: int, now: float) -> bool:
         return self.is_holding
 
@@ -93,8 +96,8 @@ class Willing(SweepPlan):
 
 def waits(planner: Planner, task_id: int, sink: rows.Sink) -> bool:
     """Whether a sink waits for the ID."""
-    row = planner._registry.rows.get(task_id)
-    return row is not None and planner._registry.find(row, sink) is not None
+    row = planner.registry.rows.get(task_id)
+    return row is not None and sink in planner.registry.who[row]
 
 
 class Bench:
@@ -102,7 +105,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.planner = Planner(RETRY)
-        self.willing = self.planner.sweep_plan = Willing(self.planner._registry)
+        self.willing = self.planner.sweep_plan = Willing(self.planner.registry)
         self.now = 0.0
 
     def watch(

@@ -1,14 +1,20 @@
-"""The due queue: what is due when, and that what is not meant any more goes. What it is for, `test_planner` tells."""
+"""The due queue: what is due when, and that what is not meant any more goes. What it is for, `test_planner` tells.
+
+Of its timer wheels: nothing comes out early, nothing is lost, the most overdue comes first.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omgmj.backoff import Fixed
-from omgmj.scheduler.due_queue import SPARE, DueQueue
+from omgmj.scheduler.due_queue import FAR, SPARE, TICKS, DueQueue, TimerWheel
 from omgmj.scheduler.registry import FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry, Subscription
 from tests.scheduler.bench import Sink
 
@@ -73,6 +79,18 @@ def test_what_is_in_flight_is_not_due_after_stale_times_went() -> None:
     assert bench.due_queue.heads[False].due == NEVER
 
 
+def test_due_times_that_are_put_forward_again_and_again_do_not_pile_up() -> None:
+    """An ID that is hastened many times leaves no trail, and one in flight beside it stays out."""
+    bench = Bench()
+    bench.watch(1, 0.0)
+    bench.due_queue.take(0.0, fresh=False)
+    bench.watch(2, 1e6)
+    for i in range(1, 500):
+        bench.due_queue.hasten(2, bench.registry.rows[2], 1e6 - i)
+        assert bench.held <= 2 * 2 + SPARE + 1
+    assert bench.due_queue.heads[False] == (1e6 - 499, 2)
+
+
 def test_many_that_leave_one_by_one_cost_few_rounds() -> None:
     """As a thousand leave, the last first, the wheels are made anew about as often as their number halves."""
     bench = Bench()
@@ -95,8 +113,7 @@ def test_what_was_taken_tells_why_it_was_due() -> None:
     assert bench.due_queue.take(7.0, fresh=False) == (1, 6.0, HELD)
     row = bench.registry.rows[1]
     assert (bench.registry.flags[row], bench.registry.polls[row], bench.due_queue.in_flight) == (IN_FLIGHT, 1, 1)
-    bench.due_queue.home(row)
-    bench.due_queue.land(1, row, 8.0, 9.0)
+    bench.due_queue.land(1, row, 8.0, 9.0, poll=True)
     bench.due_queue.push(1, 8.0)
     assert bench.due_queue.heads[True].due == 8.0
     assert bench.due_queue.take(8.0, fresh=True)[2] & PUSHED
@@ -158,8 +175,7 @@ def disturb(bench: Bench, one: Subscription, now: float, chance: random.Random) 
     queue, row = bench.due_queue, bench.registry.rows[task_id]
     due, fresh = now + chance.randint(0, 8), chance.random() < 0.5
     if bench.registry.flags[row] & IN_FLIGHT:
-        queue.home(row)
-        queue.land(task_id, row, now, due)
+        queue.land(task_id, row, now, due, poll=True)
         return False
     changes: list[Callable[[], object]] = [
         lambda: queue.hold(task_id, due),
@@ -193,3 +209,95 @@ def test_whatever_changes_the_heads_are_what_is_due_next(seed: int) -> None:
             dues, head = bench.dues(fresh=fresh), bench.due_queue.heads[fresh]
             assert head.due == min(dues.values(), default=NEVER)
             assert dues.get(head.task_id, NEVER) == head.due
+
+
+TIMES = st.floats(min_value=-1e6, max_value=1e9)
+
+
+def drained(wheel: TimerWheel) -> list[tuple[float, int]]:
+    """Take everything out, in order."""
+    out = []
+    while (head := wheel.next()) is not None:
+        assert wheel.take() == head[1]
+        out.append(head)
+    return out
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), TIMES)))
+def test_what_goes_in_comes_out_in_order_and_never_early(puts: list[tuple[int, float]]) -> None:
+    """Each key comes out once for each time it was put in, at that time or less than a tick after, in order of time."""
+    wheel = TimerWheel()
+    told = [(wheel.add((key,), due), key) for key, due in puts]
+    assert all(due <= at < due + 2 / TICKS for (_, due), (at, _) in zip(puts, told, strict=True))
+    assert drained(wheel) == sorted(told, key=lambda entry: entry[0])
+    assert wheel.next() is None
+
+
+def test_keys_of_one_tick_come_out_as_they_went_in() -> None:
+    """Who is due at the same time is served in order of coming."""
+    wheel = TimerWheel()
+    for key in (3, 1, 2, 1):
+        assert wheel.add((key,), 1.0) == 1.0
+    assert [key for _, key in drained(wheel)] == [3, 1, 2, 1]
+
+
+def test_whole_and_half_seconds_are_met_exactly() -> None:
+    """A tick is a power of two, so that a delay of 2 s or 0.5 s is not lengthened."""
+    wheel = TimerWheel()
+    assert [wheel.add((1,), due) for due in (0.0, 0.5, 2.0, 1e6 + 0.25)] == [0.0, 0.5, 2.0, 1e6 + 0.25]
+
+
+def test_keys_may_come_together() -> None:
+    """Many keys go in for one time at once, behind those that are there."""
+    wheel = TimerWheel()
+    wheel.add((7,), 1.0)
+    assert wheel.add((3, 1, 2), 0.99) == 1.0
+    assert wheel.size == 4
+    assert [key for _, key in drained(wheel)] == [7, 3, 1, 2]
+
+
+def test_the_largest_float_is_a_time_too() -> None:
+    """A delay that a policy of the user's made senselessly long is far away, and no overflow."""
+    wheel = TimerWheel()
+    assert wheel.add((1,), 1.7e308) == FAR
+    wheel.add((2,), FAR - 1)
+    assert drained(wheel) == [(FAR - 1, 2), (FAR, 1)]
+    assert math.isfinite(FAR * TICKS)
+
+
+def test_clear_takes_out_everything() -> None:
+    """After `clear` the wheel is as new."""
+    wheel = TimerWheel()
+    wheel.add((1,), 1.0)
+    assert wheel.size == 1
+    wheel.clear()
+    assert wheel.next() is None
+    assert wheel.size == 0
+    wheel.add((2,), 1.0)
+    assert drained(wheel) == [(1.0, 2)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), TIMES)), st.floats(0, 1, exclude_max=True))
+def test_a_turn_changes_who_comes_next_and_nothing_else(puts: list[tuple[int, float]], roll: float) -> None:
+    """Chance only changes the order among the keys of the earliest tick: all of them come out, at the same times."""
+    wheel, turned = TimerWheel(), TimerWheel()
+    for key, due in puts:
+        wheel.add((key,), due)
+        turned.add((key,), due)
+    turned.turn(roll)
+    assert wheel.size == turned.size == len(puts)
+    assert sorted(drained(turned)) == sorted(drained(wheel))
+    assert wheel.size == turned.size == 0
+
+
+def test_each_of_the_earliest_keys_can_come_next() -> None:
+    """A turn gives each key of the earliest tick the same share of chance; later ones do not come first."""
+    chosen = []
+    for step in range(100):
+        wheel = TimerWheel()
+        for key in (1, 2, 3, 4):
+            wheel.add((key,), 1.0)
+        wheel.add((5,), 2.0)
+        wheel.turn(step / 100)
+        chosen.append(wheel.take())
+    assert sorted(chosen) == [1] * 25 + [2] * 25 + [3] * 25 + [4] * 25

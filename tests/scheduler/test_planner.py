@@ -90,7 +90,7 @@ class PlannerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.planner = Planner(RETRY)
-        self.list = self.planner.sweep_plan = Willing(self.planner._registry)
+        self.list = self.planner.sweep_plan = Willing(self.planner.registry)
         self.now = 0.0
         self.down_since: float | None = None
         self.lost = 0.0
@@ -192,7 +192,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def due_next(self, *, fresh: bool) -> float:
         """Ask when the next poll of a class is due: it may be held for its page, once, and then goes whatever comes."""
-        registry = self.planner._registry
+        registry = self.planner.registry
         before = {task_id: due for task_id, due in self.dues().items() if due <= self.now}
         first = {task_id for task_id in before if registry.flags[registry.rows[task_id]] & FRESH}
         head = self.planner.advance(self.now)[0 if fresh else 1]
@@ -310,7 +310,7 @@ class PlannerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), where=st.sampled_from(["absent", "slid", "unknown"]))
     def missed(self, data: st.DataObject, where: str) -> None:
         task_id = self.land(data)
-        registry = self.planner._registry
+        registry = self.planner.registry
         slid_before = registry.listed[registry.rows[task_id]] == SLID
         self.planner.missed(task_id, self.now, absent=where == "absent", slid=where == "slid")
         self.landed(task_id)
@@ -322,7 +322,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def dues(self) -> dict[int, float]:
         """Return when each ID is due that is not in flight."""
-        registry = self.planner._registry
+        registry = self.planner.registry
         return {i: registry.due[row] for i, row in registry.rows.items() if not registry.flags[row] & IN_FLIGHT}
 
     @precondition(lambda self: any(flight.last is not None for flight in self.out.values()))
@@ -362,13 +362,13 @@ class PlannerMachine(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         over = [one for one in self.subscriptions if one.deadline <= self.now]
-        while self.planner.next_deadline() <= self.now:
+        while self.planner.registry.next_deadline <= self.now:
             ended = self.planner.expire(self.now)
             assert all(one.subscription in over and one.why is Why.TIMEOUT for one in ended)
             assert len({one.subscription for one in ended}) <= 1
             self.end(ended, expired=True)
         assert not any(one in ones for one in over for ones in self.waiters.values())
-        assert self.planner.next_deadline() > self.now
+        assert self.planner.registry.next_deadline > self.now
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.3, 1.0, 2.5, 10.0, 100.0, 700.0]))
     def advance(self, seconds: float) -> None:
@@ -505,16 +505,16 @@ class PlannerMachine(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self) -> None:
         """No row, no deadline and no subscription outlives those who wait and what is out."""
-        planner, registry = self.planner, self.planner._registry
+        planner, registry = self.planner, self.planner.registry
         assert planner.due_queue.in_flight == len(self.out)
-        assert planner.watched == len(self.waiters)
+        assert planner.registry.watched == len(self.waiters)
         assert set(registry.rows) == set(self.waiters) | set(self.out)
         assert len(registry.who) == len(registry.rows) + len(registry._free)
         assert set(planner._verdicts.failures) | set(planner.due_queue._pushed) <= set(self.waiters)
-        assert registry.once == {one for one in self.subscriptions if one.once}
+        assert registry.once == {one: None for one in self.subscriptions if one.once}
         for one in self.subscriptions:
             assert one.pending == sum(one in ones for ones in self.waiters.values())
-        assert planner.next_deadline() <= min((one.deadline for one in self.subscriptions), default=NEVER)
+        assert planner.registry.next_deadline <= min((one.deadline for one in self.subscriptions), default=NEVER)
         assert self.senseless == []
 
     def teardown(self) -> None:
@@ -523,9 +523,9 @@ class PlannerMachine(RuleBasedStateMachine):
             self.planner.leave(one)
         for task_id in self.out:
             self.planner.again(task_id, self.now)
-        assert self.planner.watched == self.planner.due_queue.in_flight == 0
+        assert self.planner.registry.watched == self.planner.due_queue.in_flight == 0
         assert self.planner.due_queue.heads[True].due == self.planner.due_queue.heads[False].due == NEVER
-        assert not self.planner._registry.rows
+        assert not self.planner.registry.rows
         assert not self.planner.due_queue._polls._buckets
         assert not self.planner.due_queue._fresh._buckets
 
@@ -544,7 +544,7 @@ def test_ten_thousand_ids_are_no_objects() -> None:
         bench.found("IN_PROGRESS", 15)
     gc.collect()
     assert len(gc.get_objects()) - before < 100
-    assert one.pending == bench.planner.watched == 10_000
+    assert one.pending == bench.planner.registry.watched == 10_000
     assert bench.planner.overdue(bench.now) == 0
     assert bench.planner.overdue(bench.now + 2) == 10_000
 
@@ -579,7 +579,7 @@ def test_an_id_can_be_left_alone_of_many() -> None:
     assert bench.due == NEVER
     bench.planner.leave(one)
     bench.planner.leave(one)
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
 
 
 def test_clear_ends_all_waits() -> None:
@@ -588,7 +588,7 @@ def test_clear_ends_all_waits() -> None:
     bench.watch(1, 2, 3, timeout=5.0)
     bench.poll()
     bench.planner.clear()
-    assert (bench.planner.watched, bench.due) == (0, NEVER)
+    assert (bench.planner.registry.watched, bench.due) == (0, NEVER)
     assert bench.planner.expire(5.0) == []
     bench.planner.again(1, 0.0)
     assert bench.planner.due_queue.in_flight == 0
@@ -639,4 +639,4 @@ def test_thousands_of_waiters_of_one_id_come_and_go_in_linear_work() -> None:
     planner.due_queue.take(9.0, fresh=True)
     assert planner.saw(Found(record(1, "SUCCESS")), 9.0, 0.0, poll=True).waiting == tuple(waiters[:2000])
     check(2000)
-    assert planner.watched == 0
+    assert planner.registry.watched == 0

@@ -22,7 +22,7 @@ def test_an_unknown_word_goes_on_and_the_stall_limit_ends_it() -> None:
         assert seen.waiting == (one,)
     assert whys(seen.ended) == [Why.STALLED]
     assert 60 <= bench.now < 62.1
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
 
 
 def test_an_unknown_word_with_a_finish_time_ends_the_wait() -> None:
@@ -52,19 +52,19 @@ def test_every_terminal_word_ends_the_wait(status: str) -> None:
     bench = Bench()
     one = bench.watch(1)
     assert bench.found(status) == (True, (one,), [])
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
 
 
 def test_a_timeout_bounds_the_wait_and_tells_what_was_seen() -> None:
     """`timeout` bounds the whole wait, and its end carries the ID, the last record and the number of polls."""
     bench = Bench()
     one = bench.watch(7, timeout=9.0)
-    while bench.due < bench.planner.next_deadline():
+    while bench.due < bench.planner.registry.next_deadline:
         bench.found("IN_PROGRESS", 15)
     assert bench.planner.expire(8.9) == []
-    (ended,) = bench.planner.expire(bench.planner.next_deadline())
+    (ended,) = bench.planner.expire(bench.planner.registry.next_deadline)
     assert ended == (one, 7, Why.TIMEOUT, None, 5, record(7, "IN_PROGRESS", 15).source)
-    assert bench.planner.next_deadline() == bench.due == NEVER
+    assert bench.planner.registry.next_deadline == bench.due == NEVER
 
 
 def test_a_timeout_during_a_poll_lets_it_come_home() -> None:
@@ -92,7 +92,7 @@ def test_a_timeout_of_zero_is_one_poll() -> None:
     bench = Bench()
     for status in ("IN_PROGRESS", "SUCCESS"):
         one = bench.watch(1, timeout=0)
-        assert bench.planner.next_deadline() == NEVER
+        assert bench.planner.registry.next_deadline == NEVER
         seen = bench.found(status)
         assert whys(seen.ended) == ([Why.TIMEOUT] if status == "IN_PROGRESS" else [])
         assert seen.waiting == (() if status == "IN_PROGRESS" else (one,))
@@ -150,7 +150,7 @@ def test_an_outage_is_no_stall() -> None:
     bench.now += 10
     bench.planner.outage_over(bench.now)
     ends: dict[Subscription, float] = {}
-    while bench.planner.watched:
+    while bench.planner.registry.watched:
         ends.update({ended.subscription: bench.now for ended in bench.found("IN_PROGRESS", 15).ended})
     assert set(ends) == {probed, other}
     assert all(3670 <= at < 3690 for at in ends.values())
@@ -176,7 +176,7 @@ def test_who_comes_late_to_a_quiet_task_gets_the_whole_stall() -> None:
         bench.found("MODAL")
     late = bench.watch(1, policy=Fixed(10.0), stall=60.0)
     ends = {}
-    while bench.planner.watched:
+    while bench.planner.registry.watched:
         ends.update({ended.subscription: bench.now for ended in bench.found("MODAL").ended})
     assert ends == {early: 60.0, late: 110.0}
 
@@ -208,7 +208,7 @@ def test_time_ends_only_what_is_left_of_a_subscription() -> None:
     bench.found("SUCCESS")
     bench.watch(1)
     assert [(one.task_id, one.why) for one in bench.planner.expire(5.0)] == [(2, Why.TIMEOUT)]
-    assert bench.planner.watched == 2
+    assert bench.planner.registry.watched == 2
 
 
 def test_all_whose_time_is_over_end_one_by_one() -> None:
@@ -217,10 +217,10 @@ def test_all_whose_time_is_over_end_one_by_one() -> None:
     gone = [bench.watch(i, i + 10, timeout=5.0) for i in (1, 2)]
     bench.watch(3, timeout=6.0)
     for one in gone:
-        assert bench.planner.next_deadline() == 5.0
+        assert bench.planner.registry.next_deadline == 5.0
         assert [ended.subscription for ended in bench.planner.expire(5.5)] == [one, one]
     assert bench.planner.expire(5.5) == []
-    assert (bench.planner.watched, bench.planner.next_deadline()) == (1, 6.0)
+    assert (bench.planner.registry.watched, bench.planner.registry.next_deadline) == (1, 6.0)
 
 
 def test_an_outage_in_between_is_something_else() -> None:

@@ -27,7 +27,7 @@ def test_one_bad_id_fails_alone() -> None:
         else:
             bench.saw(record(task_id))
     assert [(one.task_id, one.why) for one in ended] == [(2, Why.FAILED)]
-    assert bench.planner.watched == 2
+    assert bench.planner.registry.watched == 2
 
 
 def fail_alone(bench: Bench, *, until: Callable[[], bool]) -> list[Ended]:
@@ -50,7 +50,7 @@ def test_an_id_is_given_up_only_when_it_alone_fails_on_and_on() -> None:
     assert (ended.subscription, ended.task_id, ended.why, ended.error) == (one, 1, Why.FAILED, BLIP)
     assert ended.polls >= 8
     assert 600 <= bench.now < 625
-    assert bench.planner.watched == 1
+    assert bench.planner.registry.watched == 1
 
 
 @pytest.mark.parametrize("lasting", [0.0, 5000.0])
@@ -106,7 +106,7 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
         assert bench.now - before <= RETRY.cap
         bench.now += 30
     assert bench.now > 6000
-    assert bench.planner.watched == 5
+    assert bench.planner.registry.watched == 5
     bench.planner.outage_over(bench.now)
     assert {task_id: failures.count for task_id, failures in bench.planner._verdicts.failures.items()} == counts
     assert bench.found("SUCCESS").moved
@@ -115,7 +115,7 @@ def test_when_nobody_succeeds_nobody_is_given_up() -> None:
         assert bench.fail(BLIP, Meaning.TRANSIENT) == []
     for _ in range(4):
         assert bench.found("SUCCESS").moved
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
 
 
 def test_a_wait_in_an_outage_tells_of_the_outage() -> None:
@@ -223,7 +223,7 @@ def test_an_outage_ends_waits_of_one_poll() -> None:
         (quick, 2, Why.TIMEOUT, BLIP),
         (quick, 3, Why.TIMEOUT, BLIP),
     ]
-    assert bench.planner.watched == 1
+    assert bench.planner.registry.watched == 1
 
 
 def test_a_probe_for_nobody_still_ends_waits_of_one_poll() -> None:
@@ -300,4 +300,4 @@ def test_a_poll_that_came_to_nothing_is_due_at_once() -> None:
         bench.poll()
         bench.planner.again(1, bench.now)
     assert (bench.due, bench.now) == (0.0, 0.0)
-    assert bench.planner.watched == 1
+    assert bench.planner.registry.watched == 1

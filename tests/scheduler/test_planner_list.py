@@ -12,11 +12,11 @@ from omgmj.errors import RateLimited
 from omgmj.models import Kind, Task
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.messages import PAGE_MOST
+from omgmj.scheduler.due_queue import TICKS
 from omgmj.scheduler.list_trust import LAG, STRIKES
 from omgmj.scheduler.planner import Ended, Found, Planner, Why
 from omgmj.scheduler.registry import Subscription
-from omgmj.scheduler.sweep_plan import HOLD, Sweep
-from omgmj.scheduler.timer_wheel import TICKS
+from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
 from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, whys
 
 
@@ -81,6 +81,25 @@ def test_who_slid_to_another_page_is_looked_for_there_once() -> None:
     bench.poll()
     bench.planner.missed(1, bench.now, absent=False, slid=True)
     assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)  # by then that is forgotten
+
+
+def test_a_few_ids_wait_for_no_page() -> None:
+    """Where the list is not in use an ID that is due is polled, however much a page would show."""
+    bench = Bench()
+    bench.planner.sweep_plan = SweepPlan(bench.planner.registry)
+    bench.watch(1)
+    assert bench.planner.advance(0.0) == (0.0, NEVER)
+    assert bench.planner.take(0.0, fresh=True) == (1, 0.0)
+
+
+def test_due_ids_wait_for_pages_that_are_read_deeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While such a page is awaited nobody is polled that it may show, and no due time is changed."""
+    bench = Bench()
+    monkeypatch.setattr(bench.willing, "awaited_until", lambda _task_id, _now: 3.0)
+    bench.watch(1)
+    assert bench.planner.advance(0.0) == (3.0, NEVER)
+    assert bench.due == 0.0
+    assert bench.planner.advance(3.0) == (0.0, NEVER)
 
 
 def test_a_first_poll_waits_a_little_for_others_that_are_as_new() -> None:
@@ -230,7 +249,7 @@ def test_a_page_shows_news_of_ids_that_are_not_due() -> None:
     assert bench.listed(record(1, "IN_PROGRESS", 31), poll=False) == (True, (one,), [])
     assert bench.due == 3.0
     assert bench.listed(record(1, "SUCCESS", whole=True), poll=False) == (True, (one,), [])
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
 
 
 def test_a_page_that_lags_behind_puts_nothing_off_and_speaks_against_the_list() -> None:
@@ -316,7 +335,7 @@ def test_a_final_record_on_a_page_that_lacks_nothing_ends_the_wait(task: Task) -
     one = bench.watch(1)
     bench.poll()
     assert bench.listed(task, poll=True) == (True, (one,), [])
-    assert bench.planner.watched == bench.planner.due_queue.in_flight == 0
+    assert bench.planner.registry.watched == bench.planner.due_queue.in_flight == 0
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_what_expired_in_a_pause_is_polled_once_more() -> None:
     assert bench.due <= bench.now
     assert bench.found("SUCCESS").waiting == (one,)
     assert whys(bench.found("IN_PROGRESS", 20).ended) == [Why.TIMEOUT]
-    assert (bench.planner.watched, bench.planner.next_deadline()) == (0, NEVER)
+    assert (bench.planner.registry.watched, bench.planner.registry.next_deadline) == (0, NEVER)
 
 
 def test_what_is_out_may_be_from_before_the_pause() -> None:

@@ -9,11 +9,10 @@ import pytest
 from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy
 from omgmj.errors import UsageError
 from omgmj.models import Status, Task
-from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.planner import Found, Planner, Why
 from omgmj.scheduler.progress import MIN_DELAY
 from omgmj.scheduler.registry import Subscription
-from tests.scheduler.bench import BLIP, NEVER, RETRY, TICK, Bench, Sink, fails, record, whys
+from tests.scheduler.bench import NEVER, RETRY, TICK, Bench, Sink, fails, record, whys
 
 
 def test_nothing_goes_past_the_policy() -> None:
@@ -69,42 +68,6 @@ def test_ids_that_start_in_step_fall_out_of_step() -> None:
     assert 15 < min(dues) < max(dues) == 30
 
 
-def test_a_late_joiner_shares_the_polls_and_hastens_them() -> None:
-    """Waiters of one ID share its polls; with different policies the earliest due counts, from the last poll on."""
-    bench = Bench()
-    bench.watch(1, policy=Fixed(60.0))
-    bench.found("IN_PROGRESS", 15)
-    assert bench.due == 60.0
-    bench.now = 1.0
-    bench.watch(1, policy=Fixed(500.0))
-    assert bench.due == 60.0
-    bench.watch(1, policy=Fixed(5.0))
-    assert bench.due == 5.0
-    bench.now = 4.0
-    bench.watch(1, policy=Fixed(2.0))
-    assert bench.due == 4.0  # not in the past: nobody was late with this poll
-    bench.found("IN_PROGRESS", 31)
-    assert bench.due == 6.0
-
-
-def test_a_late_joiner_is_not_asked_while_a_poll_is_to_come_anyway() -> None:
-    """Before the first poll, after a failed one and while one is out, who joins waits for what comes."""
-    bench = Bench()
-    asked: list[Facts] = []
-
-    def policy(facts: Facts, _roll: float) -> None:
-        asked.append(facts)
-
-    bench.watch(1)
-    bench.watch(1, policy=policy)
-    bench.fail(BLIP, Meaning.TRANSIENT)
-    bench.watch(1, policy=policy)
-    bench.poll()
-    bench.watch(1, policy=policy, timeout=0)
-    assert asked == []
-    assert bench.due == NEVER
-
-
 @pytest.mark.parametrize(
     ("policy", "why", "cause"),
     [
@@ -127,17 +90,6 @@ def test_a_policy_that_stops_ends_its_own_wait_only(policy: Policy, why: Why, ca
         assert ended.error is None or isinstance(ended.error, UsageError)
     assert seen.waiting == (steady,)
     assert bench.due == 3.0
-
-
-def test_a_task_that_was_made_here_is_polled_when_the_policy_says() -> None:
-    """The first poll of a task made here comes as the policy says; one that says stop ends the wait without a poll."""
-    bench = Bench()
-    bench.planner.progress.created(1, bench.now)
-    _, ended = bench.join(1, policy=lambda _facts, _roll: None)
-    assert [(one.why, one.polls) for one in ended] == [(Why.GAVE_UP, 0)]
-    assert (bench.planner.watched, bench.due) == (0, NEVER)
-    bench.watch(1, policy=Fixed(7.0))
-    assert bench.due == 7.0
 
 
 def test_an_id_given_twice_ends_once() -> None:
@@ -198,33 +150,3 @@ def test_waiters_with_one_policy_ask_it_once() -> None:
     assert not bench.found("IN_PROGRESS").ended
     assert len(asked) == 2
     assert whys(bench.found("IN_PROGRESS").ended) == [Why.GAVE_UP] * 1000
-
-
-def test_of_tasks_that_were_made_here_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of endless tasks that were made here so many are remembered, the latest."""
-    monkeypatch.setattr("omgmj.scheduler.progress.CREATED_KEPT", 2)
-    progress = Bench().planner.progress
-    for task_id in (1, 2, 3):
-        progress.created(task_id, 0.0)
-    assert [progress.is_created(task_id) for task_id in (1, 2, 3)] == [False, True, True]
-
-
-def test_a_second_waiter_hastens_the_first_poll_at_a_task_that_was_made_here() -> None:
-    """Of two policies of two waiters the one that wants the earlier first poll counts."""
-    bench = Bench()
-    bench.planner.progress.created(1, bench.now)
-    bench.watch(1, policy=Fixed(600.0))
-    bench.watch(1, policy=Fixed(20.0))
-    bench.watch(1, policy=Fixed(300.0))
-    assert bench.due == 20.0
-
-
-def test_a_second_waiter_does_not_hasten_a_poll_that_failed() -> None:
-    """Who comes when the first poll has failed shares the retry: many who come do not make it many polls."""
-    bench = Bench()
-    bench.watch(1)
-    bench.fail(BLIP, Meaning.TRANSIENT)
-    due = bench.due
-    assert due > bench.now
-    bench.watch(1)
-    assert bench.due == due

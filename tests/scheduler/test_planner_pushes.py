@@ -15,7 +15,7 @@ def test_flight_outlives_subscription() -> None:
     bench.poll()
     bench.planner.due_queue.push(1, 0.0)
     bench.planner.leave(one)
-    assert bench.planner.watched == 0
+    assert bench.planner.registry.watched == 0
     two = bench.watch(1)
     assert bench.due == NEVER
     assert bench.found_at_home("IN_PROGRESS") == (True, (two,), [])

@@ -19,7 +19,7 @@ LAG = 2 * TICK + 1e-6
 def ends(bench: Bench, status: str = "SUBMITTED") -> dict[Subscription, float]:
     """Have each poll find the same; return when each wait stalled."""
     found = {}
-    while bench.planner.watched:
+    while bench.planner.registry.watched:
         for one in bench.found(status).ended:
             assert one.why is Why.STALLED
             found[one.subscription] = bench.now
@@ -42,17 +42,17 @@ def outage(bench: Bench, seconds: float) -> None:
 def test_a_task_made_here_and_waited_for_in_an_outage_stalls_in_time(policy: Policy, seconds: float) -> None:
     """The time of an outage is lost to nobody: the first wait for a task made here stalls as soon as any other."""
     bench = Bench()
-    bench.planner.progress.created(1, bench.now)
+    bench.planner.first_polls.created(1, bench.now)
     bench.planner.outage_began(bench.now)
     bench.now = 5.0
     one = bench.watch(1, policy=policy, stall=STALL)
     bench.fail(BLIP, Meaning.TRANSIENT)
     bench.now = seconds
     bench.planner.outage_over(bench.now)
-    polls = bench.planner._registry.polls[0]
+    polls = bench.planner.registry.polls[0]
     assert ends(bench) == {one: pytest.approx(seconds + STALL, abs=LAG)}
     # The limit is no time to poll before it has come.
-    assert bench.planner._registry.polls[0] - polls <= 1 + STALL / 0.5
+    assert bench.planner.registry.polls[0] - polls <= 1 + STALL / 0.5
 
 
 @pytest.mark.parametrize("seconds", [[600.0], [3000.0], [50.0, 700.0, 20.0]])
@@ -61,7 +61,7 @@ def test_outages_put_a_stall_off_by_as_long_as_they_last(kind: str, seconds: lis
     """Whatever is known of an ID when outages come, one after the other, its wait stalls that much later."""
     bench = Bench()
     if kind == "made":
-        bench.planner.progress.created(1, bench.now)
+        bench.planner.first_polls.created(1, bench.now)
     one = bench.watch(1, policy=Fixed(9.0), stall=STALL)
     seen = 0.0
     if kind in {"seen", "failed"}:
@@ -122,10 +122,10 @@ def test_a_stall_is_found_when_it_comes(policy: Policy, sure: float) -> None:
     bench = Bench()
     one = bench.watch(1, policy=policy, stall=sure)
     bench.found("MODAL")
-    polls = bench.planner._registry.polls[0]
+    polls = bench.planner.registry.polls[0]
     assert ends(bench, "MODAL") == {one: pytest.approx(sure, abs=LAG)}
     assert polls == 1
-    assert bench.planner._registry.polls[0] <= 2 + sure / 18
+    assert bench.planner.registry.polls[0] <= 2 + sure / 18
 
 
 def test_the_least_stall_limit_bounds_the_poll_of_all() -> None:
@@ -158,7 +158,7 @@ def test_a_change_puts_the_limit_off() -> None:
 def test_the_first_poll_of_a_task_made_here_is_bounded_too() -> None:
     """The service said that the task is there when it was made: where nothing more comes, the wait stalls in time."""
     bench = Bench()
-    bench.planner.progress.created(1, bench.now)
+    bench.planner.first_polls.created(1, bench.now)
     one = bench.watch(1, policy=Fixed(500.0), stall=2.0)
     assert bench.due == 2.0
     assert ends(bench) == {one: 2.0}
@@ -195,7 +195,7 @@ def test_a_row_that_is_used_again_begins_afresh() -> None:
         bench.found("IN_PROGRESS", 50)
     bench.planner.missed(bench.poll(), bench.now, absent=True)
     bench.planner.leave(one)
-    registry = bench.planner._registry
+    registry = bench.planner.registry
     bench.now = 40.0
     two = bench.watch(2, stall=STALL, sink=Sink())
     assert registry.rows == {2: 0}
@@ -207,17 +207,3 @@ def test_a_row_that_is_used_again_begins_afresh() -> None:
     assert bench.found("IN_PROGRESS", 15) == (True, (two,), [])
     bench.planner.leave(two)
     assert (registry.due[0], registry.last[0]) == (NEVER, None)
-
-
-def test_a_row_whose_poll_is_out_counts_it_for_who_comes_next() -> None:
-    """When all leave while a poll is out, it is the first one of who comes next, and no other starts beside it."""
-    bench = Bench()
-    one = bench.watch(1)
-    for _ in range(3):
-        bench.found("IN_PROGRESS", 15)
-    bench.poll()
-    bench.planner.leave(one)
-    two = bench.watch(1, timeout=9.0)
-    assert bench.due == NEVER
-    (ended,) = bench.planner.expire(bench.now + 9.0)
-    assert (ended.subscription, ended.polls) == (two, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.scheduler.progress import ServiceClock
+from omgmj.scheduler.planner import ServiceClock
 
 SECONDS = st.integers(0, 1000)
 

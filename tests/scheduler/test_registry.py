@@ -28,8 +28,10 @@ def subscription(
 
 def enter(registry: Registry, one: Subscription) -> None:
     """Take in all IDs of a subscription."""
+    if new := [task_id for task_id in one.ids if task_id not in registry.rows]:
+        registry.open_all(new, one)
     for task_id in one.ids:
-        registry.join(registry.open(task_id), one)
+        registry.join(registry.rows[task_id], one)
     registry.start_clock(one)
 
 
@@ -50,14 +52,14 @@ def test_a_sink_joins_an_id_once() -> None:
     registry, sink = Registry(), Sink()
     row = registry.open(7)
     first, second, third = subscription(7, sink=sink), subscription(7), subscription(7)
-    assert registry.waiting(row) == ()
+    assert tuple(registry.who[row].values()) == ()
     assert registry.join(row, first)
     assert not registry.join(row, subscription(7, sink=sink))
     assert registry.join(row, second)
     assert registry.join(row, third)
     assert not registry.join(row, subscription(7, sink=sink))
     assert not registry.join(row, subscription(7, sink=second.sink))
-    assert registry.waiting(row) == (first, second, third)
+    assert tuple(registry.who[row].values()) == (first, second, third)
     assert registry.watched == 1
     assert (first.joined, second.joined, third.joined) == (1, 1, 1)
 
@@ -66,16 +68,16 @@ def test_a_sink_finds_its_own_subscription() -> None:
     """Whoever waits for an ID, alone or among others, is found by its sink, and nobody else is."""
     registry, one, two = Registry(), subscription(7), subscription(7)
     row = registry.open(7)
-    assert registry.find(row, one.sink) is None
+    assert registry.who[row].get(one.sink) is None
     registry.join(row, one)
-    assert registry.find(row, one.sink) is one
-    assert registry.find(row, two.sink) is None
+    assert registry.who[row].get(one.sink) is one
+    assert registry.who[row].get(two.sink) is None
     registry.join(row, two)
-    assert registry.find(row, one.sink) is one
-    assert registry.find(row, two.sink) is two
-    assert registry.find(row, Sink()) is None
+    assert registry.who[row].get(one.sink) is one
+    assert registry.who[row].get(two.sink) is two
+    assert registry.who[row].get(Sink()) is None
     registry.part(row, one)
-    assert registry.find(row, one.sink) is None
+    assert registry.who[row].get(one.sink) is None
 
 
 def test_another_subscription_of_the_same_sink_does_not_part_for_it() -> None:
@@ -89,7 +91,7 @@ def test_another_subscription_of_the_same_sink_does_not_part_for_it() -> None:
         assert registry.join(row, one) is not many
         assert not registry.join(row, again)
         assert not registry.part(row, again)
-        assert registry.find(row, sink) is one
+        assert registry.who[row].get(sink) is one
     assert again.joined == again.pending == 0
 
 
@@ -113,9 +115,9 @@ def test_who_parts_is_gone_and_the_others_stay() -> None:
     assert not registry.part(row, stranger)
     assert registry.part(row, one)
     assert not registry.part(row, one)
-    assert (registry.watched, registry.waiting(row)) == (1, (two,))
+    assert (registry.watched, tuple(registry.who[row].values())) == (1, (two,))
     assert registry.part(row, two)
-    assert (registry.watched, registry.waiting(row)) == (0, ())
+    assert (registry.watched, tuple(registry.who[row].values())) == (0, ())
     assert not registry.part(row, two)
     registry.release(7, row)
     assert not registry.rows
@@ -171,21 +173,33 @@ def test_each_column_is_written_by_one_file() -> None:
     assert set().union(*OWNERS.values()) == columns
 
 
+def test_rows_that_are_opened_together_part_one_by_one() -> None:
+    """Of IDs that were taken in together each has its own row, and who joins or leaves one of them no other."""
+    registry, one, other = Registry(), subscription(1, 2, 3), subscription(2)
+    assert sorted(registry.open_all((1, 2, 3), one)) == sorted(registry.rows.values())
+    assert len(set(registry.rows.values())) == 3
+    enter(registry, other)
+    registry.part(registry.rows[3], one)
+    who = {task_id: tuple(registry.who[row].values()) for task_id, row in registry.rows.items()}
+    assert who == {1: (one,), 2: (one, other), 3: ()}
+    assert (one.joined, one.pending, registry.watched) == (3, 2, 2)
+
+
 def test_each_deadline_is_told_once_and_in_order() -> None:
     """A subscription whose time is over is told once, the earliest first; one that ended before is not told."""
     registry = Registry()
     late, soon, gone, ever, once = (subscription(i, timeout=t) for i, t in enumerate((9.0, 3.0, 4.0, None, 0), 1))
     for one in (late, soon, gone, ever, once):
         enter(registry, one)
-    assert registry.once == {once}
+    assert registry.once == {once: None}
     registry.part(registry.rows[3], gone)
     registry.part(registry.rows[5], once)
     assert not registry.once
-    assert registry.next_deadline() == 3.0
+    assert registry.next_deadline == 3.0
     assert registry.expired(2.9) is None
     assert [registry.expired(9.0) for _ in range(3)] == [soon, late, None]
     assert registry.expired(1e9) is None
-    assert registry.next_deadline() == NEVER
+    assert registry.next_deadline == NEVER
 
 
 def test_deadlines_of_those_who_left_do_not_pile_up() -> None:
@@ -198,7 +212,7 @@ def test_deadlines_of_those_who_left_do_not_pile_up() -> None:
         enter(registry, one)
         registry.part(registry.rows[2], one)
         assert len(registry._deadlines) < 200
-    assert registry.next_deadline() == 5e5
+    assert registry.next_deadline == 5e5
     assert registry.expired(2e6) is keeper
     assert registry._dead >= 0
 
@@ -209,7 +223,7 @@ def test_a_subscription_to_nothing_has_no_deadline() -> None:
     enter(registry, subscription(1, sink=sink))
     enter(registry, subscription(1, sink=sink, timeout=5.0))
     enter(registry, subscription(1, sink=sink, timeout=0))
-    assert registry.next_deadline() == NEVER
+    assert registry.next_deadline == NEVER
     assert not registry.once
 
 

@@ -194,6 +194,21 @@ def test_few_due_ids_wait_for_others_of_their_page() -> None:
     assert plan.plan(1095, 0.0) is None
 
 
+def test_a_question_changes_nothing() -> None:
+    """Whether an ID is held may be asked at any time; only that it is due is learned, when the plan is told so."""
+    latest = list(range(1100, 1000, -1))
+    registry, plan = listing(*latest, 1101, 1102)
+    read(plan, plan.plan(1001, 0.0), latest, 0.0)
+    for task_id in latest:
+        registry.due[registry.rows[task_id]] = 100.0
+    assert not plan.holds(1101, 1.0)
+    assert not plan.holds_new(1101, 1.0)
+    assert not plan._positions.knows(1101)
+    plan.expect(1101, 1.0)
+    assert plan.holds_new(1101, 1.0)
+    assert plan._positions.knows(1101)
+
+
 def test_what_is_kept_of_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a list without end only the newest IDs are kept."""
     assert KEPT >= 100_000
@@ -304,7 +319,15 @@ def test_a_new_id_waits_for_others_where_the_first_page_was_read_just_now() -> N
     assert not plan.holds_new(1101, YOUNG + 1)
     for task_id in latest:
         registry.due[registry.rows[task_id]] = 100.0
-    assert [plan.holds_new(1100 + n, 1.0) for n in range(1, NEW_PAYS + 1)] == [True] * (NEW_PAYS - 1) + [False]
+    held = []
+    for task_id in range(1101, 1101 + NEW_PAYS):
+        plan.expect(task_id, 1.0)
+        held.append(plan.holds_new(task_id, 1.0))
+    assert held == [True] * (NEW_PAYS - 1) + [False]
+    # One that came after the moment that a page would tell of waits in any case.
+    registry.first[registry.rows[1101 + NEW_PAYS]] = 1.1
+    plan.expect(1101 + NEW_PAYS, 1.0)
+    assert plan.holds_new(1101 + NEW_PAYS, 1.0)
     sweep = plan.plan(1101, 1.0)
     assert sweep is not None
     assert plan.holds_new(1102, 1.0)  # its page is out

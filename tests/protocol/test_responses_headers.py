@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from omgmj.errors import ServiceError
-from omgmj.protocol.headers import age, retry_after, served_at
 from omgmj.protocol.messages import Answer
-from omgmj.protocol.responses import read_query
+from omgmj.protocol.responses import ages, read_query, retry_after, served_at
 
 DATE = "Thu, 31 Aug 2023 14:00:14 GMT"
 
@@ -61,10 +60,9 @@ def test_served_at() -> None:
     ("after", "seconds"),
     [(0, 0.0), (60, 60.0), (-5, 0.0), (-6, None), (-28_800, None), (86_400, 86_400.0), (86_401, None)],
 )
-def test_age(after: float, seconds: float | None) -> None:
+def test_ages(after: float, seconds: float | None) -> None:
     """A task's age is counted by the service's clock alone, at least 0, and is unknown where a clock is off."""
     now = datetime(2023, 8, 31, 14, 0, 14, tzinfo=UTC)
     started_at = now - timedelta(seconds=after)
-    assert age(started_at, {"date": DATE}) == seconds
-    assert age(started_at, {}) is None
-    assert age(None, {"date": DATE}) is None
+    assert ages({"date": DATE}, started_at, None) == (seconds, None)
+    assert ages({"date": "soon"}, started_at) == ages({}, started_at) == (None,)

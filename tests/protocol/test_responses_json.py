@@ -1,29 +1,27 @@
-"""`codec`: JSON to values and back, on orjson and on the standard library's json alike."""
+"""JSON to values and back, on orjson and on the standard library's json alike."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
 
 from omgmj.errors import DecodeError
 from omgmj.models import Action, Status, Task, read_task
-from omgmj.protocol import codec
-from omgmj.protocol.codec import dump_record, dumps, loads
-from tests.test_records import RECORD, SAMPLE, tasks
+from omgmj.protocol import responses
+from omgmj.protocol.responses import dumps, loads
+from tests.test_records import RECORD, SAMPLE
 
 
 @pytest.fixture(params=[orjson.loads, json.loads], ids=["orjson", "json"])
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test with orjson and, as where it is not installed, with json alone."""
-    monkeypatch.setattr(codec, "_quick_loads", request.param)
+    monkeypatch.setattr(responses, "_quick_loads", request.param)
 
 
 @pytest.mark.usefixtures("either")
@@ -107,7 +105,7 @@ def test_what_neither_reads_is_a_decode_error(body: bytes) -> None:
 def test_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where orjson is not installed the module works with json alone."""
     monkeypatch.setitem(sys.modules, "orjson", None)
-    spec = importlib.util.spec_from_file_location("codec_without_orjson", codec.__file__)
+    spec = importlib.util.spec_from_file_location("responses_without_orjson", responses.__file__)
     assert spec is not None
     assert spec.loader is not None
     twin = importlib.util.module_from_spec(spec)
@@ -118,33 +116,11 @@ def test_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
     assert twin.loads(SAMPLE) == loads(SAMPLE)
 
 
-def test_dump_is_the_record_as_it_came() -> None:
-    """A line of output is the record with all that came, in ASCII, so that a lone surrogate prints."""
-    source = json.dumps({**RECORD, "prompt": "cut \ud83d", "brandNew": 1}).encode()
-    line = dump_record(read_task(json.loads(source), asked=20, source=source))
-    assert line.isascii()
-    assert "\n" not in line
-    assert json.loads(line) == json.loads(source)
-
-
-def test_dump_names_the_task() -> None:
-    """A record that names no ID gets the one that was asked for."""
-    source = b'{"status": "SUCCESS"}'
-    assert json.loads(dump_record(read_task(json.loads(source), asked=5, source=source)))["taskId"] == 5
-
-
-def test_dump_is_json() -> None:
-    """NaN and infinity, which JSON has no words for, come out as null."""
-    source = b'{"status": "SUCCESS", "a": [NaN, -Infinity, 1e999, 1.5]}'
-    line = dump_record(read_task(loads(source), asked=5, source=source))
-    assert json.loads(line, parse_constant=pytest.fail)["a"] == [None, None, None, 1.5]
-
-
-@pytest.mark.parametrize("quick", [orjson.dumps, codec._plain_dumps], ids=["orjson", "json"])
+@pytest.mark.parametrize("quick", [orjson.dumps, responses._plain_dumps], ids=["orjson", "json"])
 @pytest.mark.parametrize("value", [RECORD, "cut \ud83d", 2**70, [], {"a": [None, True, 1.5, "é"]}])
 def test_what_was_read_is_written_again(quick: Any, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """What JSON gave is written as the same JSON, lone surrogates and long numbers too, with orjson and without."""
-    monkeypatch.setattr(codec, "_quick_dumps", quick)
+    monkeypatch.setattr(responses, "_quick_dumps", quick)
     assert json.loads(dumps(value)) == value
 
 
@@ -158,12 +134,3 @@ def test_what_is_nested_too_deeply_to_be_written() -> None:
     assert caught.value.field == "$.data.tasks[0]"
     while value:
         value = value.pop()
-
-
-@given(tasks)
-def test_there_and_back(task: Task) -> None:
-    """A task made by hand, written and read again, is the same task, by either reader."""
-    line = dump_record(task).encode()
-    readers: list[Callable[[bytes], object]] = [loads, json.loads]
-    for reader in readers:
-        assert read_task(reader(line), asked=None, source=line) == task
