@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -162,10 +163,7 @@ class Exchange:
         self, request: Request, read: Callable[[Answer], T], deadline: Deadline, passage: Passage | None = None
     ) -> T | None:
         try:
-            token = self._credentials.known
-            if token is None:
-                deadline.expire_at(self._loop.time() + PATIENCE)
-                token = await self._credentials.current()
+            token = self._credentials.known or await self._first_token(deadline)
             sent_at = self._loop.time()
             deadline.expire_at(sent_at + self._timeout + (len(request.body) / UPLOAD if passage else 0.0))
             self.queries += 1
@@ -175,7 +173,7 @@ class Exchange:
                 passage.fate = Fate.SENT  # Unless the transport knows better.
                 answer = await self._transport.send(self._base_url, request, token, passage)
             deadline.when = math.inf
-            self.clock.saw(answer.headers)
+            self.clock.told = answer.headers, self._loop.time(), time.time()
             try:
                 value = read(answer)
             except OmgmjError as refused:
@@ -200,6 +198,10 @@ class Exchange:
             deadline.when = math.inf
         # Raised out here, so that nothing of what was cut off hangs on it as its context.
         raise error
+
+    async def _first_token(self, deadline: Deadline) -> Secret:
+        deadline.expire_at(self._loop.time() + PATIENCE)
+        return await self._credentials.current()
 
     async def _refused(self, error: OmgmjError, token: Secret, sent_at: float, deadline: Deadline) -> bool:
         """Tell the rate and the credentials of a refusal; return whether there is another token to try."""

@@ -11,9 +11,9 @@ import contextvars
 import math
 from collections.abc import Callable
 
-BEAT = 2.0
+BEAT = 3.0
 """Seconds after which a timer looks at the clock, however far off its time is."""
-PAUSE = 2.0
+PAUSE = 1.5
 """Seconds by which that comes late where the process stood still."""
 
 
@@ -69,11 +69,11 @@ class Timer:
         self.when = self.expected = math.inf
 
     def _run(self) -> None:
-        self._handle = None
-        when, self.when = self.when, math.inf
-        if self.expected < when and self._loop.time() <= self.expected + PAUSE:
-            self.by(when)
+        if self.expected < self.when and (now := self._loop.time()) <= self.expected + PAUSE:
+            self.expected = min(self.when, now + BEAT)
+            self._handle = self._loop.call_at(self.expected, self._run, context=contextvars.Context())
             return
+        self._handle, self.when = None, math.inf
         try:
             self._fire()  # What it expected stays, for `notice_pause`.
         except Exception as error:  # noqa: BLE001 (nothing that is raised here may be swallowed)

@@ -82,7 +82,7 @@ def test_a_pause_is_told_once_though_nothing_was_due() -> None:
     fired.clock.now = 60.0
     fired.clock.turn(60.0)
     assert fired.at == [60.0]
-    assert fired.pauses == [60.0 - 3 * BEAT]
+    assert fired.pauses == [60.0 - 2 * BEAT]
     assert fired.timer.notice_pause(60.0) == 0.0
     assert fired.timer.when == math.inf  # It is to be set anew.
 
