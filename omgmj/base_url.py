@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 import attrs
@@ -29,13 +32,36 @@ class BaseUrl:
         return self.url
 
 
-def choose_base_url(given: object) -> BaseUrl:
+def choose_base_url(given: object, trusted_hosts: Collection[str] = ()) -> BaseUrl:
     """Return `given`, checked; for None that of `OMGMJ_BASE_URL` in the environment, else the public host."""
-    return BaseUrl(check_base_url(os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given))
+    chosen = os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given
+    return BaseUrl(check_base_url(chosen, trusted_hosts))
 
 
-def check_base_url(url: object) -> str:
-    """Return `url` without a slash at its end; `UsageError` unless it is https, or http to a loopback host."""
+def check_trusted_hosts(hosts: object) -> frozenset[str]:
+    """Return host names in small letters; `UsageError` unless each is one, or an address, without port or wildcard."""
+    if not isinstance(hosts, Iterable) or isinstance(hosts, str | bytes):
+        raise UsageError(f"trusted_hosts must be a tuple of host names, such as ('new-api',), not {brief(hosts)}")
+    names = list(hosts)
+    for name in names:
+        if not isinstance(name, str) or not (_NAME.fullmatch(name) or _is_address(name)):
+            raise UsageError(f"a trusted host is one exact name, without scheme, port or wildcard, not {brief(name)}")
+    return frozenset(name.lower() for name in names)
+
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def check_base_url(url: object, trusted_hosts: Collection[str] = ()) -> str:
+    """Return `url` without a slash at its end; `UsageError` unless it is https, or http to a host that may have it."""
     if not isinstance(url, str):
         raise UsageError(f"base_url must be a string, not {type(url).__name__}")
     try:
@@ -49,8 +75,9 @@ def check_base_url(url: object) -> str:
         raise UsageError(f"base_url must begin with https:// and name a host; got {brief(url)}")
     if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
         raise UsageError("base_url must have no query, fragment or user name")
-    if parts.scheme == "http" and not is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host) and host not in trusted_hosts:
         raise UsageError(
-            f"base_url must be https, as the token goes with each request; http only to loopback: {brief(url)}"
+            "base_url must be https, as the token goes with each request; http only to loopback, or to a host that"
+            f" trusted_hosts names: {brief(url)}"
         )
     return url.rstrip("/")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -19,6 +19,7 @@ from omgmj.base_url import BaseUrl
 from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
+from omgmj.client.proxies import Proxies
 from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
 from omgmj.errors import SessionClosed
@@ -28,8 +29,8 @@ from omgmj.models import Reconciled, Submission, TaskPage
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, pages
 from omgmj.protocol.messages import Answer
-from omgmj.protocol.responses import served_at
 from omgmj.protocol.submissions import Draft
+from omgmj.validation import check_since
 
 if TYPE_CHECKING:
     from omgmj.client.aiohttp_adapter import Http
@@ -55,7 +56,6 @@ class Engine:
         self.exchange = exchange
         self.poller = poller
         self._laden = anyio.Semaphore(LADEN)
-        self._service_ahead = timedelta()  # how far the service's clock is ahead of ours
 
     @classmethod
     def build(
@@ -70,6 +70,7 @@ class Engine:
         retry: Retry,
         outage: float | None,
         sweeps: bool,
+        proxies: Proxies,
         http: Http | None,
         transport: Transport | None,
     ) -> Self:
@@ -78,7 +79,8 @@ class Engine:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
             from omgmj.client.aiohttp_adapter import HttpTransport  # noqa: PLC0415
 
-            transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=base_url.is_loopback)
+            loopback = base_url.is_loopback
+            transport = HttpTransport(http, max_in_flight=max_in_flight, loopback=loopback, proxies=proxies)
         limit = transport.limit
         limiter = Limiter(Rate(rate, loop.time()), max_in_flight if limit is None else min(limit, max_in_flight), loop)
         exchange = Exchange(
@@ -111,9 +113,6 @@ class Engine:
         await self.begin()
         asked_at = self.loop.time()
         page, answer = await self.exchange.call(messages.page_request(number, size), read)
-        if (told := served_at(answer.headers)) is not None:
-            # Our own two clocks part when this machine sleeps: the later one makes a search reach back further.
-            self._service_ahead = told - max(self.exchange.clock(), datetime.now(UTC))
         for task in page.tasks:
             self.poller.feed_listed(task, answer, asked_at)
         return page
@@ -134,12 +133,22 @@ class Engine:
         self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
-    async def reconcile(self, submission: Submission, since: datetime) -> Reconciled:
+    async def reconcile(self, submission: Submission, since: datetime | None) -> Reconciled:
         """Return the tasks made after `since`, by this machine's clock, that may have come of a submission.
 
-        Not among them are those whose IDs this session got as the answers to other submissions.
+        None: after it was sent, by the service's clock where that was known. Not among them are those whose IDs this
+        session got as the answers to other submissions.
         """
-        ahead, is_known = lambda: self._service_ahead, self.poller.planner.first_polls.is_created
+        clock = self.exchange.clock
+
+        def ahead() -> timedelta:
+            served = clock.served()
+            return timedelta() if served is None else served - clock.now()
+
+        if since is None and submission.served_at is not None:
+            since, ahead = submission.served_at, timedelta
+        is_known = self.poller.planner.first_polls.is_created
+        since = check_since(submission.sent_at if since is None else since)
         return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
 
     async def aclose(self) -> None:

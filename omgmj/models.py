@@ -180,7 +180,7 @@ class Submission:
 
     `kind` is IMAGINE, BLEND, DESCRIBE or ACTION. For an action `parent_id` is the task it was sent for, `custom_id` the
     action's, and `prompt` the parent's. `images` is how many were sent. `sent_at` is None until it is sent, then the
-    time by this machine's clock.
+    time by this machine's clock; `served_at` is the same moment by the service's, None where no answer told it.
     """
 
     kind: str
@@ -191,6 +191,7 @@ class Submission:
     images: int = 0
     webhook: str | None = attrs.field(default=None, repr=False)  # its path may hold a secret
     sent_at: datetime | None = None
+    served_at: datetime | None = None
 
 
 @attrs.frozen

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import omgmj  # The type of `http` is aiohttp's, which annotations find by way of the package, imported lazily.
 from omgmj.backoff.policies import Adaptive, Policy, Retry, check_policy
-from omgmj.base_url import choose_base_url
+from omgmj.base_url import BaseUrl, check_trusted_hosts, choose_base_url
 from omgmj.client.credentials import Credentials, Token
+from omgmj.client.proxies import NO_PROXIES, Proxies
 from omgmj.engine import Engine
 from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
 from omgmj.images.download import MAX_BYTES, Progress, download
@@ -46,7 +47,6 @@ from omgmj.validation import (
     check_page,
     check_rate,
     check_seconds,
-    check_since,
     check_task_id,
 )
 
@@ -65,12 +65,20 @@ class Session:
     waits end with `ServiceUnavailable`; None: never. `sweeps=False` leaves the account's list alone: each task is
     polled by itself.
 
+    `environment_proxy`: go by the proxies that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name, downloads too.
+    `trusted_hosts` are exact names of hosts, as of a container network, to which `base_url` may lead over plain http.
+
     `http` is an `aiohttp.ClientSession` to borrow, which stays open, or a callable that makes one, closed with this
-    session: the place for a proxy, a CA or a client certificate. `transport` replaces HTTP altogether.
+    session: the place for a proxy of your own, a CA or a client certificate. `transport` replaces HTTP altogether.
+    With either, the environment's proxies are left to it.
 
     Use it as `async with Session(…)`, or call `aclose` when done, from any task. It belongs to the event loop in which
     it is first used. Wrong arguments raise `UsageError`.
     """
+
+    # Of a session whose arguments were refused, for whoever shows it.
+    _base_url: BaseUrl = BaseUrl("(not made)")
+    _closed: bool = False
 
     def __init__(
         self,
@@ -84,29 +92,39 @@ class Session:
         retry: Retry | None = None,
         outage: float | None = OUTAGE,
         sweeps: bool = True,
+        environment_proxy: bool = True,
+        trusted_hosts: Iterable[str] = (),
         http: omgmj.Http | None = None,
         transport: omgmj.Transport | None = None,
     ) -> None:
         """Check the arguments; nothing is opened before the first use."""
+        try:
+            credentials = Credentials(os.environ.get("OMGMJ_TOKEN", "") if token is None else token)
+        finally:
+            del token  # Who shows the variables of a traceback shows no token.
         if http is not None and transport is not None:
             raise UsageError("http and transport exclude each other")
         if transport is not None and not callable(getattr(transport, "send", None)):
             raise UsageError(f"transport must have send, stream, aclose and limit; {type(transport).__name__} has not")
         if retry is not None and not isinstance(retry, Retry):
             raise UsageError(f"retry must be an omgmj.Retry, not {type(retry).__name__}")
-        self._base_url = choose_base_url(base_url)
+        self._base_url = choose_base_url(base_url, check_trusted_hosts(trusted_hosts))
         self._rate = check_rate("rate", rate)
         self._backoff = check_policy(backoff, Adaptive())
+        own = http is None and transport is None
+        proxies = Proxies.of_environment() if own and environment_proxy else NO_PROXIES
+        proxies.by(self._base_url.url)  # One that cannot be used is refused here.
         self._build = partial(
             Engine.build,
             base_url=self._base_url,
-            credentials=Credentials(os.environ.get("OMGMJ_TOKEN", "") if token is None else token),
+            credentials=credentials,
             request_timeout=check_seconds("request_timeout", request_timeout),
             max_in_flight=check_count("max_in_flight", max_in_flight),
             rate=self._rate,
             retry=retry or Retry(),
             outage=check_seconds("outage", outage, none=True),
             sweeps=sweeps,
+            proxies=proxies,
             http=http,
             transport=transport,
         )
@@ -356,7 +374,7 @@ class Session:
             found = await session.reconcile(prompt="a cat in the rain", since=sent_at)
         """
         submission = sought(error, prompt, action)
-        return await self._open().reconcile(submission, check_since(submission.sent_at if since is None else since))
+        return await self._open().reconcile(submission, since)
 
     async def download(
         self,
@@ -434,7 +452,9 @@ class Session:
         here = _running_loop()
         if engine is None:
             if here is None:
-                raise UsageError("a session is used inside a running event loop, such as by asyncio.run")
+                raise UsageError(
+                    "a session is used inside a running event loop of asyncio, such as by asyncio.run; trio has none"
+                )
             engine = self._engine = self._build(here)
         elif engine.loop is not here:
             raise _foreign_loop()

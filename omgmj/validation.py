@@ -120,10 +120,11 @@ def is_loopback(host: str) -> bool:
 
 
 def check_token(value: object) -> str:
-    """Return a token; `UsageError` unless it is one run of visible ASCII characters."""
+    """Return a token, less the line end that files have; `UsageError` unless it is one run of visible ASCII."""
     where = "pass it as Session(token) or set OMGMJ_TOKEN in the environment"
     if not isinstance(value, str):
         raise UsageError(f"the token must be a string, not {type(value).__name__}; {where}")
+    value = value.rstrip("\r\n")
     if not value.strip():
         raise UsageError(f"the token is missing or empty; {where}")
     if not all("!" <= character <= "~" for character in value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omgmj.base_url import check_base_url
+from omgmj.base_url import check_base_url, check_trusted_hosts
 from omgmj.errors import UsageError
 
 
@@ -27,6 +27,32 @@ from omgmj.errors import UsageError
 def test_good_base_urls(url: str, kept: str) -> None:
     """Https anywhere and http to loopback are taken, and a slash at the end is left out."""
     assert check_base_url(url) == kept
+
+
+def test_http_to_trusted_hosts() -> None:
+    """Http goes to a host that is trusted by its exact name, and to no other; https goes anywhere."""
+    trusted = check_trusted_hosts(("new-api", "Gateway.internal", "10.0.0.5", "fd00::5"))
+    for url in ("http://new-api:3000", "http://gateway.INTERNAL", "http://10.0.0.5", "http://[fd00::5]:1", "https://x"):
+        assert check_base_url(url, trusted) == url
+    for url in (
+        "http://new-api.evil",
+        "http://evil.new-api",
+        "http://new-api@evil",
+        "http://internal",
+        "ftp://new-api",
+    ):
+        with pytest.raises(UsageError, match="base_url"):
+            check_base_url(url, trusted)
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["new-api", b"new-api", 5, None, [5], [""], ["*"], ["*.internal"], ["http://a"], ["a:80"], ["a b"], ["a/"], ["-a"]],
+)
+def test_bad_trusted_hosts(hosts: object) -> None:
+    """A string for the whole, a wildcard, a port, a scheme: a UsageError that says what is wanted."""
+    with pytest.raises(UsageError, match="trusted"):
+        check_trusted_hosts(hosts)
 
 
 @pytest.mark.parametrize(

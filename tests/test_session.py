@@ -346,6 +346,31 @@ async def test_a_rotated_token_is_not_fatal() -> None:
         assert all(task.succeeded for task in await asyncio.gather(*waiting))
 
 
+async def test_a_token_that_rotates_every_few_seconds_ends_no_watch() -> None:
+    """A token that is good for three seconds, from a callable that takes a while, ends no watch."""
+    async with FakeService(tasks=20, token="token-0") as fake:
+        now = asyncio.get_running_loop().time
+
+        async def token() -> str:
+            await asyncio.sleep(0.5)
+            fake.tokens.clear()
+            fake.tokens.add(f"token-{now() // 3:.0f}")
+            return f"token-{now() // 3:.0f}"
+
+        async with fake.session(token) as session:
+            records = [task async for task in session.watch(fake.task_ids)]
+    assert {task.id for task in records} == set(fake.task_ids)
+
+
+def test_http_to_a_trusted_host() -> None:
+    """A host of a container network is gone to over http where it is trusted by name."""
+    session = omgmj.Session("t", base_url="http://new-api:3000", trusted_hosts=("new-api",))
+    assert repr(session) == "<omgmj.Session http://new-api:3000>"
+    for wrong in ((), ("api",), "new-api", ("new-*",)):
+        with pytest.raises(omgmj.UsageError):
+            omgmj.Session("t", base_url="http://new-api:3000", trusted_hosts=wrong)
+
+
 async def test_an_account_error_reaches_everyone() -> None:
     """A token that is refused for good ends all waits at once, each with an error of its own."""
     async with FakeService(tasks=3) as fake, fake.session() as session:

@@ -1,27 +1,20 @@
-"""Where the command line's settings come from: the environment, the config file, the proxy.
-
-aiohttp takes longer to import than all the rest, so that is done for commands that need it only.
-"""
+"""Where the command line's settings come from: the environment and the config file."""
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 
-from omgmj.base_url import BASE_URL, check_base_url
+from omgmj.base_url import BASE_URL
 from omgmj.cli.options import ServiceOptions
 from omgmj.errors import UsageError
 from omgmj.validation import check_token
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from omgmj.session import Session
 
 CONFIG_TYPES: dict[str, tuple[type, ...]] = {"token": (str,), "base_url": (str,), "rate": (int, float)}
@@ -38,12 +31,11 @@ class Settings:
 
     def session(self, shared: ServiceOptions) -> Session:
         """Make a session as the options want it, else as the config file does, else as the library."""
-        from omgmj.session import Session  # noqa: PLC0415 (see above)
+        from omgmj.session import Session  # noqa: PLC0415 (it takes long, and not every command needs it)
 
         rate = self.rate if shared.rate is None else shared.rate
-        base_url = check_base_url(self.base_url)
         given: dict[str, Any] = {} if rate is None else {"rate": rate}
-        return Session(self.token, base_url=base_url, http=_through_proxy(base_url), **given)
+        return Session(self.token, base_url=self.base_url, **given)
 
     @property
     def about_token(self) -> str:
@@ -63,7 +55,7 @@ def read_settings() -> Settings:
     if not token.strip():
         raise UsageError(f"there is no token: {_where_to_put_it()}")
     try:
-        check_token(token)
+        token = check_token(token)
     except UsageError:
         raise UsageError(f"the token from {origin} must be one run of visible ASCII characters") from None
     base_url = os.environ.get("OMGMJ_BASE_URL") or config.get("base_url") or BASE_URL
@@ -98,25 +90,3 @@ def _read_config() -> dict[str, Any]:
         if type(value) not in kinds:
             raise UsageError(f"{path}: {name} must be a {'string' if str in kinds else 'number'}")
     return config
-
-
-def _through_proxy(base_url: str) -> Callable[[], aiohttp.ClientSession] | None:
-    """Return a maker of HTTP sessions through the environment's proxy; None if it names none.
-
-    aiohttp's own reading of the environment also reads netrc, whose entries clash with the token.
-    """
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 (for this only)
-
-    import aiohttp  # noqa: PLC0415 (see above)
-
-    proxy, parts = getproxies().get("https"), urlsplit(base_url)
-    if not proxy or parts.scheme != "https" or proxy_bypass(parts.netloc):
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        usable = urlsplit(proxy).scheme in ("http", "https") and urlsplit(proxy).hostname
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError("HTTPS_PROXY must be the http:// or https:// URL of a proxy")  # It may hold a password.
-    return lambda: aiohttp.ClientSession(proxy=proxy, cookie_jar=aiohttp.DummyCookieJar())

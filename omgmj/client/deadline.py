@@ -14,6 +14,10 @@ from omgmj.client.cancellation import FROM_BELOW
 from omgmj.client.timer import Timer
 from omgmj.errors import ExchangeTimeout, OmgmjError, SessionClosed, TransportError, UsageError, crashed
 
+TURN, RESPITE = 0.001, 1.0
+"""Seconds that what falls due is given once, for an answer that waits in the socket: a turn of the loop; after a pause
+of the process, in which much may have come, more of them."""
+
 
 class Deadlines:
     """The deadlines of all that is `out`, and their one timer. `closed` is the error that ended all, None before."""
@@ -34,11 +38,14 @@ class Deadlines:
 
     def _sweep(self) -> None:
         now, next_at = self._loop.time(), math.inf
+        respite = RESPITE if self.timer.notice_pause(now) else TURN
         for deadline in list(self.out):
             if deadline.when <= now + EARLY:
-                deadline.fire(ExchangeTimeout(f"no answer within {self.timeout:g} s"))
-            elif deadline.when < next_at:
-                next_at = deadline.when
+                if deadline.spared:
+                    deadline.fire(ExchangeTimeout(f"no answer within {self.timeout:g} s"))
+                    continue
+                deadline.when, deadline.spared = now + respite, True
+            next_at = min(next_at, deadline.when)
         if next_at < math.inf:
             self.timer.by(next_at)
 
@@ -56,7 +63,7 @@ class Deadline:
     the task, leaves the block as a `TransportError`.
     """
 
-    __slots__ = ("_cancelling", "_error", "_out", "_task", "_timer", "when")
+    __slots__ = ("_cancelling", "_error", "_out", "_task", "_timer", "spared", "when")
 
     def __init__(self, deadlines: Deadlines) -> None:
         if deadlines.closed is not None:
@@ -65,6 +72,7 @@ class Deadline:
         if task is None:
             raise UsageError("omgmj must be awaited in an asyncio task")
         self.when: float = math.inf
+        self.spared: bool = False
         self._out = deadlines.out
         self._task = task
         self._timer = deadlines.timer
@@ -89,7 +97,7 @@ class Deadline:
 
     def expire_at(self, when: float) -> None:
         """Fire at `when`, on the event loop's clock, instead of what was said before; infinite: never."""
-        self.when = when
+        self.when, self.spared = when, False
         if when < self._timer.when:
             self._timer.by(when)
 

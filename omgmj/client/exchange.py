@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +19,8 @@ from omgmj import log
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.refusals import Refusals
 from omgmj.base_url import BaseUrl
-from omgmj.client.credentials import GRACE, UNAUTHORIZED, Credentials
+from omgmj.client.clock import Clock
+from omgmj.client.credentials import PATIENCE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
@@ -66,6 +67,7 @@ class Exchange:
         self.retries: int = 0
         self.rate_limited: int = 0
         self.refusals: Refusals = Refusals()
+        self.clock: Clock = Clock(loop)
         self._transport = transport
         self.base_url: str = base_url.url
         self._credentials = credentials
@@ -74,7 +76,6 @@ class Exchange:
         self._retry = retry
         self._loop = loop
         self._deadlines = Deadlines(request_timeout, loop)
-        self._began, self._began_at = datetime.now(UTC), loop.time()
 
     async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
         """Make a direct call: wait for a slot, exchange, repeat what is transient while the request allows it.
@@ -110,7 +111,7 @@ class Exchange:
 
     async def _submit_once(self, draft: Draft, deadline: Deadline, passage: Passage) -> int:
         """Send a submission once; after any error but `SubmissionUncertain` there is surely no task."""
-        sent = attrs.evolve(draft.submission, sent_at=self.clock())
+        sent = attrs.evolve(draft.submission, sent_at=self.clock.now(), served_at=self.clock.served())
         try:
             made = await self._once(draft.request, read_created, deadline, passage)
         except asyncio.CancelledError:
@@ -134,10 +135,6 @@ class Exchange:
             f" (Session.reconcile): {text(sent)}: {lost}",
             submission=sent,
         ) from lost
-
-    def clock(self) -> datetime:
-        """Return the time by this machine's clock as it was at the beginning, moved on by the event loop's."""
-        return self._began + timedelta(seconds=self._loop.time() - self._began_at)
 
     async def once(self, request: Request, read: Callable[[Answer], T], patience: float = math.inf) -> T | None:
         """Make one exchange for whoever holds a slot; `read` never returns None.
@@ -182,10 +179,10 @@ class Exchange:
         patience: float = math.inf,
     ) -> T | None:
         try:
+            token = self._credentials.known or await self._first_token(deadline)
             sent_at = self._loop.time()
             allowed = self._timeout + len(request.body) / UPLOAD if passage else min(self._timeout, patience)
             deadline.expire_at(sent_at + allowed)
-            token = self._credentials.known or await self._credentials.current()
             self.queries += 1
             if passage is None:
                 answer = await self._transport.send(self.base_url, request, token)
@@ -193,13 +190,14 @@ class Exchange:
                 passage.fate = Fate.SENT  # Unless the transport knows better.
                 answer = await self._transport.send(self.base_url, request, token, passage)
             deadline.when = math.inf
+            self.clock.told = answer.headers, self._loop.time(), time.time()
             try:
                 value = read(answer) if len(answer.body) < LARGE else await in_thread(partial(read, answer))
             except OmgmjError as refused:
                 error = refused
             else:
-                if self._credentials.renewals:
-                    self._credentials.on_accepted()
+                if self._credentials.in_doubt:
+                    self._credentials.on_accepted(token)
                 self._on_answer(request, sent_at)
                 return value
             error = _masked(error, read, answer, token)
@@ -218,6 +216,10 @@ class Exchange:
         # Raised out here, so that nothing of what was cut off hangs on it as its context.
         raise error
 
+    async def _first_token(self, deadline: Deadline) -> Secret:
+        deadline.expire_at(self._loop.time() + PATIENCE)
+        return await self._credentials.current()
+
     async def _refused(
         self, error: OmgmjError, request: Request, token: Secret, sent_at: float, deadline: Deadline
     ) -> bool:
@@ -226,7 +228,7 @@ class Exchange:
             self._on_429(error, request, sent_at)
         elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
-            deadline.expire_at(self._loop.time() + GRACE + self._timeout)
+            deadline.expire_at(self._loop.time() + PATIENCE)
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
             self._on_answer(request, sent_at)

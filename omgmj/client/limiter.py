@@ -13,7 +13,7 @@ from collections import deque
 from typing import Protocol
 
 from omgmj.backoff.rate import EARLY, Rate
-from omgmj.client.timer import Timer
+from omgmj.client.timer import PAUSE, Timer
 from omgmj.errors import crashed
 
 SHARE = 4
@@ -37,6 +37,9 @@ class Source(Protocol):
 
     def start(self, kind: int, now: float) -> None:
         """Start the most overdue poll of a class."""
+
+    def stood_still(self, now: float, pause: float) -> None:
+        """Hear that the process did nothing for `pause` seconds until now, however long things have been due."""
 
     def crash(self, error: Exception) -> None:
         """End all that is waited for: one of the above has raised `error`, and is not called any more."""
@@ -95,6 +98,8 @@ class Limiter:
         """
         now = self._loop.time()
         try:
+            if self.source is not None and now > self._timer.expected + PAUSE:
+                self.source.stood_still(now, self._timer.notice_pause(now))
             wake = self.source.tick(now) if self.source is not None else math.inf
             # With all places taken no time matters: who leaves comes back here.
             while self.in_flight < self.places:
@@ -107,6 +112,7 @@ class Limiter:
                     wake = min(wake, at)
                     break
                 self._give(due, now)
+            wake = max(wake, now)  # The timer is late only where the loop is.
             if wake != self._timer.when:
                 self._timer.by(wake)
         except Exception as error:  # noqa: BLE001 (whatever it is)

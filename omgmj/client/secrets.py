@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from omgmj.errors import UsageError
 from omgmj.validation import check_token
 
 SHORTEST = 8
@@ -18,7 +19,12 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         """Keep `value`; `UsageError` unless it is one run of visible ASCII characters."""
-        self.__value = check_token(value)
+        try:
+            self.__value = check_token(value)
+        except UsageError as error:
+            raise error.with_traceback(None) from None  # Whose variables hold what was to be a token.
+        finally:
+            del value
         self.__spelled: re.Pattern[str] | None = None
 
     def reveal(self) -> str:

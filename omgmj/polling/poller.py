@@ -208,6 +208,10 @@ class Poller:
         self._hired.append((poll, probe))
         self._wake.set()
 
+    def stood_still(self, now: float, pause: float) -> None:
+        """Have each wait polled once more before its time is over: the process did nothing for `pause` seconds."""
+        self.planner.stood_still(now, pause)
+
     def crash(self, error: BaseException) -> None:
         """End all waits for good, with `error` as the cause of what they are told."""
         self._end(crashed(error))

@@ -237,22 +237,28 @@ def _printable(text: str) -> str:
 
 _DAY = 86_400.0
 _AHEAD = 5.0  # seconds by which the clocks of one service may differ
+_EPOCH = 1e9  # seconds: nobody asks to be left alone for 30 years
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds for which the service asks to be left alone, None where it does not say.
 
-    The header holds seconds or a date; a date counts from the answer's own `Date`, and is 0 where it has passed.
+    The header holds seconds, a date, or the epoch second of one, as some gateways send it. A date counts from the
+    answer's own `Date`, and is 0 where it has passed.
     """
     text = headers.get("retry-after")
     if text is None:
         return None
+    until: float | None = None
     if _SECONDS.fullmatch(text.strip()):
-        seconds = float(text)
-        return seconds if math.isfinite(seconds) else None
-    until, now = _http_date(text), served_at(headers)
-    return max(0.0, (until - now).total_seconds()) if until is not None and now is not None else None
+        until = float(text)
+        if until < _EPOCH:
+            return until
+    elif (moment := _http_date(text)) is not None:
+        until = moment.timestamp()
+    now = served_at(headers)
+    return max(0.0, until - now.timestamp()) if until is not None and math.isfinite(until) and now is not None else None
 
 
 def served_at(headers: Mapping[str, str]) -> datetime | None:

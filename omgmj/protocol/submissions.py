@@ -223,7 +223,7 @@ def text(submission: Submission, *, whole: bool = False) -> str:
     return f"{submission.kind}{when} ({facts})"
 
 
-_UNSAID = ("kind", "sent_at", "webhook")
+_UNSAID = ("kind", "sent_at", "served_at", "webhook")
 
 
 def _cut(value: str | int) -> str:

@@ -173,6 +173,13 @@ class DueQueue:
         elif not self._registry.flags[row] & PUSHED:
             self._schedule_push(task_id, row, now)
 
+    def once_more(self, task_id: int, row: int, now: float) -> None:
+        """Poll a row's ID at once; after the poll that is out, where one is."""
+        if self._registry.flags[row] & IN_FLIGHT:
+            self.push(task_id, now)
+        else:
+            self.hasten(task_id, row, now)
+
     def land(self, task_id: int, row: int, now: float, due: float, *, poll: bool) -> None:
         """Bring a row's poll home, where it was one, and give the row its next due time, unless another is out."""
         flags = self._registry.flags

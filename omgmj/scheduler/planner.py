@@ -12,7 +12,8 @@ in between joins that row and starts no second poll beside it. A push during a p
 What is accepted of an ID never goes back: statuses move up the order in `models`, progress only grows within one
 status, a terminal record always counts. A wait ends without an end when its deadline passes, when nothing moves for
 too long, when its policy says stop, or when its ID alone fails on and on. A stall limit is a time to poll, too, so that
-it ends a wait when it passes.
+it ends a wait when it passes. A pause of the process counts for no stall, and no deadline ends a wait before a poll
+after the pause.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ class ServiceClock:
     def stop(self, now: float) -> None:
         """Stand still from now on."""
         self._stopped_at = min(now, self._stopped_at)
+
+    def skip(self, seconds: float) -> None:
+        """Leave out the last `seconds`, in which it was not heard whether there was an outage."""
+        if not self.is_stopped:
+            self._lost += seconds
 
     def go_on(self, now: float) -> None:
         """Go on, where it stands still."""
@@ -245,7 +251,7 @@ class Planner:
         registry, listed = self.registry, found.asked_at is not None
         if found.ended_ago is not None and registry.listed[row] == LISTED:
             self.sweep_plan.on_end(now, ago=found.ended_ago, running_at=registry.seen[row], listed=listed)
-        turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint)
+        turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint, poll)
         if not task.is_terminal:
             moved, ended = self._answered(turn, found, listed=listed, poll=poll)
             return Seen(moved, tuple(registry.who[row].values()), ended)
@@ -290,7 +296,7 @@ class Planner:
             ended = [
                 self.progress.end(task_id, row, subscription, why, error)
                 for subscription in tuple(self.registry.who[row].values())
-                if given_up or subscription.once
+                if given_up or (subscription.once and not self.registry.flags[row] & PUSHED)
             ]
             due = NEVER if given_up else now + self._delay(poll, verdict, roll)
             self._land(task_id, row, now, due, poll=True)
@@ -338,7 +344,15 @@ class Planner:
         """End the waits whose `timeout` has passed."""
         # One at a time: many that end at once are not to hold the event loop.
         subscription = self.registry.expired(now)
-        return [] if subscription is None else self._end_subscription(subscription)
+        stale = [] if subscription is None else self.registry.stale(subscription)
+        for task_id, row in stale:
+            self.due_queue.once_more(task_id, row, now)
+        return [] if stale or subscription is None else self._end_subscription(subscription)
+
+    def stood_still(self, now: float, pause: float) -> None:
+        """Record that nothing was done for `pause` seconds until now, however long things have been due."""
+        self._clock.skip(pause)
+        self.registry.stood_still(now)
 
     def overdue(self, now: float) -> int:
         """Count the IDs whose time has come and whose poll is not out yet."""

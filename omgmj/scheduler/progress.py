@@ -16,7 +16,7 @@ from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
 from omgmj.protocol.responses import dump_brief
-from omgmj.scheduler.registry import NEVER, UNSEEN, Registry, Subscription, Trait
+from omgmj.scheduler.registry import NEVER, PUSHED, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
 MIN_DELAY = 0.05
@@ -77,7 +77,10 @@ class Decision(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """An ID to decide on, with its row; the time, also as service time; chance; the service's hint in seconds."""
+    """An ID to decide on, with its row; the time, also as service time; chance; the service's hint in seconds.
+
+    `poll`: a poll has found what is decided on.
+    """
 
     task_id: int
     row: int
@@ -85,6 +88,7 @@ class Turn(NamedTuple):
     served: float
     roll: float
     hint: float | None = None
+    poll: bool = True
 
 
 IMAGE_DELAYS = (2.0, 4.0, 8.0)
@@ -236,7 +240,7 @@ class TaskProgress:
         next_stall = NEVER  # service time
         for subscription in tuple(registry.who[row].values()):
             stalls_at = max(quiet_since, subscription.served_since) + subscription.stall
-            if subscription.once:
+            if subscription.once and turn.poll and not registry.flags[row] & PUSHED:
                 ended.append(self.end(turn.task_id, row, subscription, Why.TIMEOUT))
                 continue
             if stalls_at <= turn.served:

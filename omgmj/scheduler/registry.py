@@ -34,6 +34,8 @@ UNLISTED, LISTED, MISSED, SLID = 0, 1, 2, 3
 page than the one that was read for it."""
 
 
+STALE = 1.0
+"""Seconds after a pause of the process in which answers may still be from before it."""
 BLOCK = 256
 """Rows that are added at once."""
 
@@ -130,6 +132,7 @@ class Registry:
         self._deadlines: list[tuple[float, int, Subscription]] = []
         self._dead = 0
         self._serial = 0
+        self._paused_until = -NEVER
 
     def open(self, task_id: int) -> int:
         """Return the ID's row, one that was not in use where there is none."""
@@ -214,6 +217,28 @@ class Registry:
                 self._dead -= 1
         self._note_deadline()
         return found
+
+    def stood_still(self, now: float) -> None:
+        """Note that the process did nothing until now."""
+        self._paused_until = now + STALE
+
+    def stale(self, subscription: Subscription) -> list[tuple[int, int]]:
+        """Return the IDs, with their rows, of an expired subscription that were not seen since a pause of the process.
+
+        Where there are any, the subscription ends with one poll more of each.
+        """
+        if subscription.since >= self._paused_until:
+            return []
+        found = [(task_id, self.rows[task_id]) for task_id in subscription.ids if task_id in self.rows]
+        stale = [
+            (task_id, row)
+            for task_id, row in found
+            if self.who[row].get(subscription.sink) is subscription and not self.seen[row] > self._paused_until
+        ]
+        if stale:
+            subscription.once = True
+            self.once[subscription] = None
+        return stale
 
     def _drop_deadline(self) -> None:
         """Count a deadline that ends nobody any more, and throw such out before they are the most."""

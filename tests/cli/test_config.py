@@ -1,4 +1,4 @@
-"""Settings: the environment, the config file, the proxy."""
+"""Settings: the environment and the config file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import asyncio
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -18,6 +17,7 @@ from omgmj.cli.config import read_settings
 from omgmj.cli.options import ServiceOptions
 from omgmj.errors import UsageError
 from omgmj.testing import FakeService, Life
+from tests.proxy import Proxy
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +100,12 @@ def test_broken_config(tmp_path: Path, text: str, said: str) -> None:
     assert "sec" not in str(caught.value)
 
 
+def test_a_token_may_end_in_a_line_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was read from a file, line end and all, is taken without it."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "from-a-file\r\n")
+    assert read_settings().token == "from-a-file"
+
+
 def test_config_that_cannot_be_read(tmp_path: Path) -> None:
     """A config file that is a folder is named."""
     (tmp_path / ".config/omgmj/config.toml").mkdir(parents=True)
@@ -115,45 +121,6 @@ def test_wrong_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings().session(ServiceOptions())
 
 
-@pytest.mark.parametrize("proxy", ["socks5://u:secret@h:1", "http://", "http://[x"])
-def test_wrong_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    """A proxy that cannot be used is wrong usage, and its password is not shown."""
-    monkeypatch.setenv("OMGMJ_TOKEN", "t")
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(UsageError, match="HTTPS_PROXY must be") as caught:
-        read_settings().session(ServiceOptions())
-    assert "secret" not in str(caught.value)
-
-
-class Proxy:
-    """A proxy that takes CONNECT and keeps the heads of what it was asked."""
-
-    def __init__(self) -> None:
-        self.heads: list[bytes] = []
-        self.port = 0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
-            self.port = server.sockets[0].getsockname()[1]
-            yield
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        self.heads.append(head)
-        host, _, port = head.split()[1].decode().partition(":")
-        there, thither = await asyncio.open_connection(host, int(port))
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await asyncio.gather(_pump(reader, thither), _pump(there, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while part := await reader.read(65536):
-        writer.write(part)
-    writer.close()
-    await writer.wait_closed()
-
-
 def query() -> tuple[int, int, str]:
     """Query task 1 in a process of its own, as aiohttp reads SSL_CERT_FILE when it is imported.
 
@@ -165,12 +132,12 @@ def query() -> tuple[int, int, str]:
 
 
 def test_proxy_and_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` are honoured, and a netrc entry does no harm."""
+    """`HTTPS_PROXY` and `SSL_CERT_FILE` are honoured, and a netrc entry does no harm."""
     ca, service, proxy = trustme.CA(), FakeService(), Proxy()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
+    ca.issue_cert("mj.example").configure_cert(context)
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password pass\n")
+    (tmp_path / ".netrc").write_text("machine mj.example login me password pass\n")
     (tmp_path / ".netrc").chmod(0o600)
     service.add_task(Life.steps([(0, "SUCCESS", "100%")]), task_id=1)
     service.tokens.add("sk-token")
@@ -178,16 +145,18 @@ def test_proxy_and_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def query_twice() -> None:
         async with service, proxy.running():
             monkeypatch.setenv("OMGMJ_TOKEN", "sk-token")
-            monkeypatch.setenv("OMGMJ_BASE_URL", await service.serve(ssl=context))
+            port = urlsplit(await service.serve(ssl=context)).port
+            monkeypatch.setenv("OMGMJ_BASE_URL", f"https://mj.example:{port}")
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
             monkeypatch.setenv("HTTPS_PROXY", f"me:pass@127.0.0.1:{proxy.port}")
             assert await asyncio.to_thread(query) == (0, 1, "")
             assert len(proxy.heads) == 1
-            monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
-            assert await asyncio.to_thread(query) == (0, 1, "")
-            assert len(proxy.heads) == 1
+            monkeypatch.setenv("OMGMJ_BASE_URL", f"https://127.0.0.1:{port}")  # By no proxy, and not its certificate's.
+            code, _, said = await asyncio.to_thread(query)
+            assert (code, len(proxy.heads)) == (1, 1)
+            assert "certificate" in said
 
     asyncio.run(query_twice())
-    assert proxy.heads[0].startswith(b"CONNECT 127.0.0.1:")
+    assert proxy.heads[0].startswith(b"CONNECT mj.example:")
     assert b"Proxy-Authorization: Basic bWU6cGFzcw==" in proxy.heads[0]
     assert b"sk-token" not in proxy.heads[0]

@@ -7,6 +7,7 @@ import gc
 import gzip
 import itertools
 import json
+import socket
 import ssl
 import traceback
 import warnings
@@ -331,7 +332,31 @@ async def test_a_certificate_that_is_not_trusted_is_a_transport_error() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)  # The server's side of the handshake.
     async with serving(fine, server) as url, transporting() as transport:
-        assert "certificate" in str(await failing(transport, url))
+        error = await failing(transport, url)
+        assert "certificate" in str(error)
+        assert isinstance(error, TransportError)
+        assert error.for_good
+
+
+@pytest.mark.parametrize(
+    ("code", "for_good"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False), (socket.EAI_FAIL, False)]
+)
+@pytest.mark.real_time
+async def test_a_host_that_is_not_known(monkeypatch: pytest.MonkeyPatch, code: int, for_good: bool) -> None:
+    """A host that does not exist is told from a DNS that is out of order: asking again does not help."""
+
+    def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "not now")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with transporting() as transport:
+        error = await failing(transport, "https://nowhere.invalid")
+        assert isinstance(error, TransportError)
+        assert error.for_good is for_good
+    async with transporting() as transport:
+        error = await failing(transport, "http://127.0.0.1:1")
+        assert isinstance(error, TransportError)
+        assert not error.for_good
 
 
 async def test_a_timeout_of_aiohttps_own_is_an_exchange_timeout() -> None:

@@ -29,6 +29,7 @@ class Polls:
         self.started: list[tuple[float, int, float]] = []
         self.ticks: list[float] = []
         self.decided: list[float] = []
+        self.pauses: list[tuple[float, float]] = []
         self.wanted = math.inf
         limiter.source = self
 
@@ -41,6 +42,9 @@ class Polls:
     def advance(self, now: float) -> tuple[float, float]:
         self.decided.append(now)
         return min(self.waiting[FIRST], default=math.inf), min(self.waiting[POLL], default=math.inf)
+
+    def stood_still(self, now: float, pause: float) -> None:
+        self.pauses.append((now, pause))
 
     def crash(self, error: Exception) -> None:
         raise error

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
-from omgmj.errors import RateLimited, SubmissionUncertain, UsageError
+import omgmj
+from omgmj import Answer, Passage, Request, Secret, Stream
+from omgmj.errors import RateLimited, SubmissionUncertain, TransportError, UsageError
 from omgmj.listing.reconcile import reconcile
 from omgmj.models import Submission, Task, TaskPage
 from omgmj.testing import FakeService, Fault, Life
@@ -46,7 +52,7 @@ async def test_a_lost_action_is_found() -> None:
     """The search finds what an action made, by the error, or by the custom ID and a time."""
     async with FakeService() as fake, fake.session() as session:
         parent = await session.wait(fake.add_task(Life.succeed(after=20)))
-        began = session._open().exchange.clock()
+        began = session._open().exchange.clock.now()
         fake.inject(Fault("drop_after_headers", only="submissions"))
         with pytest.raises(SubmissionUncertain) as caught:
             await session.act(parent, "U1")
@@ -92,17 +98,113 @@ async def test_a_record_that_looks_too_old_hides_none_behind_it() -> None:
         assert [task.id for task in await session.reconcile(caught.value)] == [lost]
 
 
-async def test_reconcile_after_the_machine_slept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the wall clock has moved away from the loop's, a time of either one is searched far enough back."""
+class Wall:
+    """The machine's clock, which somebody sets or which goes on while the machine sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = 0.0
+        real = time.time
+        monkeypatch.setattr("omgmj.client.clock.time.time", lambda: real() + self.ahead)
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
+    return Wall(monkeypatch)
+
+
+async def lose(session: omgmj.Session, fake: FakeService) -> SubmissionUncertain:
+    """Submit, and lose the answer."""
+    fake.inject(Fault("drop_before_headers", only="submissions"))
+    with pytest.raises(SubmissionUncertain) as caught:
+        await session.imagine("a cat")
+    return caught.value
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_reconcile_after_the_machine_slept(wall: Wall, asked: bool) -> None:
+    """After a sleep, which the event loop's clock does not see, no older task of the same prompt is named."""
     async with FakeService() as fake, fake.session() as session:
-        await asyncio.sleep(600)
-        exchange = session._open().exchange
-        exchange._began -= timedelta(hours=2)
-        fake.inject(Fault("drop_before_headers", only="submissions"))
+        fake.add_task(prompt="a cat")
+        if asked:
+            await session.page()
+        await asyncio.sleep(8 * 3600)  # The service goes on, and so does the machine's clock.
+        error = await lose(session, fake)
+        assert error.sent_at is not None
+        assert [task.id for task in await session.reconcile(error)] == [fake.created[-1].task_id]
+
+
+class Asleep:
+    """A service that made one task long ago, loses each submission, and goes on while the machine sleeps."""
+
+    limit = None
+
+    def stream(self, url: str) -> AbstractAsyncContextManager[Stream]:
+        raise AssertionError
+
+    def __init__(self, made_at: datetime) -> None:
+        self.record = {"taskId": 5, "status": "SUCCESS", "action": "IMAGINE", "prompt": "a cat"}
+        self.record["submitTime"] = made_at.isoformat()
+
+    async def send(self, base_url: str, request: Request, token: Secret, passage: Passage | None = None) -> Answer:
+        if not request.idempotent:
+            raise TransportError("lost")
+        date = format_datetime(datetime.fromtimestamp(time.time(), UTC), usegmt=True)
+        body = {"statusCode": 200, "data": {"total": 1, "tasks": [self.record]}}
+        return Answer(200, {"date": date}, json.dumps(body).encode())
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_sleep_that_the_loop_does_not_see(wall: Wall, asked: bool) -> None:
+    """What was made while the machine slept, before the submission, is not named; `sent_at` is the time of day."""
+    transport = Asleep(datetime.now(UTC) + timedelta(hours=4))
+    async with omgmj.Session("t", transport=transport) as session:
+        if asked:
+            await session.page()
+        wall.ahead = 8 * 3600
         with pytest.raises(SubmissionUncertain) as caught:
             await session.imagine("a cat")
-        assert len(await session.reconcile(caught.value)) == 1
-        assert len(await session.reconcile(prompt="a cat", since=datetime.now(UTC))) == 1
+        sent_at = caught.value.sent_at
+        assert sent_at is not None
+        assert abs(sent_at - datetime.fromtimestamp(time.time(), UTC)) < timedelta(minutes=1)
+        wall.ahead += 8 * 3600
+        assert await session.reconcile(caught.value) == []
+        assert [task.id for task in await session.reconcile(prompt="a cat", since=sent_at - timedelta(hours=5))] == [5]
+
+
+@pytest.mark.parametrize("years", [-56, -1, 1, 30])
+@pytest.mark.parametrize("asked", [True, False])
+async def test_reconcile_with_a_clock_that_is_years_off(wall: Wall, years: int, asked: bool) -> None:
+    """A clock that is years off reads no more pages, and names no older task."""
+    async with FakeService() as fake:
+        wall.ahead = years * 365 * 86_400.0
+        async with fake.session() as session:
+            fake.add_tasks(400)
+            fake.add_task(prompt="a cat")
+            if asked:
+                await session.page()
+            await asyncio.sleep(600)
+            error = await lose(session, fake)
+            before = sum(fake.pages.values())
+            assert [task.id for task in await session.reconcile(error)] == [fake.created[-1].task_id]
+            assert sum(fake.pages.values()) - before <= 2
+
+
+@pytest.mark.parametrize("years", [-56, 56])
+async def test_reconcile_where_the_clock_was_set_meanwhile(wall: Wall, years: int) -> None:
+    """A clock that was years off, and was set right, is not taken for time that went by."""
+    async with FakeService() as fake:
+        wall.ahead = years * 365 * 86_400.0
+        async with fake.session() as session:
+            fake.add_task(prompt="a cat")
+            await session.page()
+            await asyncio.sleep(600)
+            wall.ahead = 0.0
+            error = await lose(session, fake)
+            wall.ahead = -years * 365 * 86_400.0
+            assert [task.id for task in await session.reconcile(error)] == [fake.created[-1].task_id]
 
 
 async def test_reconcile_says_what_it_wants() -> None:

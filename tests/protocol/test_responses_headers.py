@@ -19,7 +19,10 @@ DATE = "Thu, 31 Aug 2023 14:00:14 GMT"
         ("0", 0.0),
         ("120", 120.0),
         (" 1.5 ", 1.5),
-        ("99999999999", 99_999_999_999.0),
+        ("999999999", 999_999_999.0),
+        ("1693490424", 10.0),  # the epoch second of a moment
+        ("1693490424.5", 10.5),
+        ("1693490413", 0.0),
         ("Thu, 31 Aug 2023 14:00:44 GMT", 30.0),
         ("Thursday, 31-Aug-23 14:00:44 GMT", 30.0),
         ("Thu Aug 31 14:00:44 2023", 30.0),
@@ -30,7 +33,7 @@ DATE = "Thu, 31 Aug 2023 14:00:14 GMT"
     ],
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
-    """The hint is seconds or a date against the answer's own Date, read anew each time; rubbish is none."""
+    """The hint is seconds, or a date or an epoch second against the answer's own Date; rubbish is none."""
     headers = {"retry-after": header, "date": DATE}
     assert retry_after(headers) == seconds
     with pytest.raises(ServiceError) as caught:
@@ -41,6 +44,7 @@ def test_retry_after(header: str, seconds: float | None) -> None:
 def test_retry_after_needs_something_to_count_from() -> None:
     """Without the answer's own Date a date says nothing: the clock of this machine may be off."""
     assert retry_after({"retry-after": DATE}) is None
+    assert retry_after({"retry-after": "1693490424"}) is None
     assert retry_after({"retry-after": DATE, "date": "soon"}) is None
     assert retry_after({}) is None
 
