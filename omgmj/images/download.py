@@ -69,6 +69,8 @@ async def download(
     if not isinstance(overwrite, bool):
         raise UsageError(f"overwrite must be True or False, not {type(overwrite).__name__}")
     check_count("max_bytes", max_bytes)
+    if not callable(getattr(transport, "stream", None)):
+        raise UsageError(f"this transport cannot download, as it has no stream: {type(transport).__name__}")
     urls = urls_by(task, via, compress)
     part = PartFile(directory, check_task_id(task.id), overwrite=overwrite)
     fetch = _Fetch(transport, part, max_bytes, on_progress)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from omgmj import Answer, Session
 from omgmj.client.aiohttp_adapter import CHUNK, HttpTransport
 from omgmj.client.transport import Stream
 from omgmj.errors import ImageExists, OmgmjError, UsageError
@@ -446,3 +447,21 @@ async def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert path.stat().st_size == len(PNG) + count * len(piece)
     assert peak < 2_000_000
+
+
+async def test_a_transport_without_a_stream_cannot_download(tmp_path: Path) -> None:
+    """Whoever wrote a transport for calls only is told so, before a file is begun."""
+
+    class Calls:
+        limit = None
+
+        async def send(self, *_: object) -> Answer:
+            return Answer(404, {}, b"")
+
+        async def aclose(self) -> None: ...
+
+    task = Task(3432, Status.SUCCESS, image_url="https://cdn.test/a.png")
+    async with Session("t", transport=Calls()) as session:  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="no stream: Calls"):
+            await session.download(task, tmp_path)
+    assert not list(tmp_path.iterdir())
