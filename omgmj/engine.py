@@ -111,6 +111,7 @@ class Engine:
         await self.begin()
         asked_at = self.loop.time()
         page, answer = await self.exchange.call(messages.page_request(number, size), read)
+        self.poller.planner.verdicts.on_page(self.loop.time())
         if (told := served_at(answer.headers)) is not None:
             # Our own two clocks part when this machine sleeps: the later one makes a search reach back further.
             self._service_ahead = told - max(self.exchange.clock(), datetime.now(UTC))
@@ -131,6 +132,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
+        self.poller.planner.verdicts.on_good_call()
         self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 

@@ -238,6 +238,7 @@ class Planner:
         task = found.task
         row = self._row(task.id, poll=poll)
         if row is None:
+            self.verdicts.on_success(task.id, now, listed=found.asked_at is not None)
             return Seen(moved=False, waiting=(), ended=[])
         registry, listed = self.registry, found.asked_at is not None
         if found.ended_ago is not None and registry.listed[row] == LISTED:
@@ -264,6 +265,7 @@ class Planner:
         """Record that a poll found the last record again, to the letter."""
         row = self._row(task_id, poll=True)
         if row is None:
+            self.verdicts.on_success(task_id, now, listed=False)
             return []
         turn = Turn(task_id, row, now, self._clock.at(now), roll, hint)
         return self._answered(turn, None, listed=False, poll=True)[1]

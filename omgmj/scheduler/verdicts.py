@@ -218,6 +218,7 @@ class Verdicts:
         self._successes = Latest()
         self._failed = Latest()
         self._last_page = self._page_asked = -math.inf
+        self._blamed_at = -math.inf  # when a failure was the service's last
         self._meaning: Meaning | None = None  # of the failures in a row of the session
         self._run = NONE
         self._run_ids: set[int] = set()  # two at most
@@ -235,8 +236,12 @@ class Verdicts:
             del self.failures[task_id]
 
     def on_page(self, now: float) -> None:
-        """Record that a page of the list was answered: the account is good, and the host is the service."""
+        """Record that a page of the list was answered."""
         self._last_page = now
+        self.on_good_call()
+
+    def on_good_call(self) -> None:
+        """Record that something else than a poll succeeded: the account is good, and the host is the service."""
         self._succeeded = True
         if self._meaning in FOR_ALL:
             self._meaning = None
@@ -249,6 +254,13 @@ class Verdicts:
         """Forget what was heard from all: those who waited have been told, and who comes may have mended it."""
         self.failing_since = math.inf
         self._meaning = None
+
+    def begin_after_idle(self, now: float) -> bool:
+        """Begin anew where nobody has waited, and the last failure is no news any more; return whether it is so."""
+        is_old = now - self._failed.at > LATELY
+        if is_old:
+            self.begin_anew()
+        return is_old
 
     def forget(self, task_id: int) -> None:
         """Forget an ID that nobody waits for."""
@@ -267,13 +279,18 @@ class Verdicts:
             failures = self.failures[task_id] = Failures()
         beside = self._contrast(task_id, meaning, failures.at, now, crowd)
         failures.add(poll, beside, served)
-        if any(rule.seen in (None, seen) and failures.exceeds(rule, served) for rule in RULES):
+        is_suspect = self._is_suspect(failures, now)
+        heard = beside | {Beside.OTHERS} if is_suspect else beside
+        rules = [rule for rule in RULES if rule.seen in (None, seen) and rule.beside in heard]
+        if any(failures.exceeds(rule, served) for rule in rules):
             return Verdict(Whose.ID, final=True)
-        for rule in RULES:
-            if rule.seen is seen and rule.beside in beside and meaning in rule.words:
+        for rule in rules:
+            if rule.beside in beside and meaning in rule.words:
                 return Verdict(Whose.ID, final=False, spacing=None if seen else rule.patience.spacing)
-        # Once others succeeded while it failed it stays suspect, and says nothing of the service.
-        return Verdict(Whose.ID if failures.against else Whose.SERVICE, final=False)
+        if is_suspect:
+            return Verdict(Whose.ID, final=False)
+        self._blamed_at = now
+        return Verdict(Whose.SERVICE, final=False)
 
     def decides_at(self) -> float:
         """Return when what is heard would be believed of all, if it goes on; infinite where it never would."""
@@ -310,6 +327,16 @@ class Verdicts:
 
     def _patience(self, meaning: Meaning) -> Patience:
         return FOR_ALL[meaning][self._succeeded]
+
+    def _is_suspect(self, failures: Failures, now: float) -> bool:
+        """Whether a failure is taken for the ID's own, as others succeeded while it failed.
+
+        It says nothing of the service until that fails one that nothing speaks against; nor, where the ID did not fail
+        often by then, once nobody has succeeded for a while.
+        """
+        if not failures.against or self._blamed_at > self._successes.at:
+            return False
+        return now - self._successes.at <= LATELY or failures.against >= WHATEVER.polls
 
     def _contrast(self, task_id: int, meaning: Meaning, before: float, now: float, crowd: Crowd) -> set[Beside]:
         """Return what a poll that failed now stands beside; `before` is when the ID's last one failed."""

@@ -318,3 +318,53 @@ def test_patience() -> None:
     assert min(rule.patience.seconds for rule in RULES if rule.seen is not False) > 300
     assert (SEEN.seconds, VAGUE.seconds, WHATEVER) == (360, 60, (8, 600.0))
     assert {rule.beside for rule in RULES} == set(Beside)
+
+
+def test_a_suspect_counts_for_the_service_once_that_fails_another() -> None:
+    """One failure beside others does not keep an ID out of an outage: what fails one without a blemish fails all."""
+    bench = Bench()
+    bench.good()
+    assert bench.bad(seen=True) == SUSPECT
+    assert bench.at(1).bad(3, seen=True) == SERVICE
+    assert bench.at(2).bad(seen=True) == SERVICE
+    bench.at(3).good()
+    assert bench.at(4).bad(seen=True) == SUSPECT
+
+
+def test_a_suspect_counts_for_the_service_once_nobody_succeeds() -> None:
+    """Where all failed beside others, as after an hour of now and then, an outage is one after a minute."""
+    bench = Bench()
+    for now, task_id in ((-1, BAD), (0, 3)):
+        bench.at(now).good()
+        assert bench.at(now + 0.5).bad(task_id, Meaning.TRANSIENT, seen=True) == SUSPECT
+    assert bench.at(60).bad(3, Meaning.TRANSIENT, seen=True) == SUSPECT
+    assert {bench.at(now).bad(BAD, Meaning.TRANSIENT, seen=True) for now in range(61, 3000, 30)} == {SERVICE}
+
+
+def test_an_id_that_failed_often_beside_others_stays_suspect() -> None:
+    """It is given up after its ten minutes also where all the others have come to their end meanwhile."""
+    bench = Bench()
+    for now in range(0, 160, 20):
+        bench.at(now).good()
+        assert bench.bad(meaning=Meaning.TRANSIENT, seen=True) == SUSPECT
+    for now in range(160, 600, 20):
+        assert bench.at(now).bad(meaning=Meaning.TRANSIENT, seen=True) == SUSPECT
+    assert bench.at(600).bad(meaning=Meaning.TRANSIENT, seen=True) == GIVEN_UP
+
+
+def test_a_good_call_speaks_for_the_account_and_the_host() -> None:
+    """What was made or listed here shows that the token and the address were good: a no for good is an outage first."""
+    bench = Bench()
+    bench.verdicts.on_good_call()
+    for meaning in (Meaning.ACCOUNT, Meaning.FINAL):
+        assert not any(bench.at(now).bad(now % 2, meaning, seen=True).final for now in range(0, 300, 5))
+
+
+def test_what_was_heard_before_nobody_waited() -> None:
+    """It is no news after a minute without a failed poll; what goes on without a pause is."""
+    bench = Bench()
+    bench.bad()
+    assert not bench.verdicts.begin_after_idle(60)
+    assert bench.verdicts.failing_since == 0
+    assert bench.verdicts.begin_after_idle(61)
+    assert bench.verdicts.failing_since == math.inf
