@@ -8,8 +8,8 @@ about an ID counts against it only beside something that goes well:
 - the list: a page was answered lately, and it matters (the ID is alone, or no watched ID was ever seen);
 - nobody: the ID is the only one that is watched, so that there is nobody to ask.
 
-The rows of `RULES` say how often and how long it is heard beside each, until the ID is given up. What no contrast
-speaks for is the service's trouble: it counts for the circuit breaker, and against no ID. What ends all waits stands in
+The rows of `RULES` say how often and how long it is heard beside each, until the ID is given up. Where polls fail and
+pass at random, what may be chance is not believed of one ID. What no contrast speaks for is the service's trouble: it counts for the circuit breaker, and against no ID. What ends all waits stands in
 `FOR_ALL`: heard from several IDs, or several times from the only one, with no success in between.
 
 Times are seconds on the planner's clock. Beside others they are service time, which an outage in between stops.
@@ -83,6 +83,9 @@ FOR_ALL: dict[Meaning, tuple[Patience, Patience]] = {
 }
 """What ends all waits: before anything has succeeded in this session, and afterwards."""
 
+CHANCE, OUT_OF = 1e-6, 50
+"""An ID is given up beside others only where so many failures in a row are less likely than that, if each poll fails as
+often as those do that pass; the share of these among the last so many successes."""
 LATELY = 60.0
 """Seconds for which a success of others speaks for the service, while nobody else has failed since."""
 PAGE_SPEAKS, PAGE_EVERY = 90.0, 60.0
@@ -165,13 +168,17 @@ class Failures:
                 polls, since = runs.get(one, (0, now))
                 runs[one] = Run(polls + 1, since)
 
-    def exceeds(self, rule: Rule, served: float) -> bool:
-        """Whether the rule gives the ID up by now; whether it was seen is looked at before."""
+    def exceeds(self, rule: Rule, served: float, passing: float) -> bool:
+        """Whether the rule gives the ID up by now; whether it was seen is looked at before.
+
+        `passing` is the share of polls that fail in passing: beside others, what may be chance is not believed.
+        """
         if rule.words and self.meaning not in rule.words:
             return False
         run = (self._same if rule.words else self._all).get(rule.beside, NONE)
-        now = served if rule.beside is Beside.OTHERS else self.at
-        return run.exceeds(rule.patience, now)
+        if rule.beside is not Beside.OTHERS:
+            return run.exceeds(rule.patience, self.at)
+        return run.exceeds(rule.patience, served) and passing**run.polls <= CHANCE
 
     @property
     def against(self) -> int:
@@ -222,6 +229,7 @@ class Verdicts:
         self._meaning: Meaning | None = None  # of the failures in a row of the session
         self._run = NONE
         self._run_ids: set[int] = set()  # two at most
+        self._passed = 0.0  # failures beside others that passed, for each success
 
     # What went well.
 
@@ -232,6 +240,8 @@ class Verdicts:
         self.failing_since = math.inf
         self._meaning = None
         failures = self.failures.get(task_id)
+        if not listed:
+            self._passed += ((failures.against if failures is not None else 0) - self._passed) / OUT_OF
         if failures is not None and (not listed or failures.is_forgivable()):
             del self.failures[task_id]
 
@@ -282,7 +292,8 @@ class Verdicts:
         is_suspect = self._is_suspect(failures, now)
         heard = beside | {Beside.OTHERS} if is_suspect else beside
         rules = [rule for rule in RULES if rule.seen in (None, seen) and rule.beside in heard]
-        if any(failures.exceeds(rule, served) for rule in rules):
+        passing = self._passed / (1 + self._passed)
+        if any(failures.exceeds(rule, served, passing) for rule in rules):
             return Verdict(Whose.ID, final=True)
         for rule in rules:
             if rule.beside in beside and meaning in rule.words:

@@ -368,3 +368,19 @@ def test_what_was_heard_before_nobody_waited() -> None:
     assert bench.verdicts.failing_since == 0
     assert bench.verdicts.begin_after_idle(61)
     assert bench.verdicts.failing_since == math.inf
+
+
+def test_failures_in_a_row_that_may_be_chance_are_not_believed() -> None:
+    """Where a third of all polls fail, and pass, eight in a row say nothing of an ID yet; a dozen do."""
+    bench = Bench()
+    for now in range(0, 1000, 5):
+        bench.at(now).good()
+        bench.bad(3, Meaning.TRANSIENT, seen=True)
+        bench.at(now + 1).good(3)
+    verdicts = []
+    for now in range(1000, 4000, 100):
+        bench.at(now).bad(3, Meaning.TRANSIENT, seen=True)
+        bench.good(3)
+        bench.good()
+        verdicts.append(bench.at(now + 1).bad(seen=True, meaning=Meaning.TRANSIENT).final)
+    assert 10 <= verdicts.index(True) <= 12
