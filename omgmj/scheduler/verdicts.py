@@ -9,8 +9,9 @@ about an ID counts against it only beside something that goes well:
 - nobody: the ID is the only one that is watched, so that there is nobody to ask.
 
 The rows of `RULES` say how often and how long it is heard beside each, until the ID is given up. Where polls fail and
-pass at random, what may be chance is not believed of one ID. What no contrast speaks for is the service's trouble: it counts for the circuit breaker, and against no ID. What ends all waits stands in
-`FOR_ALL`: heard from several IDs, or several times from the only one, with no success in between.
+pass at random, what may be chance is not believed of one ID. What no contrast speaks for is the service's trouble: it
+counts for the circuit breaker, and against no ID. What ends all waits stands in `FOR_ALL`: heard from several IDs,
+or several times from the only one, with no success in between.
 
 Times are seconds on the planner's clock. Beside others they are service time, which an outage in between stops.
 """
@@ -21,7 +22,7 @@ import math
 from enum import Enum, auto
 from typing import NamedTuple
 
-from omgmj.errors import OmgmjError
+from omgmj.errors import DecodeError, OmgmjError
 from omgmj.protocol.failures import Meaning
 
 
@@ -86,6 +87,8 @@ FOR_ALL: dict[Meaning, tuple[Patience, Patience]] = {
 CHANCE, OUT_OF = 1e-6, 50
 """An ID is given up beside others only where so many failures in a row are less likely than that, if each poll fails as
 often as those do that pass; the share of these among the last so many successes."""
+BODY_KEPT = 1024
+"""Bytes of an answer that are kept of an ID's last failed poll while it is waited for."""
 LATELY = 60.0
 """Seconds for which a success of others speaks for the service, while nobody else has failed since."""
 PAGE_SPEAKS, PAGE_EVERY = 90.0, 60.0
@@ -160,7 +163,7 @@ class Failures:
         """Add one more failed poll, at a moment of service time."""
         if poll.meaning is not self.meaning:
             self.meaning, self._same = poll.meaning, {}
-        self.error, self.at = poll.error, poll.at
+        self.error, self.at = _brief(poll.error), poll.at
         self.count += 1
         for one in beside:
             for runs in (self._same, self._all) if one is not Beside.NOBODY else (self._same,):
@@ -188,6 +191,14 @@ class Failures:
     def is_forgivable(self) -> bool:
         """Whether nothing of it may be the ID's own."""
         return not self._all
+
+
+def _brief(error: OmgmjError) -> OmgmjError:
+    """Return what is kept of an error for each ID that fails: without the frames it came through, and its long body."""
+    kept = error.about(error.task_id)
+    if isinstance(kept, DecodeError):
+        kept.body = kept.body[:BODY_KEPT]
+    return kept
 
 
 class Latest:

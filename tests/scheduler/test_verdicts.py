@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from omgmj.errors import TransportError
+from omgmj.errors import DecodeError, TransportError
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.verdicts import (
     RULES,
@@ -268,7 +268,7 @@ def test_what_is_against_an_id_is_kept_until_it_is_forgotten() -> None:
     """The last error is there to be told, and goes with the ID."""
     bench = Bench()
     bench.bad()
-    assert bench.verdicts.error(BAD) is BLIP
+    assert str(bench.verdicts.error(BAD)) == str(BLIP)
     assert bench.verdicts.error(GOOD) is None
     bench.verdicts.forget(BAD)
     bench.verdicts.forget(BAD)
@@ -384,3 +384,16 @@ def test_failures_in_a_row_that_may_be_chance_are_not_believed() -> None:
         bench.good()
         verdicts.append(bench.at(now + 1).bad(seen=True, meaning=Meaning.TRANSIENT).final)
     assert 10 <= verdicts.index(True) <= 12
+
+
+def test_little_is_kept_of_an_error() -> None:
+    """Ten thousand IDs whose answers are long and cannot be read keep neither these nor the frames."""
+    verdicts = Verdicts()
+    try:
+        raise DecodeError("odd", body=b"x" * 60_000)
+    except DecodeError as error:
+        verdicts.judge(FailedPoll(BAD, error, Meaning.GARBLED, 0.0), 0.0, seen=True, crowd=MANY)
+    kept = verdicts.error(BAD)
+    assert isinstance(kept, DecodeError)
+    assert len(kept.body) == 1024
+    assert kept.__traceback__ is None
