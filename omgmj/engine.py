@@ -113,6 +113,7 @@ class Engine:
         await self.begin()
         asked_at = self.loop.time()
         page, answer = await self.exchange.call(messages.page_request(number, size), read)
+        self.poller.planner.verdicts.on_page(self.loop.time())
         for task in page.tasks:
             self.poller.feed_listed(task, answer, asked_at)
         return page
@@ -130,6 +131,7 @@ class Engine:
 
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
+        self.poller.planner.verdicts.on_good_call()
         self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 

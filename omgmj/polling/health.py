@@ -100,8 +100,13 @@ class Health:
         """Begin anew, when all who waited have been told."""
         self.gives_up_at = NEVER
 
-    def on_page(self, now: float) -> None:
-        """Note that a page was read for the contrast, or could not be: the probe is still to go."""
+    def on_first_wait(self, now: float) -> None:
+        """Note that somebody waits, after nobody did: the time in between is no time in which nobody was answered."""
+        if self._planner.verdicts.begin_after_idle(now):
+            self.begin_anew()
+
+    def on_no_probe(self, now: float) -> None:
+        """Note that what went out as the probe told nothing, as a page does that is read: the probe is still to go."""
         self.breaker.hasten(now, now)
 
     def on_unknown_word(self, task: Task) -> None:

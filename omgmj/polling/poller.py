@@ -92,6 +92,8 @@ class Poller:
         if self._closed is not None:
             raise self._closed.about(None)
         subscription = Subscription(sink, task_ids, policy, self._loop.time(), timeout, stall)
+        if not self.planner.registry.watched:
+            self.health.on_first_wait(subscription.since)
         self._tell_ended(self.planner.watch(subscription, subscription.since, random.random()))
         if not self._running:
             self._running = True
@@ -127,6 +129,7 @@ class Poller:
         now = self._loop.time()
         self.health.on_answer(now)
         if self.planner.registry.watched == 0:
+            self.planner.succeeded(task.id, now)
             return
         (run_for,) = responses.ages(answer.headers, task.started_at)
         self._tell(task, self.planner.saw(Found(task, run_for), now, random.random(), poll=False))
@@ -320,6 +323,8 @@ class Poller:
     def _failed(self, task_id: int, error: OmgmjError, asked_at: float, *, probe: bool) -> None:
         now, roll = self._loop.time(), random.random()
         means = failures.meaning(error)
+        if probe and (asked_at <= self._broke_at or means is Meaning.LOCAL):
+            self.health.on_no_probe(now)
         if asked_at <= self._broke_at:
             # It tells of what all who waited by then have heard; who came since may have mended it.
             self.planner.again(task_id, now)

@@ -77,7 +77,7 @@ class Sweeper:
                 self._planner.verdicts.on_page(now)
                 missed = self._on_page(sweep, *found, now)
         if probe:
-            self._health.on_page(self._loop.time())
+            self._health.on_no_probe(self._loop.time())
         for task_id, where in missed.items():
             self._planner.missed(task_id, self._loop.time(), absent=where.absent, slid=where.slid)
 

@@ -247,6 +247,7 @@ class Planner:
         task = found.task
         row = self._row(task.id, poll=poll)
         if row is None:
+            self.succeeded(task.id, now, listed=found.asked_at is not None)
             return Seen(moved=False, waiting=(), ended=[])
         registry, listed = self.registry, found.asked_at is not None
         if found.ended_ago is not None and registry.listed[row] == LISTED:
@@ -273,6 +274,7 @@ class Planner:
         """Record that a poll found the last record again, to the letter."""
         row = self._row(task_id, poll=True)
         if row is None:
+            self.succeeded(task_id, now)
             return []
         turn = Turn(task_id, row, now, self._clock.at(now), roll, hint)
         return self._answered(turn, None, listed=False, poll=True)[1]
@@ -322,7 +324,15 @@ class Planner:
     def _crowd(self, task_id: int) -> Crowd:
         """Return what is watched besides an ID, and how that goes."""
         of_others = self._success_before if self._success_of == task_id else self._success
-        return Crowd(self.registry.watched == 1, self.progress.known == 0, of_others, self._success > -NEVER)
+        return Crowd(self.registry.watched == 1, self.progress.known == 0, of_others, self._success)
+
+    def succeeded(self, task_id: int, now: float, *, listed: bool = False) -> None:
+        """Record that an ID was seen, be it watched or not; `listed`: on a page."""
+        if task_id != self._success_of:
+            self._success_of, self._success_before = task_id, self._success
+        self._success = now
+        if not self.verdicts.is_quiet:
+            self.verdicts.on_success(task_id, listed=listed)
 
     def again(self, task_id: int, now: float) -> None:
         """Record that a poll came to nothing through no fault of the service or the ID: it is due at once."""
@@ -404,11 +414,7 @@ class Planner:
     def _good(self, turn: Turn, *, listed: bool) -> None:
         """Record that an ID was seen. What failed when it was asked for is forgiven only by asking for it."""
         self._last_good = turn.task_id
-        if turn.task_id != self._success_of:
-            self._success_of, self._success_before = turn.task_id, self._success
-        self._success = turn.now
-        if not self.verdicts.is_quiet:
-            self.verdicts.on_success(turn.task_id, listed=listed)
+        self.succeeded(turn.task_id, turn.now, listed=listed)
         if listed:
             self.registry.listed[turn.row] = LISTED
         elif self.registry.listed[turn.row] in (LISTED, SLID):

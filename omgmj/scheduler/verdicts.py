@@ -8,9 +8,10 @@ about an ID counts against it only beside something that goes well:
 - the list: a page was answered lately, and it matters (the ID is alone, or no watched ID was ever seen);
 - nobody: the ID is the only one that is watched, so that there is nobody to ask.
 
-The rows of `RULES` say how often and how long it is heard beside each, until the ID is given up. What no contrast
-speaks for is the service's trouble: it counts for the circuit breaker, and against no ID. What ends all waits stands in
-`FOR_ALL`: heard from several IDs, or several times from the only one, with no success in between.
+The rows of `RULES` say how often and how long it is heard beside each, until the ID is given up. Where polls fail and
+pass at random, what may be chance is not believed of one ID. What no contrast speaks for is the service's trouble: it
+counts for the circuit breaker, and against no ID. What ends all waits stands in `FOR_ALL`: heard from several IDs,
+or several times from the only one, with no success in between.
 
 Times are seconds on the planner's clock. Beside others they are service time, which an outage in between stops.
 """
@@ -21,7 +22,7 @@ import math
 from enum import Enum, auto
 from typing import NamedTuple
 
-from omgmj.errors import OmgmjError
+from omgmj.errors import DecodeError, OmgmjError
 from omgmj.protocol.failures import Meaning
 
 
@@ -83,6 +84,13 @@ FOR_ALL: dict[Meaning, tuple[Patience, Patience]] = {
 }
 """What ends all waits: before anything has succeeded in this session, and afterwards."""
 
+CHANCE, OUT_OF = 1e-6, 50
+"""An ID is given up beside others only where so many failures in a row are less likely than that, if each poll fails as
+often as those do that pass; the share of these among the last so many successes."""
+QUIET = 1e-3
+"""A share of failures that pass so small is none."""
+BODY_KEPT = 1024
+"""Bytes of an answer that are kept of an ID's last failed poll while it is waited for."""
 LATELY = 60.0
 """Seconds for which a success of others speaks for the service, while nobody else has failed since."""
 PAGE_SPEAKS, PAGE_EVERY = 90.0, 60.0
@@ -107,14 +115,13 @@ class FailedPoll(NamedTuple):
 class Crowd(NamedTuple):
     """What is watched besides an ID: `alone`, nothing; `unseen`, no watched ID was ever seen, itself included.
 
-    `succeeded_at` is when a poll of another ID succeeded last, minus infinity for never; `proven` whether any ID's ever
-    did in this session.
+    `others_at` is when a poll of another ID succeeded last, `any_at` when any ID's did; minus infinity for never.
     """
 
     alone: bool
     unseen: bool
-    succeeded_at: float
-    proven: bool
+    others_at: float
+    any_at: float
 
 
 class Whose(Enum):
@@ -171,7 +178,7 @@ class Failures:
         """Add one more failed poll, at a moment of service time."""
         if poll.meaning is not self.meaning:
             self.meaning, self._same = poll.meaning, {}
-        self.error, self.at = poll.error, poll.at
+        self.error, self.at = _brief(poll.error), poll.at
         self.count += 1
         for one in beside:
             for runs in (self._same, self._all) if one is not Beside.NOBODY else (self._same,):
@@ -179,13 +186,17 @@ class Failures:
                 polls, since = runs.get(one, (0, now))
                 runs[one] = Run(polls + 1, since)
 
-    def exceeds(self, rule: Rule, served: float) -> bool:
-        """Whether the rule gives the ID up by now; whether it was seen is looked at before."""
+    def exceeds(self, rule: Rule, served: float, passing: float) -> bool:
+        """Whether the rule gives the ID up by now; whether it was seen is looked at before.
+
+        `passing` is the share of polls that fail in passing: beside others, what may be chance is not believed.
+        """
         if rule.words and self.meaning not in rule.words:
             return False
         run = (self._same if rule.words else self._all).get(rule.beside, NONE)
-        now = served if rule.beside is Beside.OTHERS else self.at
-        return run.exceeds(rule.patience, now)
+        if rule.beside is not Beside.OTHERS:
+            return run.exceeds(rule.patience, self.at)
+        return run.exceeds(rule.patience, served) and passing**run.polls <= CHANCE
 
     @property
     def against(self) -> int:
@@ -195,6 +206,14 @@ class Failures:
     def is_forgivable(self) -> bool:
         """Whether nothing of it may be the ID's own."""
         return not self._all
+
+
+def _brief(error: OmgmjError) -> OmgmjError:
+    """Return what is kept of an error for each ID that fails: without the frames it came through, and its long body."""
+    kept = error.about(error.task_id)
+    if isinstance(kept, DecodeError):
+        kept.body = kept.body[:BODY_KEPT]
+    return kept
 
 
 class Latest:
@@ -233,9 +252,12 @@ class Verdicts:
         self.is_quiet: bool = True
         self._failed = Latest()
         self._last_page = self._page_asked = -math.inf
+        self._is_proven = False
+        self._blamed_at = -math.inf  # when a failure was the service's last
         self._meaning: Meaning | None = None  # of the failures in a row of the session
         self._run = NONE
         self._run_ids: set[int] = set()  # two at most
+        self._passed = 0.0  # failures beside others that passed, for each success
 
     # What went well.
 
@@ -244,13 +266,20 @@ class Verdicts:
         self.failing_since = math.inf
         self._meaning = None
         failures = self.failures.get(task_id)
+        if not listed:
+            self._passed += ((failures.against if failures is not None else 0) - self._passed) / OUT_OF
         if failures is not None and (not listed or failures.is_forgivable()):
             del self.failures[task_id]
-        self.is_quiet = not self.failures
+        self.is_quiet = not self.failures and self._passed < QUIET
 
     def on_page(self, now: float) -> None:
-        """Record that a page of the list was answered: the account is good, and the host is the service."""
+        """Record that a page of the list was answered."""
         self._last_page = now
+        self.on_good_call()
+
+    def on_good_call(self) -> None:
+        """Record that something else than a poll succeeded: the account is good, and the host is the service."""
+        self._is_proven = True
         if self._meaning in FOR_ALL:
             self._meaning = None
 
@@ -260,8 +289,15 @@ class Verdicts:
 
     def begin_anew(self) -> None:
         """Forget what was heard from all: those who waited have been told, and who comes may have mended it."""
-        self.failing_since = math.inf
+        self.failing_since = self.decides_at = math.inf
         self._meaning = None
+
+    def begin_after_idle(self, now: float) -> bool:
+        """Begin anew where nobody has waited, and the last failure is no news any more; return whether it is so."""
+        is_old = now - self._failed.at > LATELY
+        if is_old:
+            self.begin_anew()
+        return is_old
 
     def forget(self, task_id: int) -> None:
         """Forget an ID that nobody waits for."""
@@ -275,7 +311,7 @@ class Verdicts:
         self._note(task_id, meaning, now)
         self.decides_at = math.inf
         if (patience := FOR_ALL.get(meaning)) is not None:
-            enough = patience[crowd.proven or self._last_page > -math.inf]
+            enough = patience[self._is_proven or crowd.any_at > -math.inf]
             self.decides_at = self._run.since + enough.seconds
             if (crowd.alone or len(self._run_ids) > 1) and self._run.exceeds(enough, now):
                 return Verdict(Whose.ALL, final=True)
@@ -287,13 +323,19 @@ class Verdicts:
             return Verdict(Whose.SERVICE, final=False)
         beside = self._contrast(task_id, meaning, failures.at, now, crowd)
         failures.add(poll, beside, served)
-        if any(rule.seen in (None, seen) and failures.exceeds(rule, served) for rule in RULES):
+        is_suspect = self._is_suspect(failures, now, crowd.any_at)
+        heard = beside | {Beside.OTHERS} if is_suspect else beside
+        rules = [rule for rule in RULES if rule.seen in (None, seen) and rule.beside in heard]
+        passing = self._passed / (1 + self._passed)
+        if any(failures.exceeds(rule, served, passing) for rule in rules):
             return Verdict(Whose.ID, final=True)
-        for rule in RULES:
-            if rule.seen is seen and rule.beside in beside and meaning in rule.words:
+        for rule in rules:
+            if rule.beside in beside and meaning in rule.words:
                 return Verdict(Whose.ID, final=False, spacing=None if seen else rule.patience.spacing)
-        # Once others succeeded while it failed it stays suspect, and says nothing of the service.
-        return Verdict(Whose.ID if failures.against else Whose.SERVICE, final=False)
+        if is_suspect:
+            return Verdict(Whose.ID, final=False)
+        self._blamed_at = now
+        return Verdict(Whose.SERVICE, final=False)
 
     def wants_page(self, now: float, crowd: Crowd) -> bool:
         """Whether a page of the list would tell whose trouble it is."""
@@ -317,10 +359,20 @@ class Verdicts:
         if len(self._run_ids) < 2:
             self._run_ids.add(task_id)
 
+    def _is_suspect(self, failures: Failures, now: float, success: float) -> bool:
+        """Whether a failure is taken for the ID's own, as others succeeded while it failed.
+
+        It says nothing of the service until that fails one that nothing speaks against; nor, where the ID did not fail
+        often by then, once nobody has succeeded for a while.
+        """
+        if not failures.against or self._blamed_at > success:
+            return False
+        return now - success <= LATELY or failures.against >= WHATEVER.polls
+
     def _contrast(self, task_id: int, meaning: Meaning, before: float, now: float, crowd: Crowd) -> set[Beside]:
         """Return what a poll that failed now stands beside; `before` is when the ID's last one failed."""
         beside: set[Beside] = set()
-        success = crowd.succeeded_at
+        success = crowd.others_at
         is_last_word = success > self._failed.of_others(task_id) and now - success <= LATELY
         if is_last_word or success > before > -math.inf:
             beside.add(Beside.OTHERS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 
@@ -213,3 +215,96 @@ def test_what_is_no_outage(wrong: object) -> None:
     """Seconds above 0, or None."""
     with pytest.raises(omgmj.UsageError, match="outage"):
         omgmj.Session("t", outage=wrong)  # type: ignore[arg-type]
+
+
+class Hanging:
+    """A transport into a fake service that answers nothing for longer than it is waited for, while it hangs."""
+
+    limit = None
+
+    def __init__(self, fake: FakeService) -> None:
+        self.hangs: bool = True
+        self._transport = fake.transport()
+
+    async def send(self, base_url: str, request: omgmj.Request, *rest: Any) -> omgmj.Answer:
+        """Answer, or hang."""
+        if self.hangs:
+            await asyncio.sleep(1000)
+        answer: omgmj.Answer = await self._transport.send(base_url, request, *rest)
+        return answer
+
+    def stream(self, url: str) -> AbstractAsyncContextManager[Any]:
+        """Download."""
+        stream: AbstractAsyncContextManager[Any] = self._transport.stream(url)
+        return stream
+
+    async def aclose(self) -> None:
+        """Close."""
+        await self._transport.aclose()
+
+
+async def test_an_outage_that_ends_while_a_probe_is_out() -> None:
+    """Its bound ends the waits, not the session: who comes later is polled for."""
+    async with FakeService(tasks=1, lives="fast") as fake:
+        transport = Hanging(fake)
+        async with fake.session(transport=transport, outage=100) as session:
+            with pytest.raises(omgmj.ServiceUnavailable):
+                await session.wait(fake.task_ids[0])
+            transport.hangs = False
+            # The poll that hangs is let go after its thirty seconds.
+            assert (await session.wait(fake.task_ids[0], timeout=100)).is_terminal
+
+
+async def test_days_in_which_nobody_waits_are_no_outage() -> None:
+    """A wait that ends in trouble leaves nothing to who comes two days later."""
+    async with FakeService(tasks=1, lives="fast") as fake, fake.session() as session:
+        fake.down = True
+        with pytest.raises(omgmj.WaitTimeout):
+            await session.wait(fake.task_ids[0], timeout=60)
+        fake.down = False
+        await asyncio.sleep(200_000)
+        assert (await session.wait(fake.task_ids[0])).is_terminal
+
+
+@pytest.mark.parametrize("name", ["unauthorized", "html_404"])
+@pytest.mark.parametrize("before", ["made", "listed", "queried"])
+async def test_trouble_after_another_call_succeeded(name: str, before: str) -> None:
+    """The token and the address have shown that they are good, though no poll has: trouble that passes loses nobody."""
+    async with FakeService() as fake, fake.session() as session:
+        task_id = await session.imagine("a cat") if before == "made" else fake.add_task(Life.succeed(after=30))
+        if before == "listed":
+            await session.page()
+        elif before == "queried":
+            await session.query(task_id)
+        fake.trouble(name, seconds=40)
+        assert (await session.wait(task_id)).succeeded
+
+
+async def test_queries_that_succeed_are_no_outage() -> None:
+    """One ID fails alone while others are queried: it is given up as one beside others, and nothing is unavailable."""
+    async with FakeService() as fake, fake.session(outage=100, sweeps=False) as session:
+        bad, good = fake.add_task(Life.succeed(after=5000)), fake.add_task(Life.succeed(after=5000))
+        fake.inject("server_error", times=None, task_id=bad)
+        waiting = asyncio.ensure_future(session.wait(bad))
+        while not waiting.done():
+            await session.query(good)
+            await asyncio.sleep(5)
+        assert isinstance(waiting.exception(), omgmj.ServiceError)
+        assert 600 <= fake.now < 680
+
+
+async def test_words_for_all_cost_no_more_than_another_outage() -> None:
+    """IDs that failed by themselves before do not keep the polls of all going."""
+    async with FakeService() as fake, fake.session(rate=100, sweeps=False) as session:
+        ids = [fake.add_task(Life.succeed(after=5000)) for _ in range(5)]
+        watch = session.watch(ids)
+        reading = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(100)
+        fake.trouble("code_400", seconds=1010, task_id=ids[:3])
+        await asyncio.sleep(10)
+        before = fake.requests
+        fake.trouble("code_400", seconds=1000)
+        await asyncio.sleep(1000)
+        assert fake.requests - before < 100
+        reading.cancel()
+        await watch.aclose()

@@ -86,7 +86,7 @@ def test_a_timeout_tells_of_the_failed_poll_before_it() -> None:
     bench.watch(7, timeout=9.0)
     bench.fail(BLIP, Meaning.TRANSIENT)
     (ended,) = bench.planner.expire(9.0)
-    assert (ended.why, ended.error, ended.polls, ended.last) == (Why.TIMEOUT, BLIP, 1, None)
+    assert (ended.why, str(ended.error), ended.polls, ended.last) == (Why.TIMEOUT, str(BLIP), 1, None)
 
 
 def test_a_timeout_of_zero_is_one_poll() -> None:

@@ -111,7 +111,7 @@ def test_a_wait_in_an_outage_tells_of_the_outage() -> None:
     bench.fail(RateLimited("slowly"), Meaning.PACED)
     bench.fail(BLIP, Meaning.TRANSIENT, outage=True)
     (ended,) = bench.planner.expire(9.0)
-    assert (ended.why, ended.error) == (Why.TIMEOUT, BLIP)
+    assert (ended.why, str(ended.error)) == (Why.TIMEOUT, str(BLIP))
 
 
 def drive(bench: Bench, breaker: CircuitBreaker, good: set[int], until: float) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from omgmj.errors import TransportError
+from omgmj.errors import DecodeError, TransportError
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.verdicts import (
     RULES,
@@ -26,7 +26,7 @@ from omgmj.scheduler.verdicts import (
 
 BLIP = TransportError("broken")
 MANY, FRESH, ALONE, ALONE_SEEN = (
-    Crowd(alone, unseen, succeeded_at=-math.inf, proven=False)
+    Crowd(alone, unseen, others_at=-math.inf, any_at=-math.inf)
     for alone, unseen in ((False, False), (False, True), (True, True), (True, False))
 )
 GOOD, BAD = 1, 2
@@ -47,9 +47,7 @@ class Bench:
 
     def with_others(self, task_id: int, crowd: Crowd) -> Crowd:
         """Return the crowd with when others succeeded last."""
-        return crowd._replace(
-            succeeded_at=self.successes.of_others(task_id), proven=crowd.proven or self.successes.at > -math.inf
-        )
+        return crowd._replace(others_at=self.successes.of_others(task_id), any_at=self.successes.at)
 
     def good(self, task_id: int = GOOD, *, listed: bool = False) -> None:
         """See a record of an ID."""
@@ -283,7 +281,7 @@ def test_what_is_against_an_id_is_kept_until_it_is_forgotten() -> None:
     """The last error is there to be told, and goes with the ID."""
     bench = Bench()
     bench.bad()
-    assert bench.verdicts.error(BAD) is BLIP
+    assert str(bench.verdicts.error(BAD)) == str(BLIP)
     assert bench.verdicts.error(GOOD) is None
     bench.verdicts.forget(BAD)
     bench.verdicts.forget(BAD)
@@ -337,3 +335,82 @@ def test_patience() -> None:
     assert min(rule.patience.seconds for rule in RULES if rule.seen is not False) > 300
     assert (SEEN.seconds, VAGUE.seconds, WHATEVER) == (360, 60, (8, 600.0))
     assert {rule.beside for rule in RULES} == set(Beside)
+
+
+def test_a_suspect_counts_for_the_service_once_that_fails_another() -> None:
+    """One failure beside others does not keep an ID out of an outage: what fails one without a blemish fails all."""
+    bench = Bench()
+    bench.good()
+    assert bench.bad(seen=True) == SUSPECT
+    assert bench.at(1).bad(3, seen=True) == SERVICE
+    assert bench.at(2).bad(seen=True) == SERVICE
+    bench.at(3).good()
+    assert bench.at(4).bad(seen=True) == SUSPECT
+
+
+def test_a_suspect_counts_for_the_service_once_nobody_succeeds() -> None:
+    """Where all failed beside others, as after an hour of now and then, an outage is one after a minute."""
+    bench = Bench()
+    for now, task_id in ((-1, BAD), (0, 3)):
+        bench.at(now).good()
+        assert bench.at(now + 0.5).bad(task_id, Meaning.TRANSIENT, seen=True) == SUSPECT
+    assert bench.at(60).bad(3, Meaning.TRANSIENT, seen=True) == SUSPECT
+    assert {bench.at(now).bad(BAD, Meaning.TRANSIENT, seen=True) for now in range(61, 3000, 30)} == {SERVICE}
+
+
+def test_an_id_that_failed_often_beside_others_stays_suspect() -> None:
+    """It is given up after its ten minutes also where all the others have come to their end meanwhile."""
+    bench = Bench()
+    for now in range(0, 160, 20):
+        bench.at(now).good()
+        assert bench.bad(meaning=Meaning.TRANSIENT, seen=True) == SUSPECT
+    for now in range(160, 600, 20):
+        assert bench.at(now).bad(meaning=Meaning.TRANSIENT, seen=True) == SUSPECT
+    assert bench.at(600).bad(meaning=Meaning.TRANSIENT, seen=True) == GIVEN_UP
+
+
+def test_a_good_call_speaks_for_the_account_and_the_host() -> None:
+    """What was made or listed here shows that the token and the address were good: a no for good is an outage first."""
+    bench = Bench()
+    bench.verdicts.on_good_call()
+    for meaning in (Meaning.ACCOUNT, Meaning.FINAL):
+        assert not any(bench.at(now).bad(now % 2, meaning, seen=True).final for now in range(0, 300, 5))
+
+
+def test_what_was_heard_before_nobody_waited() -> None:
+    """It is no news after a minute without a failed poll; what goes on without a pause is."""
+    bench = Bench()
+    bench.bad()
+    assert not bench.verdicts.begin_after_idle(60)
+    assert bench.verdicts.failing_since == 0
+    assert bench.verdicts.begin_after_idle(61)
+    assert bench.verdicts.failing_since == math.inf
+
+
+def test_failures_in_a_row_that_may_be_chance_are_not_believed() -> None:
+    """Where a third of all polls fail, and pass, eight in a row say nothing of an ID yet; a dozen do."""
+    bench = Bench()
+    for now in range(0, 1000, 5):
+        bench.at(now).good()
+        bench.bad(3, Meaning.TRANSIENT, seen=True)
+        bench.at(now + 1).good(3)
+    verdicts = []
+    for now in range(1000, 4000, 100):
+        bench.at(now).bad(3, Meaning.TRANSIENT, seen=True)
+        bench.good(3)
+        bench.good()
+        verdicts.append(bench.at(now + 1).bad(seen=True, meaning=Meaning.TRANSIENT).final)
+    assert 10 <= verdicts.index(True) <= 12
+
+
+def test_little_is_kept_of_an_error() -> None:
+    """Ten thousand IDs whose answers are long and cannot be read keep neither these nor the frames."""
+    verdicts = Verdicts()
+    try:
+        raise DecodeError("odd", body=b"x" * 60_000)
+    except DecodeError as error:
+        verdicts.judge(FailedPoll(BAD, error, Meaning.GARBLED, 0.0), 0.0, seen=True, crowd=MANY)
+    kept = verdicts.error(BAD)
+    assert isinstance(kept, DecodeError)
+    assert len(kept.body) == 1024
+    assert kept.__traceback__ is None
