@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
-from omgmj.errors import DecodeError
+from omgmj.errors import DecodeError, TransportError
 from omgmj.models import Task, TaskPage, read_task
 from omgmj.protocol.messages import Answer
 from omgmj.protocol.responses import data_of, dumps, record_id
@@ -32,15 +32,17 @@ class Records(NamedTuple):
 def read_records(answer: Answer, odd: Oddities = UNTOLD) -> Records:
     """Return what an answer to `page_request` shows, or raise what the answer says instead.
 
-    Only the outer shape is judged, with a `DecodeError` where there is no list of tasks; the records are for
-    `record_id` and `read_record`. Of very many the first are taken. `AuthError`, `RateLimited` or a plain
-    `ServiceError` where the answer is no success.
+    Only the outer shape is judged, with a `DecodeError` where there is no list of tasks, and a `TransportError` where
+    it is the answer to another call; the records are for `record_id` and `read_record`. Of very many the first are
+    taken. `AuthError`, `RateLimited` or a plain `ServiceError` where the answer is no success.
     """
     data: Any = data_of(answer)
     if type(data) is not dict:
         raise DecodeError(f"$.data is {json_type(data)}, not an object", field="$.data", body=answer.body)
     data = cast("dict[str, Any]", data)
     records: Any = data.get("tasks")
+    if "tasks" not in data and "taskId" in data:
+        raise TransportError("the answer is about one task, while a page of tasks was asked for")
     if not isinstance(records, list):
         what = f"is {json_type(records)}, not a list" if "tasks" in data else "is missing"
         raise DecodeError(f"$.data.tasks {what}", field="$.data.tasks", body=answer.body)

@@ -21,6 +21,7 @@ from omgmj.errors import (
     RateLimited,
     ServiceError,
     TaskNotFound,
+    TransportError,
     UsageError,
 )
 from omgmj.models import Task, read_task
@@ -43,13 +44,16 @@ _TURNED_AWAY = frozenset({400, 403, 404, 405, 409, 415, 422})
 def read_query(answer: Answer, asked: int, odd: Oddities = UNTOLD) -> Task:
     """Return the record in an answer to `query_request(asked)`, or raise what the answer says instead.
 
-    `DecodeError` where it cannot be read, `TransportError` where it is about another task; `AuthError`, `RateLimited`,
-    `TaskNotFound` or a plain `ServiceError` where the answer is no success. What is odd is told to `odd`.
+    `DecodeError` where it cannot be read, `TransportError` where it is about another task or the answer to another
+    call; `AuthError`, `RateLimited`, `TaskNotFound` or a plain `ServiceError` where it is no success. What is odd is
+    told to `odd`.
     """
     envelope = _envelope(answer)
     code = envelope.get("statusCode", 200)
     data = envelope.get("data")
     if code == 200 and 200 <= answer.status < 300 and data is not None:
+        if type(data) is dict and "taskId" not in data and "tasks" in data:
+            raise TransportError(f"the answer is a page of tasks, while task {asked} was asked for")
         return read_task(data, asked=asked, source=answer.body, odd=odd)
     message, facts = _facts(answer, envelope)
     error = _refusal(answer, facts, code=code, message=message)

@@ -221,6 +221,16 @@ def test_a_record_of_another_task_is_a_fault_of_the_way() -> None:
         assert meaning(error) is Meaning.TRANSIENT
 
 
+def test_the_answer_to_another_call_is_a_fault_of_the_way() -> None:
+    """A page where a record was asked for is a transport error, and the other way round: neither is said of the ID."""
+    with pytest.raises(TransportError, match=r"^the answer is a page of tasks, while task 20 was asked for$"):
+        read_query(answer(page_of(listed(20), listed(19))), 20)
+    for read in (read_records, lambda it: read_page(it, 1, 20)):
+        with pytest.raises(TransportError, match=r"^the answer is about one task, while a page of tasks was"):
+            read(answer(envelope(200, "", RECORD)))
+    assert read_query(answer(envelope(200, "", {**RECORD, "tasks": []})), 20).raw["tasks"] == []
+
+
 @pytest.mark.parametrize(
     ("got", "text"),
     [
