@@ -47,7 +47,6 @@ class Noise:
         "_measured_at",
         "_refused",
         "_refused_in_block",
-        "_seen",
         "_suspected",
         "share",
     )
@@ -56,25 +55,25 @@ class Noise:
         self.share: float = 0.0
         self._answers = 0.0  # since the last cut; the older, the less an answer counts
         self._refused = 0.0  # of those
-        self._seen = 0  # successes that are not counted there yet
         self._in_block = self._refused_in_block = 0
         self._blocks: deque[int] = deque(maxlen=BLOCKS)  # 429s in each
         self._suspected = 0.0  # the share of 429s before the last cut
         self._cut_at = -math.inf
         self._measured_at = now
 
-    def on_success(self, now: float, *, low: bool) -> bool:
-        """Record an answer that is no 429; `low`: at a pace that the service surely allows. Return as `_on_low`."""
-        self._seen += 1
-        return low and self._on_low(now, refused=0)
+    def on_low_success(self, now: float) -> bool:
+        """Record an answer that is no 429, at a pace that the service surely allows; return as `_on_low`."""
+        return self._on_low(now, refused=0)
 
-    def on_429(self, now: float, limit: float, *, low: bool) -> bool:
-        """Record a 429 at a limit of so many requests a second; return as `_on_low`."""
+    def on_429(self, now: float, limit: float, passed: int, *, low: bool) -> bool:
+        """Record a 429 at a limit of so many requests a second; return as `_on_low`.
+
+        `passed` is how many answers were no 429 since the last one; `low`: at a pace that the service surely allows.
+        """
         memory = max(MEMORY, MEMORY_SECONDS * limit)
-        kept = (1 - 1 / memory) ** (self._seen + 1)
+        kept = (1 - 1 / memory) ** (passed + 1)
         self._answers = self._answers * kept + memory * (1 - kept)
         self._refused = self._refused * kept + 1
-        self._seen = 0
         return low and self._on_low(now, refused=1)
 
     def explains(self, now: float) -> bool:

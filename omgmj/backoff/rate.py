@@ -36,7 +36,7 @@ class Rate:
     """A budget of at most `rate` requests a second, less after a 429, recovering with successes.
 
     In any window of T seconds at most `rate * T + burst` requests start, with `burst = max(1, ceil(0.02 * rate))`;
-    the same holds for the `limit` of the moment.
+    the same holds for the `limit` of the moment. `answers` counts those that were no 429.
     """
 
     __slots__ = (
@@ -50,11 +50,13 @@ class Rate:
         "_level",
         "_limit",
         "_noise",
+        "_passed",
         "_rate",
         "_slots",
         "_successes",
         "_try_at",
         "_window",
+        "answers",
     )
 
     def __init__(self, rate: float, now: float) -> None:
@@ -71,6 +73,8 @@ class Rate:
         self._held_since = self._held_until = -math.inf  # by a Retry-After
         self._try_at = math.inf
         self._noise = Noise(now)
+        self._passed = 0  # answers since the last 429
+        self.answers: int = 0
         self._credited_at = now
         self._successes: deque[float] = deque()
 
@@ -110,8 +114,11 @@ class Rate:
         if self._successes[0] <= now - self._window:
             self._successes.popleft()  # One for one: all that are too old are dropped where they are counted.
         credited_at, self._credited_at = self._credited_at, now
-        if sent_at > self._cut_at and self._noise.on_success(now, low=self._limit < self._level * _LOW):
-            self._unlearn_level()
+        self.answers += 1
+        if sent_at > self._cut_at:
+            self._passed += 1
+            if self._limit < self._level * _LOW and self._noise.on_low_success(now):
+                self._unlearn_level()
         if self._limit == self._rate:
             return
         if self._held_since < sent_at and now < self._held_until:
@@ -134,8 +141,9 @@ class Rate:
         if sent_at <= self._cut_at or now < self._held_until:
             self._hold(now, retry_after)
             return False
-        if self._noise.on_429(now, self._limit, low=self._limit < self._level * _LOW):
+        if self._noise.on_429(now, self._limit, self._passed, low=self._limit < self._level * _LOW):
             self._unlearn_level()
+        self._passed = 0
         if self._noise.explains(now):
             return False
         self._hold(now, retry_after)

@@ -23,10 +23,10 @@ MOST = 1000
 class _Row:
     """Refusals of one subject in a row, and what had been answered to all when they began."""
 
-    __slots__ = ("answers", "count", "held_until", "is_odd", "refused")
+    __slots__ = ("count", "held_until", "is_odd", "passed", "refused")
 
-    def __init__(self, answers: int, refused: int) -> None:
-        self.answers = answers
+    def __init__(self, passed: int, refused: int) -> None:
+        self.passed = passed
         self.refused = refused
         self.count = 0
         self.held_until = -math.inf
@@ -34,33 +34,31 @@ class _Row:
 
 
 class Refusals:
-    """The 429s in a row of each subject. Times are seconds on the caller's clock. None stands for no subject."""
+    """The 429s in a row of each subject, in `rows`. Times are seconds on the caller's clock. None: no subject."""
 
     def __init__(self) -> None:
-        self._answers = 0  # of all subjects
-        self._refused = 0  # of those
-        self._rows: dict[Hashable, _Row] = {}
+        self.rows: dict[Hashable, _Row] = {}
+        self._refused = 0  # answers to all subjects
 
     def on_success(self, subject: Hashable) -> None:
-        """Record an answer that is no 429: a row ends."""
-        self._answers += 1
-        if self._rows:
-            self._rows.pop(subject, None)
+        """Record an answer that is no 429: a row ends. It is no news where there are no rows."""
+        self.rows.pop(subject, None)
 
-    def on_429(self, subject: Hashable, now: float, retry_after: float | None) -> bool:
-        """Record a 429; return whether it concerns this subject alone. `retry_after` in seconds, None where none."""
+    def on_429(self, subject: Hashable, now: float, retry_after: float | None, passed: int) -> bool:
+        """Record a 429; return whether it concerns this subject alone.
+
+        `retry_after` is in seconds, None where none was told; `passed` is how many answers to all were no 429 so far.
+        """
         if subject is None:
-            self._answers += 1
             self._refused += 1
             return False
-        row = self._rows.get(subject)
+        row = self.rows.get(subject)
         if row is None:
-            if len(self._rows) >= MOST:
-                del self._rows[next(iter(self._rows))]
-            row = self._rows[subject] = _Row(self._answers, self._refused)
-        answers = self._answers - row.answers - row.count  # of others, meanwhile
-        refused = self._refused - row.refused - row.count
-        self._answers += 1
+            if len(self.rows) >= MOST:
+                del self.rows[next(iter(self.rows))]
+            row = self.rows[subject] = _Row(passed, self._refused)
+        refused = self._refused - row.refused - row.count  # answers to others, meanwhile
+        answers = passed - row.passed + refused
         self._refused += 1
         row.count += 1
         if retry_after is not None:
@@ -71,10 +69,10 @@ class Refusals:
 
     def is_odd(self, subject: Hashable) -> bool:
         """Whether a subject is refused while others are not."""
-        row = self._rows.get(subject)
+        row = self.rows.get(subject)
         return row is not None and row.is_odd
 
     def held_for(self, subject: Hashable, now: float) -> float:
         """Return for how many seconds the service wants this subject left alone; 0 for a subject that is free."""
-        row = self._rows.get(subject)
+        row = self.rows.get(subject)
         return 0.0 if row is None or row.held_until <= now + EARLY else row.held_until - now

@@ -26,7 +26,7 @@ class Deadlines:
         self.timeout: float = timeout
         self.out: set[Deadline] = set()
         self.closed: SessionClosed | None = None
-        self.timer: Timer = Timer(loop, self._sweep, self._crash)
+        self.timer: Timer = Timer(loop, self._sweep, self._crash, lambda: not self.out)
         self._loop = loop
 
     def close(self, error: SessionClosed) -> None:

@@ -198,7 +198,9 @@ class Exchange:
             else:
                 if self._credentials.in_doubt:
                     self._credentials.on_accepted(token)
-                self._on_answer(request, sent_at)
+                if self.refusals.rows:
+                    self.refusals.on_success(request.subject)
+                self._limiter.rate.saw_success(sent_at, self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
             if passage is not None and (is_refusal(error) or is_turned_away(answer)):
@@ -231,17 +233,14 @@ class Exchange:
             deadline.expire_at(self._loop.time() + PATIENCE)
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
-            self._on_answer(request, sent_at)
+            self.refusals.on_success(request.subject)
+            self._limiter.rate.saw_success(sent_at, self._loop.time())
         return False
-
-    def _on_answer(self, request: Request, sent_at: float) -> None:
-        self.refusals.on_success(request.subject)
-        self._limiter.rate.saw_success(sent_at, self._loop.time())
 
     def _on_429(self, error: RateLimited, request: Request, sent_at: float) -> None:
         now, rate = self._loop.time(), self._limiter.rate
         self.rate_limited += 1
-        is_own = self.refusals.on_429(request.subject, now, error.retry_after)
+        is_own = self.refusals.on_429(request.subject, now, error.retry_after, rate.answers)
         if not is_own and rate.saw_429(sent_at, now, error.retry_after):
             log.slowed_down(rate.limit, error)
 

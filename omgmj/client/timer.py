@@ -25,16 +25,22 @@ class Timer:
     of the process, it fires whether it is time or not.
     """
 
-    __slots__ = ("_crash", "_fire", "_handle", "_loop", "expected", "when")
+    __slots__ = ("_crash", "_fire", "_handle", "_is_idle", "_loop", "expected", "when")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, fire: Callable[[], object], crash: Callable[[Exception], object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fire: Callable[[], object],
+        crash: Callable[[Exception], object],
+        is_idle: Callable[[], bool] | None = None,
     ) -> None:
+        """Make a timer that is not set. Where it `is_idle` when it looks at the clock, it is not set any more."""
         self.when: float = math.inf
         self.expected: float = math.inf
         self._loop = loop
         self._fire = fire
         self._crash = crash
+        self._is_idle = is_idle
         self._handle: asyncio.Handle | None = None
 
     def notice_pause(self, now: float) -> float:
@@ -70,6 +76,9 @@ class Timer:
 
     def _run(self) -> None:
         if self.expected < self.when and (now := self._loop.time()) <= self.expected + PAUSE:
+            if self._is_idle is not None and self._is_idle():
+                self._handle, self.when, self.expected = None, math.inf, math.inf
+                return
             self.expected = min(self.when, now + BEAT)
             self._handle = self._loop.call_at(self.expected, self._run, context=contextvars.Context())
             return

@@ -295,14 +295,19 @@ class Poller:
             else:
                 self._failed(task_id, error, asked_at, probe=probe)
             return
-        now, roll = self._loop.time(), random.random()
-        self._answer_times.saw_answer(now - asked_at)
+        now = self._loop.time()
         answer, task = found or (None, None)
+        self._found(task_id, answer, task, now)
+        self._answer_times.saw_answer(now - asked_at)
+
+    def _found(self, task_id: int, answer: Answer | None, task: Task | None, now: float) -> None:
+        """Take in what a poll found: a record, the last one again, or nothing, as there is another token now."""
         if not self.health.is_well:
             self.health.on_answer(now)
         if answer is None:
             self.planner.again(task_id, now)
             return
+        roll = random.random()
         hint = responses.retry_after(answer.headers)
         if task is None:
             self._tell_ended(self.planner.unchanged(task_id, now, roll, hint=hint))

@@ -154,33 +154,49 @@ def test_two_sessions_share_a_limit(limiter: Callable[[], Callable[[float], bool
     assert max(seen.parts) < 0.65
 
 
+class Answers(Noise):
+    """Noise that counts by itself what passed since the last 429."""
+
+    passed = 0
+
+    def passes(self, now: float, *, low: bool) -> bool:
+        """Let a request pass."""
+        self.passed += 1
+        return low and self.on_low_success(now)
+
+    def refuses(self, now: float, limit: float, *, low: bool) -> bool:
+        """Refuse a request."""
+        passed, self.passed = self.passed, 0
+        return self.on_429(now, limit, passed, low=low)
+
+
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), st.booleans(), st.booleans()), max_size=400))
 def test_the_share_is_a_share(answers: list[tuple[float, bool, bool]]) -> None:
     """Whatever comes, noise is a share within its bound, and the first 429 of all is explained by nothing."""
-    noise, now = Noise(0.0), 0.0
+    noise, now = Answers(0.0), 0.0
     for step, is_good, low in answers:
         now += step
         if is_good:
-            noise.on_success(now, low=low)
+            noise.passes(now, low=low)
         else:
-            noise.on_429(now, 10.0, low=low)
+            noise.refuses(now, 10.0, low=low)
             if not noise.explains(now):
                 noise.on_cut(now)
         assert 0 <= noise.share <= MOST
-    fresh = Noise(now)
-    fresh.on_429(now, 10.0, low=False)
+    fresh = Answers(now)
+    fresh.refuses(now, 10.0, low=False)
     assert not fresh.explains(now)
 
 
 def test_noise_is_looked_at_again() -> None:
     """Noise is believed for a while; then the next 429 is not explained, and what comes at a low pace tells anew."""
-    noise = Noise(0.0)
+    noise = Answers(0.0)
     found = False
     for number in range(9 * BLOCK):
         if number % 10 == 9:
-            found |= noise.on_429(1.0, 100.0, low=True)
+            found |= noise.refuses(1.0, 100.0, low=True)
         else:
-            found |= noise.on_success(1.0, low=True)
+            found |= noise.passes(1.0, low=True)
     assert found
     assert noise.share == pytest.approx(0.1)
     assert noise.explains(1.0)
@@ -188,34 +204,34 @@ def test_noise_is_looked_at_again() -> None:
     noise.on_cut(1.1 + TRUSTED)
     assert not math.isnan(noise.share)
     for _ in range(9 * BLOCK):
-        noise.on_success(40.0, low=True)
+        noise.passes(40.0, low=True)
     assert noise.share == 0.0
 
 
 def test_a_few_429s_in_some_blocks_are_no_noise() -> None:
     """What spoils fewer than half of the blocks, such as a window that is used up, is no noise."""
-    noise = Noise(0.0)
+    noise = Answers(0.0)
     for number in range(9 * BLOCK):
         if number // BLOCK in (2, 6) and number % 2:
-            assert not noise.on_429(1.0, 100.0, low=True)
+            assert not noise.refuses(1.0, 100.0, low=True)
         else:
-            assert not noise.on_success(1.0, low=True)
+            assert not noise.passes(1.0, low=True)
     assert noise.share == 0.0
 
 
 def test_the_429_after_a_cut_may_be_chance() -> None:
     """Right after a cut 429s of the same share are borne, as that is how noise looks; more of them are not."""
-    noise = Noise(0.0)
+    noise = Answers(0.0)
     for _ in range(50):
-        noise.on_success(1.0, low=False)
+        noise.passes(1.0, low=False)
     while noise.explains(1.0) or noise.share:
-        noise.on_429(1.0, 100.0, low=False)
-    noise.on_429(1.0, 100.0, low=False)
+        noise.refuses(1.0, 100.0, low=False)
+    noise.refuses(1.0, 100.0, low=False)
     noise.on_cut(1.0)
     for _ in range(30):
-        noise.on_success(1.5, low=False)
-    noise.on_429(1.5, 100.0, low=False)
+        noise.passes(1.5, low=False)
+    noise.refuses(1.5, 100.0, low=False)
     assert noise.explains(1.5)
     for _ in range(20):
-        noise.on_429(1.6, 100.0, low=False)
+        noise.refuses(1.6, 100.0, low=False)
     assert not noise.explains(1.6)
