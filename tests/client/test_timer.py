@@ -97,3 +97,16 @@ def test_who_comes_before_the_timer_notices_the_pause() -> None:
     fired.timer.by(12.0)
     fired.clock.turn(12.0)
     assert (fired.at, fired.pauses) == ([12.0], [0.0])
+
+
+def test_what_nobody_needs_stops_looking_at_the_clock() -> None:
+    """A timer whose owner has nothing to bound any more is not set from its next look on, and can be set again."""
+    clock, fired, idle = Clock(), [0], [True]
+    timer = Timer(clock, lambda: fired.append(1), print, lambda: idle[0])  # type: ignore[arg-type]
+    timer.by(30.0)
+    clock.turn(10 * BEAT)
+    assert (timer.when, clock.due, fired) == (math.inf, [], [0])
+    idle[0] = False
+    timer.by(60.0)
+    clock.turn(60.0)
+    assert fired == [0, 1]
