@@ -28,6 +28,7 @@ from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportErro
 from omgmj.protocol.messages import Answer, Request, page_request, query_request
 from omgmj.testing import FAULTS, FakeService, Fault, Life
 from omgmj.testing.service.faults import OF_LIST, OF_WEBHOOKS
+from tests.client.raw_server import raw
 
 TOKEN = "sk-4711-very-secret"
 REQUEST = query_request(3432)
@@ -53,35 +54,18 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None, **setting
 @asynccontextmanager
 async def answering(*parts: bytes, hangs: bool = False) -> AsyncIterator[str]:
     """Serve raw bytes, a segment a part, to whatever is asked, and close the connection; gives the base URL."""
-    tasks: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(len(REQUEST.body))
-            for part in parts:
-                writer.write(part)
-                await asyncio.sleep(0.01)
-            if hangs:
-                await asyncio.get_running_loop().create_future()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(REQUEST.body))
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.01)
+        if hangs:
+            await asyncio.get_running_loop().create_future()
 
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(answer(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with raw(answer) as url:
+        yield url
 
 
 @asynccontextmanager
