@@ -114,7 +114,7 @@ class DecodeError(OmgmjError, ValueError):
     def __init__(self, text: str, *, field: str = "$", body: bytes = b"") -> None:
         super().__init__(text)
         self.field = field
-        self.body = body[:BODY_KEPT]
+        self.body: bytes = body[:BODY_KEPT]
 
 
 class WaitError(OmgmjError):
