@@ -15,6 +15,21 @@ def retried(what: str, failures: int, attempts: int, delay: float, error: Except
     log.debug("%s failed, attempt %d of %d, next in %.1f s: %s", what, failures, attempts, delay, error)
 
 
+def failed_over(what: str, url: str, error: Exception) -> None:
+    """Tell of a failed attempt that is repeated at once at another address."""
+    log.debug("%s failed, next at %s: %s", what, url, error)
+
+
+def moved(url: str, reason: str) -> None:
+    """Tell that requests go to another address of the service now."""
+    log.warning("requests go to %s now; how another address failed last: %s", url, reason)
+
+
+def moved_back(url: str) -> None:
+    """Tell that requests go to the first address again."""
+    log.warning("requests go to %s again, which has answered for a while", url)
+
+
 def slowed_down(rate: float, error: Exception) -> None:
     """Tell of a 429: the pace is now `rate` requests a second."""
     log.debug("slowed down to %.3g requests a second: %s", rate, error)

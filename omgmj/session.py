@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -59,11 +59,12 @@ class Session:
 
     `token` is a string, or a callable (sync or async) that returns one and is asked again after a 401; None takes
     `OMGMJ_TOKEN` from the environment. `base_url` None takes `OMGMJ_BASE_URL`, else the public host; https only, save
-    for loopback. `request_timeout` bounds one HTTP exchange, in seconds, from when it may start. At most
-    `max_in_flight` requests are out at once and at most `rate` a second start, fewer after a 429. `backoff` says when
-    to poll a task again, `retry` after a failed request. After `outage` seconds in which nobody is answered, a day, all
-    waits end with `ServiceUnavailable`; None: never. `sweeps=False` leaves the account's list alone: each task is
-    polled by itself.
+    for loopback. Several addresses are those of one service: what may be repeated is asked at the next one where one
+    fails, and a submission where no connection was made. `request_timeout` bounds one HTTP exchange, in seconds, from
+    when it may start. At most `max_in_flight` requests are out at once and at most `rate` a second start, fewer after a
+    429. `backoff` says when to poll a task again, `retry` after a failed request. After `outage` seconds in which
+    nobody is answered, a day, all waits end with `ServiceUnavailable`; None: never. `sweeps=False` leaves the account's
+    list alone: each task is polled by itself.
 
     `environment_proxy`: go by the proxies that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name, downloads too.
     `trusted_hosts` are exact names of hosts, as of a container network, to which `base_url` may lead over plain http.
@@ -84,7 +85,7 @@ class Session:
         self,
         token: Token | None = None,
         *,
-        base_url: str | None = None,
+        base_url: str | Sequence[str] | None = None,
         request_timeout: float = 30.0,
         max_in_flight: int = 64,
         rate: float = 20.0,
@@ -113,7 +114,8 @@ class Session:
         self._backoff = check_policy(backoff, Adaptive())
         own = http is None and transport is None
         proxies = Proxies.of_environment() if own and environment_proxy else NO_PROXIES
-        proxies.by(self._base_url.url)  # One that cannot be used is refused here.
+        for url in self._base_url.urls:
+            proxies.by(url)  # One that cannot be used is refused here.
         self._build = partial(
             Engine.build,
             base_url=self._base_url,

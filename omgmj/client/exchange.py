@@ -22,6 +22,7 @@ from omgmj.base_url import BaseUrl
 from omgmj.client.clock import Clock
 from omgmj.client.credentials import PATIENCE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
+from omgmj.client.failover import Failover
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
 from omgmj.client.secrets import Secret
@@ -69,13 +70,14 @@ class Exchange:
         self.refusals: Refusals = Refusals()
         self.clock: Clock = Clock(loop)
         self._transport = transport
-        self.base_url: str = base_url.url
+        self.base_url: str = str(base_url)
         self._credentials = credentials
         self._limiter = limiter
         self._timeout = request_timeout
         self._retry = retry
         self._loop = loop
         self._deadlines = Deadlines(request_timeout, loop)
+        self._failover = Failover(base_url.urls, limiter, loop) if base_url.mirrors else None
 
     async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
         """Make a direct call: wait for a slot, exchange, repeat what is transient while the request allows it.
@@ -177,7 +179,11 @@ class Exchange:
         deadline: Deadline,
         passage: Passage | None = None,
         patience: float = math.inf,
+        address: str = "",
     ) -> T | None:
+        if self._failover is not None and not address:
+            ask = partial(self._once, request, read, deadline, passage)
+            return await self._failover.call(ask, request, min(self._timeout, patience), deadline, passage)
         try:
             token = self._credentials.known or await self._first_token(deadline)
             sent_at = self._loop.time()
@@ -185,10 +191,10 @@ class Exchange:
             deadline.expire_at(sent_at + allowed)
             self.queries += 1
             if passage is None:
-                answer = await self._transport.send(self.base_url, request, token)
+                answer = await self._transport.send(address or self.base_url, request, token)
             else:
                 passage.fate = Fate.SENT  # Unless the transport knows better.
-                answer = await self._transport.send(self.base_url, request, token, passage)
+                answer = await self._transport.send(address or self.base_url, request, token, passage)
             deadline.when = math.inf
             self.clock.told = answer.headers, self._loop.time(), time.time()
             try:
@@ -203,8 +209,7 @@ class Exchange:
                 self._limiter.rate.saw_success(sent_at, self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
-            if passage is not None and (is_refusal(error) or is_turned_away(answer)):
-                passage.fate = Fate.REFUSED
+            _note_refusal(passage, error, answer)
             del answer  # It may hold what was masked, and a traceback may show it.
             if await self._refused(error, request, token, sent_at, deadline):
                 return None
@@ -250,6 +255,11 @@ class Exchange:
 
 def _in_passing(error: OmgmjError) -> bool:
     return meaning(error) in (Meaning.TRANSIENT, Meaning.PACED)
+
+
+def _note_refusal(passage: Passage | None, error: OmgmjError, answer: Answer) -> None:
+    if passage is not None and (is_refusal(error) or is_turned_away(answer)):
+        passage.fate = Fate.REFUSED
 
 
 def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answer, token: Secret) -> OmgmjError:
