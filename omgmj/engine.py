@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -24,7 +25,7 @@ from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
 from omgmj.errors import SessionClosed
 from omgmj.images.uploads import Given, data_uris
-from omgmj.listing.reconcile import reconcile
+from omgmj.listing.reconcile import reconcile, until_found
 from omgmj.models import Reconciled, Submission, TaskPage
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, pages
@@ -135,11 +136,11 @@ class Engine:
         self.poller.planner.first_polls.created(task_id, self.loop.time())
         return task_id
 
-    async def reconcile(self, submission: Submission, since: datetime | None) -> Reconciled:
+    async def reconcile(self, submission: Submission, since: datetime | None, wait: float) -> Reconciled:
         """Return the tasks made after `since`, by this machine's clock, that may have come of a submission.
 
         None: after it was sent, by the service's clock where that was known. Not among them are those whose IDs this
-        session got as the answers to other submissions.
+        session got as the answers to other submissions. It searches again for up to `wait` seconds until there is one.
         """
         clock = self.exchange.clock
 
@@ -151,7 +152,13 @@ class Engine:
             since, ahead = submission.served_at, timedelta
         is_known = self.poller.planner.first_polls.is_created
         since = check_since(submission.sent_at if since is None else since)
-        return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
+        search = partial(reconcile, self.page, submission, since, ahead=ahead, is_known=is_known)
+        return await until_found(search, wait, self._pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or end with the session."""
+        with self.exchange.open():
+            await asyncio.sleep(seconds)
 
     async def aclose(self) -> None:
         """End all that is under way, and let go of the connections."""

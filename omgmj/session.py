@@ -363,20 +363,22 @@ class Session:
         prompt: str | None = None,
         action: Action | str | None = None,
         since: datetime | None = None,
+        wait: float = 0.0,
     ) -> Reconciled:
         """Search the account's latest tasks for what may have become of a submission; newest first.
 
         Give the `error`, or what was sent: a `prompt`, or an `action` or its custom ID, and `since` when, an aware
         datetime by this machine's clock. Tasks fit by kind, prompt and time; those known to be the answers to this
-        session's other submissions are left out, but not those still under way. None: the service created none, or does
-        not list it yet; search again before you send anew. Several: the same was sent more than once. The list's
+        session's other submissions are left out, but not those still under way. A `webhook` with a token of its own
+        tells the task for certain; others are left out by theirs. None: the service created none, or does not list it
+        yet: for up to `wait` seconds it is searched for again. Several: the same was sent more than once. The list's
         `looked_back_to` tells how far the search went. Errors are those of `page`, `UsageError` and `SessionClosed`
         too.
 
-            found = await session.reconcile(prompt="a cat in the rain", since=sent_at)
+            found = await session.reconcile(prompt="a cat in the rain", since=sent_at, wait=60)
         """
-        submission = sought(error, prompt, action)
-        return await self._open().reconcile(submission, since)
+        submission, wait = sought(error, prompt, action), check_seconds("wait", wait, zero=True)
+        return await self._open().reconcile(submission, since, wait)
 
     async def download(
         self,
