@@ -1,7 +1,7 @@
 """Mirrors: several addresses of one service, and which of them the next request goes to.
 
 An address is well, down or on trial. All goes to the first one that is well, in the order that the user gave. After
-`FAILURES` that few answers make up for, or one silence in which it answered nothing, it is down. Then it is tried with
+`FAILURES` that few answers make up for, or `SILENCE` in which it answered nothing, it is down. Then it is tried with
 a single request after a while, each time a longer one. When that is answered it is on trial, with a request now and
 then, and well again when it has answered all of them for `proof` seconds. These grow where it falls again soon, so that
 one that flaps is not gone back to. Where none is well, all goes to the one that is longest on trial, else to the one
@@ -20,6 +20,8 @@ FAILURES = 3.0
 """Failures after which an address is down,"""
 REDRESS = 0.2
 """of which each answer takes so much off: one that fails now and then, by chance, stays well."""
+SILENCE = 5.0
+"""Seconds of silence that count for all of them, where the address answered nothing meanwhile."""
 FIRST, FACTOR, CAP = 2.0, 2.0, 30.0
 """Seconds until an address that is down is tried, their growth, and seconds at most."""
 JITTER = 0.25
@@ -76,9 +78,9 @@ class Mirror:
 
 
 class Mirrors:
-    """The addresses of one service, in the order in which they are wanted. `told` is where requests went at last.
+    """The addresses of one service, in the order in which they are wanted; times are seconds on the caller's clock.
 
-    Times are seconds on the caller's clock.
+    `told` is the one that was last told to be where requests go.
     """
 
     def __init__(self, urls: Iterable[str]) -> None:
@@ -120,7 +122,10 @@ class Mirrors:
         return left / 2 if left >= SPLIT else left
 
     def on_answer(self, mirror: Mirror, sent_at: float, now: float) -> bool:
-        """Record an answer of the service; return whether requests go to this address now and went to another."""
+        """Record an answer of the service; return whether that is to be told: requests go here now, and did not.
+
+        An address that is still on trial is not told of: it may not stay.
+        """
         mirror.answered = max(mirror.answered, sent_at)
         if sent_at > mirror.failed_at:
             mirror.failures = max(0.0, mirror.failures - REDRESS)
@@ -131,7 +136,7 @@ class Mirrors:
                 mirror.answers += 1
                 if mirror.answers >= ANSWERS and now - mirror.since >= mirror.proof:
                     mirror.state, mirror.since = State.WELL, now
-        if mirror is self.told or mirror is not self.home:
+        if mirror is self.told or mirror.state is not State.WELL or mirror is not self.home:
             return False
         self.told = mirror
         return True
@@ -139,14 +144,15 @@ class Mirrors:
     def on_failure(self, mirror: Mirror, sent_at: float, now: float, roll: float, *, silent: bool) -> bool:
         """Record that no answer of the service came; return whether the address is down by it, and was not.
 
-        `silent`: nothing came at all, for as long as one had patience.
+        `silent`: nothing came at all.
         """
         if sent_at <= mirror.failed_at:
             return False
         fell = mirror.state is not State.DOWN
         if mirror.state is State.WELL:
             mirror.failures += 1
-            if mirror.failures < FAILURES and not (silent and sent_at > mirror.answered):
+            is_silence = silent and now - sent_at >= SILENCE and sent_at > mirror.answered
+            if mirror.failures < FAILURES and not is_silence:
                 return False
             fell_again = now - mirror.since < FORGIVEN
             mirror.proof = min(mirror.proof * FACTOR, PROOF_MOST) if fell_again else PROOF

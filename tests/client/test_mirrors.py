@@ -91,13 +91,15 @@ def test_one_that_fails_now_and_then_stays() -> None:
 
 
 def test_a_silence_counts_at_once_where_nothing_was_answered_meanwhile() -> None:
-    """One request without an answer moves requests, unless one that was sent later has been answered."""
+    """One request long without an answer moves requests, unless one that was sent later has been answered."""
     mirrors, (first, second) = make()
     mirrors.on_answer(first, 5.0, 5.1)
-    assert not mirrors.on_failure(first, 4.0, 10.0, 0.0, silent=True)
-    assert take(mirrors, 10.0) is first
-    assert mirrors.on_failure(first, 6.0, 10.0, 0.0, silent=True)
-    assert take(mirrors, 10.0) is second
+    assert not mirrors.on_failure(first, 4.0, 11.0, 0.0, silent=True)
+    assert not mirrors.on_failure(first, 9.0, 11.0, 0.0, silent=True)
+    assert take(mirrors, 11.0) is first
+    mirrors.on_answer(first, 5.5, 11.0)
+    assert mirrors.on_failure(first, 6.0, 11.0, 0.0, silent=True)
+    assert take(mirrors, 11.0) is second
 
 
 def test_many_in_flight_when_one_dies() -> None:
@@ -233,10 +235,12 @@ def test_the_first_that_comes_back_gets_all() -> None:
     mirrors, (first, second) = make()
     fell(mirrors, first, 0.0)
     fell(mirrors, second, 0.0)
-    assert mirrors.on_answer(second, 3.0, 3.0)
+    assert not mirrors.on_answer(second, 3.0, 3.0)
     mirrors.on_answer(first, 4.0, 4.0)
     assert mirrors.home is second
     assert take(mirrors, 4.1) is second
+    prove(mirrors, second, 4.2, PROOF)
+    assert mirrors.told is second
     prove(mirrors, first, 5.0, PROOF)
     assert mirrors.home is first
     assert mirrors.told is first
@@ -275,6 +279,20 @@ def test_how_long_an_address_may_take() -> None:
     assert mirrors.share(first, 30.0, []) == PATIENCE
     assert mirrors.share(first, 1.0, []) == 1.0
     assert mirrors.share(first, 30.0, [second]) == 30.0
+
+
+def test_where_all_fail_now_and_then_little_is_told() -> None:
+    """Two addresses that each fail every third request, for an hour: it is told seldom that requests go elsewhere."""
+    mirrors, _ = make()
+    told = 0
+    for turn in range(36_000):
+        now = turn / 10
+        chosen = take(mirrors, now)
+        if turn % 3 == 0:
+            mirrors.on_failure(chosen, now, now, 0.5, silent=False)
+        else:
+            told += mirrors.on_answer(chosen, now, now)
+    assert told <= 3
 
 
 @given(

@@ -139,9 +139,12 @@ async def test_no_submission_is_made_twice() -> None:
                 await door.close()
                 await asyncio.sleep(1.3)
                 await door.open()
-                door.state = ("well", "502", "shut after reading", "silent")[turn % 4]
-                await asyncio.sleep(1.1)
-                door.state = "well"
+                for door in doors:
+                    door.state = ("502", "shut after reading", "silent")[turn // 3 % 3]
+                await asyncio.sleep(0.5)
+                for door in doors:
+                    door.state = "well"
+                await asyncio.sleep(0.6)
 
         troubling = asyncio.ensure_future(trouble())
         async with omgmj.Session("t", base_url=[door.url for door in doors], request_timeout=5.0) as session:
