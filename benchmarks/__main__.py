@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from benchmarks import compare, decode, download, economics, pace, poll_path, query_cost, scale, sweeps, tune, verdicts
+from benchmarks import callbacks, compare, decode, download, economics, pace, poll_path, query_cost, scale, sweeps, tune, verdicts
 from benchmarks.report import write_readme
 
 ALL = {
@@ -20,6 +20,7 @@ ALL = {
     "poll_path": poll_path.run,
     "verdicts": verdicts.run,
     "pace": pace.run,
+    "callbacks": callbacks.run,
 }
 
 

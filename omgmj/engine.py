@@ -132,7 +132,8 @@ class Engine:
     async def _send(self, draft: Draft) -> int:
         task_id = await self.exchange.submit(draft)
         self.poller.planner.verdicts.on_good_call()
-        self.poller.planner.first_polls.created(task_id, self.loop.time())
+        webhook = draft.submission.webhook is not None
+        self.poller.planner.first_polls.created(task_id, self.loop.time(), webhook=webhook)
         return task_id
 
     async def reconcile(self, submission: Submission, since: datetime | None) -> Reconciled:

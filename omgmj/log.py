@@ -57,6 +57,11 @@ def cut_off(submission: str) -> None:
     log.warning("a submission was cut off after it had left, and may have made a task: %s", submission)
 
 
+def sink_failed(error: Exception) -> None:
+    """Tell of a callback that could not be handed on."""
+    log.error("a callback could not be handed on, as the sink of the webhook failed: %r", error)
+
+
 def unreadable_body(reason: str) -> None:
     """Tell of a packed request that the served fake could not unpack."""
     log.warning("the fake service refused a request: %s", reason)

@@ -26,6 +26,7 @@ from omgmj.polling.sinks import Terms
 from omgmj.polling.wait import wait_for
 from omgmj.polling.watch import TaskIds, Watch
 from omgmj.protocol import messages, responses, submissions
+from omgmj.protocol.callbacks import read_callback
 from omgmj.protocol.image_urls import Via
 from omgmj.protocol.messages import PAGE_MOST, Answer, check_size
 from omgmj.protocol.submissions import (
@@ -287,7 +288,8 @@ class Session:
         """Create a task from a prompt and return its ID; wait for it with `wait`.
 
         `pool` is NORMAL or FAST; None leaves it to the service, FAST. `images` are references: bytes, paths or data
-        URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL for the service to tell of the task.
+        URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL for the service to tell of the task, such
+        as a `Receiver`'s: who waits for it here is told within 60 seconds where `notify` hears of nothing.
 
         Creating costs money, so it is sent again only if the service surely has not read it. `SubmissionUncertain` (the
         answer was lost) carries what was sent: `reconcile` searches for the task. `ServiceError`, `AuthError`,
@@ -417,15 +419,17 @@ class Session:
             )
 
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
-        """Poll a task once more, at most once a second, on the hint of a webhook's body.
+        """Take the body that was posted to a webhook as a hint of when to poll; `omgmj.webhook.Receiver` calls this.
 
-        It proves nothing, and is ignored if nobody waits for the task. Raise `UsageError` for a body without a task's
-        ID, `SessionClosed`.
+        It proves nothing, and is ignored if nobody waits for the task. One that claims an end, or says nothing of the
+        task, brings a poll now, at most one a second. One that claims progress brings none: for two minutes the task is
+        polled each 60 seconds only, or when its end is foretold; one that somebody follows is polled 5 seconds after
+        its last poll. Raise `UsageError` for a body without a task's ID, `SessionClosed`.
 
             session.notify(b'{"taskId": 3432}')
         """
-        task_id = responses.read_hint(payload)
-        self._open().poller.push(task_id)
+        callback = read_callback(payload)
+        self._open().poller.hear(callback)
 
     def stats(self) -> Stats:
         """Return what this session has done and is doing.

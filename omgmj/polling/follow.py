@@ -103,7 +103,7 @@ class _Latest(ReaderSink):
             return
         if self._over:
             return
-        self._poller.watch(self, (self._task_id,), *terms)
+        self._poller.watch(self, (self._task_id,), *terms, follows=True)
         self._task = record_of(self._poller.planner.last(self._task_id), self._task_id)
         self._hungry = self._task is None
 

@@ -21,7 +21,10 @@ from __future__ import annotations
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.retry_after import believed
 from omgmj.errors import OmgmjError
+from omgmj.protocol.callbacks import Callback
 from omgmj.protocol.failures import Meaning
+from omgmj.scheduler.callbacks import Callbacks
+from omgmj.scheduler.claims import Claims
 from omgmj.scheduler.due_queue import DueQueue
 from omgmj.scheduler.first_polls import FirstPolls
 from omgmj.scheduler.progress import Ended, Found, Seen, TaskProgress, Turn, Why, lacks
@@ -90,8 +93,10 @@ class Planner:
         self._clock = ServiceClock()
         self.due_queue: DueQueue = DueQueue(self.registry)
         self.sweep_plan: SweepPlan = SweepPlan(self.registry, enabled=sweeps)
-        self.progress: TaskProgress = TaskProgress(self.registry)
-        self.first_polls: FirstPolls = FirstPolls(self.registry, self.due_queue, self.progress)
+        self._claims = Claims()
+        self.progress: TaskProgress = TaskProgress(self.registry, self._claims)
+        self.first_polls: FirstPolls = FirstPolls(self.registry, self.due_queue, self._claims, self.progress)
+        self._callbacks = Callbacks(self.registry, self.due_queue, self._claims, self.progress, self.first_polls)
         self.verdicts: Verdicts = Verdicts()
         self._retry = retry
         self._last_good: int | None = None
@@ -130,6 +135,10 @@ class Planner:
         """Whether somebody waits for the ID."""
         row = self.registry.rows.get(task_id)
         return row is not None and bool(self.registry.who[row])
+
+    def hear(self, callback: Callback, now: float, roll: float) -> None:
+        """Take in what a callback claims, as `callbacks` has it."""
+        self._callbacks.hear(callback, now, self._clock.at(now), roll)
 
     # Polls: what is due, and what came of it.
 
@@ -401,6 +410,7 @@ class Planner:
         self.registry.listed[row] = UNLISTED
         self.verdicts.forget(task_id)
         self.progress.forget(task_id, row)
+        self._claims.forget(task_id)
         self.due_queue.forget(task_id, row)
 
     def _land(self, task_id: int, row: int, now: float, due: float, *, poll: bool) -> None:
@@ -425,6 +435,7 @@ class Planner:
         due, ended, moved = self.progress.on_answer(turn, found)
         self._good(turn, listed=listed)
         self._land(turn.task_id, turn.row, turn.now, due, poll=poll)
+        self._callbacks.after_poll(turn.task_id, turn.row, turn.now)
         return moved, ended
 
     def _end_subscription(self, subscription: Subscription, error: OmgmjError | None = None) -> list[Ended]:

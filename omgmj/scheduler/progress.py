@@ -16,6 +16,7 @@ from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
 from omgmj.protocol.responses import dump_brief
+from omgmj.scheduler.claims import Claims
 from omgmj.scheduler.registry import NEVER, PUSHED, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
@@ -114,10 +115,11 @@ class TaskProgress:
     IDs it is known that they are there: they were seen, or made here.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, claims: Claims) -> None:
         self.asking: bool = False
         self.known: int = 0
         self._registry = registry
+        self._claims = claims
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
         self._bare: dict[int, tuple[int, float]] = {}  # succeeded without an image: polls since, and since when
@@ -236,7 +238,7 @@ class TaskProgress:
         registry, row, now = self._registry, turn.row, turn.now
         quiet_since = registry.quiet_since[row]
         ended: list[Ended] = []
-        asked: dict[int, float] = {}
+        asked: dict[tuple[int, bool], float] = {}
         next_stall = NEVER  # service time
         for subscription in tuple(registry.who[row].values()):
             stalls_at = max(quiet_since, subscription.served_since) + subscription.stall
@@ -246,7 +248,7 @@ class TaskProgress:
             if stalls_at <= turn.served:
                 ended.append(self.end(turn.task_id, row, subscription, Why.STALLED))
                 continue
-            if (key := id(subscription.policy)) not in asked:
+            if (key := (id(subscription.policy), subscription.follows)) not in asked:
                 delay = self._ask(turn, subscription)
                 if isinstance(delay, Ended):
                     ended.append(delay)
@@ -265,8 +267,42 @@ class TaskProgress:
             return Decision(NEVER, [delay])
         return Decision(max(turn.now, min(seen_at + delay, turn.now + subscription.stall)), [])
 
+    def may_wait(self, task_id: int, row: int) -> bool:
+        """Whether the next poll of an ID may be put off: its task is there, and nobody wants one poll only."""
+        waiting = self._registry.who[row].values()
+        is_running = self.is_known(row) and task_id not in self._bare
+        return is_running and not any(subscription.once for subscription in waiting)
+
+    def seen_at(self, row: int) -> float:
+        """Return when a task was seen last, or when it was made here; before both, when its row began."""
+        seen = self._registry.seen[row]
+        return self._registry.first[row] if math.isnan(seen) else seen
+
+    def on_heard(self, turn: Turn) -> float:
+        """Return when the next poll is due as a callback is heard now; in the past where a policy does not say.
+
+        It counts from the last poll, or from when the task was made. No wait ends here: that is for polls to bring.
+        """
+        registry, row = self._registry, turn.row
+        due, seen_at = NEVER, self.seen_at(row)
+        for subscription in tuple(registry.who[row].values()):
+            delay = self._consult(turn, subscription)
+            if not isinstance(delay, float):
+                return -NEVER
+            stalls_at = max(registry.quiet_since[row], subscription.served_since) + subscription.stall
+            due = min(due, seen_at + delay, stalls_at + (turn.now - turn.served))
+        return due
+
     def _ask(self, turn: Turn, subscription: Subscription) -> float | Ended:
         """Ask a policy for the seconds to the next poll; the wait ends where it says stop or makes no sense."""
+        answer = self._consult(turn, subscription)
+        if isinstance(answer, float):
+            return answer
+        why = Why.GAVE_UP if answer is None else Why.FAILED
+        return self.end(turn.task_id, turn.row, subscription, why, answer)
+
+    def _consult(self, turn: Turn, subscription: Subscription) -> float | UsageError | None:
+        """Return the seconds that a policy wants to the next poll, None where it says stop, an error for nonsense."""
         registry, row, now = self._registry, turn.row, turn.now
         born = registry.born[row]
         trait = registry.trait[row]
@@ -282,8 +318,8 @@ class TaskProgress:
             changed=now - registry.moved[row],
             hint=turn.hint,
             durations=self._durations,
+            heard=None if subscription.follows else self._claims.heard(turn.task_id, now),
         )
-        why, error = Why.GAVE_UP, None
         self.asking = True
         try:
             delay = check_delay(subscription.policy(facts, turn.roll))
@@ -291,14 +327,12 @@ class TaskProgress:
             if isinstance(cause, KeyboardInterrupt | SystemExit):
                 raise
             # A policy is the user's code: what it raises, a CancelledError too, ends its own wait only.
-            why, delay = Why.FAILED, None
             error = UsageError(f"the backoff policy {brief(subscription.policy)} cannot be used: {brief(cause)}")
             error.__cause__ = cause
+            return error
         finally:
             self.asking = False
-        if delay is None:
-            return self.end(turn.task_id, row, subscription, why, error)
-        return max(delay, MIN_DELAY)
+        return None if delay is None else max(delay, MIN_DELAY)
 
     def end(
         self, task_id: int, row: int, subscription: Subscription, why: Why, error: OmgmjError | None = None

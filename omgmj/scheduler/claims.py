@@ -1,0 +1,86 @@
+"""Claims: what callbacks told of watched IDs. None is believed: they only say how long the next poll can wait.
+
+Who knows a webhook's URL can claim anything. So a claim that a task goes on is heard for `HEARD_FOR` seconds, and after
+one that it has ended no other is heard for as long. The end that claims foretell is a time to poll, should the claim of
+the end itself be lost.
+"""
+
+from __future__ import annotations
+
+import math
+
+from omgmj.backoff.policies import HEARD_FOR, HEARTBEAT
+from omgmj.scheduler.registry import NEVER
+
+# How long after the end that claims foretell the claim of that end is waited for. `python -m benchmarks callbacks` shows
+# what other values cost: a poll for nothing where it is too short, delay after a lost claim where it is too long.
+SLACK = 3.0
+"""Seconds, at least."""
+SLACK_SHARE = 0.08
+"""Share of the foretold duration."""
+
+
+class _Claimed:
+    """Claims about one task: when it was heard of last and until when that counts, its first progress and its last."""
+
+    __slots__ = ("at", "ends_at", "first", "first_at", "is_over", "last", "until")
+
+    def __init__(self, at: float, until: float, *, is_over: bool = False) -> None:
+        self.at = at
+        self.until = until
+        self.is_over = is_over
+        self.first = self.last = -1
+        self.first_at = at
+        self.ends_at = NEVER
+
+
+class Claims:
+    """The claims about watched IDs, by ID. Times are seconds on the planner's clock."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, _Claimed] = {}
+
+    def expect(self, task_id: int, made_at: float) -> None:
+        """Note that callbacks are to come for a task made just now: until the heartbeat that counts as one."""
+        self._of[task_id] = _Claimed(made_at, made_at + HEARTBEAT)
+
+    def on_progress(self, task_id: int, progress: int | None, now: float) -> None:
+        """Record a claim that a task goes on."""
+        claimed = self._of.get(task_id)
+        if claimed is not None and claimed.is_over and now < claimed.until:
+            return
+        if claimed is None or claimed.is_over:
+            claimed = self._of[task_id] = _Claimed(now, now)
+        claimed.at, claimed.until = now, now + HEARD_FOR
+        if progress is not None:
+            _foretell(claimed, progress, now)
+
+    def on_end(self, task_id: int, now: float) -> None:
+        """Record a claim that a task has ended: should a poll not find it so, its next ones are not put off."""
+        self._of[task_id] = _Claimed(now, now + HEARD_FOR, is_over=True)
+
+    def heard(self, task_id: int, now: float) -> float | None:
+        """Return how many seconds ago it was claimed that a task goes on; None where it was not, or too long ago."""
+        claimed = self._of.get(task_id)
+        return None if claimed is None or claimed.is_over or now >= claimed.until else max(0.0, now - claimed.at)
+
+    def ends_at(self, task_id: int, now: float) -> float:
+        """Return when to poll for the end that claims foretell; infinite where they foretell none, or it has passed."""
+        claimed = self._of.get(task_id)
+        return claimed.ends_at if claimed is not None and now < claimed.ends_at else NEVER
+
+    def forget(self, task_id: int) -> None:
+        """Let go of an ID that nobody waits for."""
+        self._of.pop(task_id, None)
+
+
+def _foretell(claimed: _Claimed, progress: int, now: float) -> None:
+    """Foretell the end by the pace of the claims so far. They come in any order: one that goes back says nothing."""
+    if claimed.first < 0 or progress < claimed.first:
+        claimed.first = claimed.last = progress
+        claimed.first_at, claimed.ends_at = now, NEVER
+    elif progress > claimed.last:
+        claimed.last = progress
+        ran = now - claimed.first_at
+        left = ran * max(0, 100 - progress) / (progress - claimed.first)
+        claimed.ends_at = now + left + max(SLACK, SLACK_SHARE * (ran + left))
