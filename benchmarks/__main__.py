@@ -7,7 +7,20 @@ import os
 import platform
 import sys
 
-from benchmarks import callbacks, compare, decode, download, economics, pace, poll_path, query_cost, scale, sweeps, tune, verdicts
+from benchmarks import (
+    callbacks,
+    compare,
+    decode,
+    download,
+    economics,
+    pace,
+    poll_path,
+    query_cost,
+    scale,
+    sweeps,
+    tune,
+    verdicts,
+)
 from benchmarks.report import write_readme
 
 ALL = {

@@ -73,7 +73,7 @@ async def watch(tasks: int, *, lost: float | None) -> Outcome:
 
 
 async def follow(tasks: int, *, lost: float | None) -> Outcome:
-    """Make tasks one after the other and follow each; how late is each moment of its life seen, or a later one?"""
+    """Make tasks one after the other and follow each; measure how late each moment, or a later one, is seen."""
     faults = {"webhook_lost": lost} if lost else None
     late: list[float] = []
     async with FakeService(seed=20261, faults=faults) as fake, fake.session(rate=1000.0) as session:

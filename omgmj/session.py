@@ -288,8 +288,8 @@ class Session:
         """Create a task from a prompt and return its ID; wait for it with `wait`.
 
         `pool` is NORMAL or FAST; None leaves it to the service, FAST. `images` are references: bytes, paths or data
-        URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL for the service to tell of the task, such
-        as a `Receiver`'s: who waits for it here is told within 60 seconds where `notify` hears of nothing.
+        URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL for the service to tell of the task:
+        here its first poll comes when `notify` hears of its end, else after 60 seconds.
 
         Creating costs money, so it is sent again only if the service surely has not read it. `SubmissionUncertain` (the
         answer was lost) carries what was sent: `reconcile` searches for the task. `ServiceError`, `AuthError`,

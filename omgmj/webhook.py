@@ -77,7 +77,7 @@ class Receiver:
         self.counts: Counter[str] = Counter()
         """How many callbacks were `taken`, and how many refused, by what was wrong first.
 
-        That is `method`, `secret`, `content type`, `size`, `time`, `broken off` or `body`; or `sink`, where that failed.
+        That is `method`, `secret`, `content type`, `size`, `time`, `broken off` or `body`; or the `sink` failed.
         """
 
     def __repr__(self) -> str:
@@ -196,11 +196,12 @@ class Receiver:
             return self._refuse("size")
         try:
             self._sink(body)
+        except SessionClosed:
+            return self._refuse("sink")
         except UsageError:
             return self._refuse("body")
         except Exception as error:  # noqa: BLE001 (whatever it is, who calls is told nothing of it)
-            if not isinstance(error, SessionClosed):
-                log.sink_failed(error)
+            log.sink_failed(error)
             return self._refuse("sink")
         self.counts["taken"] += 1
         return TAKEN

@@ -26,14 +26,15 @@ __all__ = ["Adaptive", "Durations", "Exponential", "Facts", "Fixed", "Policy", "
 class Facts(NamedTuple):
     """What a policy may know of a task when it decides.
 
-    That is right after a poll that the service answered, and when a callback is heard for the first time in a while;
-    then the answer counts from the last poll, and can only put the next one off. `attempt` counts those polls; it is 0 where a task was made by this session and was not polled yet. `age` is in
-    seconds, since the task started to run where the service tells it, else since it was first seen. `progress` is in
-    percent, None where the service gave none. `changed` is the number of seconds since status or progress was last seen
-    to change. `hint` is the Retry-After, in seconds, that came with the answer, as sent. `durations` is what this
-    session has learned of how long tasks run, to be read only. `heard` is the number of seconds since a callback last
-    claimed that the task goes on: from 0 to `HEARD_FOR`, None where none did, or where somebody follows the task and
-    wants to see each change. Nothing else of a callback is told, as none can be believed.
+    That is right after a poll that the service answered, and when a callback is heard for the first time in a
+    while; then the answer counts from the last poll, and can only put the next one off. `attempt` counts those
+    polls; it is 0 where a task was made by this session and was not polled yet. `age` is in seconds, since the task
+    started to run where the service tells it, else since it was first seen. `progress` is in percent, None where
+    the service gave none. `changed` is the number of seconds since status or progress was last seen to change.
+    `hint` is the Retry-After, in seconds, that came with the answer, as sent. `durations` is what this session has
+    learned of how long tasks run, to be read only. `heard` is the number of seconds since a callback last claimed
+    that the task goes on: from 0 to `HEARD_FOR`, None where none did, or where somebody follows the task and wants
+    to see each change. Nothing else of a callback is told, as none can be believed.
     """
 
     task_id: int

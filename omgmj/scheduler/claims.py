@@ -7,13 +7,11 @@ the end itself be lost.
 
 from __future__ import annotations
 
-import math
-
 from omgmj.backoff.policies import HEARD_FOR, HEARTBEAT
 from omgmj.scheduler.registry import NEVER
 
-# How long after the end that claims foretell the claim of that end is waited for. `python -m benchmarks callbacks` shows
-# what other values cost: a poll for nothing where it is too short, delay after a lost claim where it is too long.
+# How long after the end that claims foretell the claim of that end is waited for. `python -m benchmarks callbacks`
+# shows what other values cost: a poll for nothing where it is too short, delay after a lost claim where it is too long.
 SLACK = 3.0
 """Seconds, at least."""
 SLACK_SHARE = 0.08

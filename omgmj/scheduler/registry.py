@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 NEVER = math.inf
 IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE, BROUGHT = 1, 2, 4, 8, 16, 32
-"""A row's flags: a poll is out; its class; a push wants a poll; it waits for its page; it is to be asked for singly; its
-poll was brought forward on a callback's word."""
+"""A row's flags: a poll is out; its class; a push wants a poll; it waits for its page; it is to be asked for singly;
+its poll was brought forward on a callback's word."""
 
 
 UNLISTED, LISTED, MISSED, SLID = 0, 1, 2, 3
