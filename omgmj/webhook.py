@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from omgmj import log
 from omgmj.errors import SessionClosed, UsageError
+from omgmj.protocol.submissions import check_webhook
 from omgmj.validation import check_count, check_seconds
 
 if TYPE_CHECKING:
@@ -92,11 +93,10 @@ class Receiver:
             url = receiver.url_for("https://bot.example.org/omgmj")
         """
         try:
-            parts = urlsplit(base)
-            is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
-        except (ValueError, AttributeError, TypeError):
-            is_good = False
-        if not is_good:
+            parts = urlsplit(check_webhook(base) or "")
+        except UsageError:
+            parts = urlsplit("")
+        if not parts.hostname or parts.fragment:
             raise UsageError("the base of a webhook must be an http or https URL with a host and without a fragment")
         if query:
             added = f"{QUERY}={self._secret}"

@@ -287,7 +287,7 @@ class TaskProgress:
         due, seen_at = NEVER, self.seen_at(row)
         for subscription in tuple(registry.who[row].values()):
             delay = self._consult(turn, subscription)
-            if not isinstance(delay, float):
+            if delay is None or isinstance(delay, UsageError):
                 return -NEVER
             stalls_at = max(registry.quiet_since[row], subscription.served_since) + subscription.stall
             due = min(due, seen_at + delay, stalls_at + (turn.now - turn.served))
@@ -296,10 +296,11 @@ class TaskProgress:
     def _ask(self, turn: Turn, subscription: Subscription) -> float | Ended:
         """Ask a policy for the seconds to the next poll; the wait ends where it says stop or makes no sense."""
         answer = self._consult(turn, subscription)
-        if isinstance(answer, float):
-            return answer
-        why = Why.GAVE_UP if answer is None else Why.FAILED
-        return self.end(turn.task_id, turn.row, subscription, why, answer)
+        if answer is None:
+            return self.end(turn.task_id, turn.row, subscription, Why.GAVE_UP)
+        if isinstance(answer, UsageError):
+            return self.end(turn.task_id, turn.row, subscription, Why.FAILED, answer)
+        return answer
 
     def _consult(self, turn: Turn, subscription: Subscription) -> float | UsageError | None:
         """Return the seconds that a policy wants to the next poll, None where it says stop, an error for nonsense."""
