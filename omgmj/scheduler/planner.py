@@ -137,8 +137,10 @@ class Planner:
         return row is not None and bool(self.registry.who[row])
 
     def hear(self, callback: Callback, now: float, roll: float) -> None:
-        """Take in what a callback claims, as `callbacks` has it."""
+        """Take in what a callback claims, as `callbacks` has it; an ID that goes on is on a page by now."""
         self._callbacks.hear(callback, now, self._clock.at(now), roll)
+        if callback.goes_on and self.is_watched(callback.task_id):
+            self.sweep_plan.expect(callback.task_id, now)
 
     # Polls: what is due, and what came of it.
 
@@ -193,7 +195,10 @@ class Planner:
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
-        sweep = None if probe is not None or flags & (PUSHED | SINGLE) else self.sweep_plan.plan(task_id, now)
+        sweep = None
+        if probe is None and not flags & (PUSHED | SINGLE):
+            heard = self._claims.heard(task_id, now) is not None
+            sweep = self.sweep_plan.plan(task_id, now, heard=heard)
         if sweep is None:
             return task_id, due
         for other in sweep.task_ids:

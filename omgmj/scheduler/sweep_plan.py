@@ -123,8 +123,12 @@ class SweepPlan:
         _, due = self._on_page(task_id, spot, now)
         return len(due) < NEW_PAYS
 
-    def plan(self, task_id: int, now: float) -> Sweep | None:
-        """Return the page to read instead of polling a due ID; None where a poll costs less."""
+    def plan(self, task_id: int, now: float, *, heard: bool = False) -> Sweep | None:
+        """Return the page to read instead of polling a due ID; None where a poll costs less.
+
+        `heard`: callbacks tell of the ID, so that it is polled for its heartbeat. The page costs no more, and serves its
+        neighbours too.
+        """
         if not self.is_in_use(now):
             return None
         if self._may_read_deeper(task_id, now):
@@ -133,9 +137,10 @@ class SweepPlan:
         spot = self._locate(task_id, now)
         if spot is None or spot.page in self._out:
             return None
-        _, due = self._on_page(task_id, spot, now)
+        watched, due = self._on_page(task_id, spot, now)
         others = tuple(one for one in due if one != task_id)
-        if 1 + len(others) < PAYS and not self._is_first(task_id, spot, now):
+        served = watched if heard else 1 + len(others)
+        if served < PAYS and not self._is_first(task_id, spot, now):
             return None
         if self._spot_checks.is_due(now) and self._registry.listed[self._registry.rows[task_id]] == LISTED:
             self._spot_checks.on_check(now)

@@ -86,6 +86,24 @@ def test_drift_is_learned() -> None:
     assert abs(place - (latest.index(1990) + 10)) < PAGE_MOST
 
 
+def test_one_that_callbacks_tell_of_is_read_with_its_neighbours() -> None:
+    """Its page costs no more than a poll where others of it are watched, though none of them is due."""
+    latest = list(range(1100, 1000, -1))
+    registry, plan = listing(*latest[:42], *latest[80:])
+    for _ in range(3):
+        read(plan, plan.plan(latest[41], 1.0), latest, 1.0)
+    for row in registry.rows.values():
+        registry.due[row] = 100.0
+    for task_id, page in ((latest[25], 2), (latest[40], 3)):
+        registry.due[registry.rows[task_id]] = 60.0
+        assert plan.plan(task_id, 60.0) is None
+        assert plan.plan(task_id, 60.0, heard=True) == Sweep(page, (task_id,), deeper=False, at=60.0)
+    registry, plan = listing(*latest[:41], *latest[80:])
+    for _ in range(3):
+        read(plan, plan.plan(latest[40], 1.0), latest, 1.0)
+    assert plan.plan(latest[40], 1.0, heard=True) is None
+
+
 def test_strikes_leave_the_list_alone_longer_each_time() -> None:
     """Signs against the list add up; it is left alone, each time longer, and begun anew afterwards."""
     latest = list(range(1100, 1000, -1))
