@@ -114,13 +114,10 @@ def _grown(initial: float, factor: float, cap: float, steps: int) -> float:
         return cap
 
 
-def _heeding(delay: float, hint: float | None, least: float = LEAST_POLL) -> float:
-    return delay if hint is None else max(delay, believed(hint, least))
-
-
-def _listening(delay: float, facts: Facts) -> float:
+def _heeding(delay: float, facts: Facts) -> float:
     """Return the longest of a delay, of the service's hint and, where callbacks tell of the task, of the heartbeat."""
-    delay = _heeding(delay, facts.hint)
+    if facts.hint is not None:
+        delay = max(delay, believed(facts.hint, LEAST_POLL))
     return delay if facts.heard is None else max(delay, HEARTBEAT)
 
 
@@ -132,7 +129,7 @@ class Fixed:
 
     def __call__(self, facts: Facts, roll: float, /) -> float:  # noqa: ARG002 - the shape of a policy
         """Return the same number of seconds, or what is wanted beside it where that is larger."""
-        return _listening(self.seconds, facts)
+        return _heeding(self.seconds, facts)
 
 
 @attrs.frozen
@@ -154,7 +151,7 @@ class Exponential:
     def __call__(self, facts: Facts, roll: float, /) -> float:
         """Return the seconds that belong to `facts.attempt`, or what is wanted beside them where that is larger."""
         delay = _grown(self.initial, self.factor, self.cap, max(0, facts.attempt - 1))
-        return _listening(delay * (1 - self.jitter * roll), facts)
+        return _heeding(delay * (1 - self.jitter * roll), facts)
 
 
 # What `Adaptive` rests on beside its fields. All were tuned together on simulated lives (median 40 and 90 seconds, a
@@ -201,7 +198,7 @@ class Adaptive:
 
     def __call__(self, facts: Facts, roll: float, /) -> float:
         """Return the seconds until the next poll, or what is wanted beside them where that is larger."""
-        return _listening(self._plan(facts) * (1 - self.jitter * roll), facts)
+        return _heeding(self._plan(facts) * (1 - self.jitter * roll), facts)
 
     def _plan(self, facts: Facts) -> float:
         if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
@@ -273,4 +270,4 @@ class Retry:
         the two delays counts. Chance shortens our own part only.
         """
         own = _grown(self.initial, self.factor, self.cap, failures - 1) * (1 - self.jitter * roll)
-        return _heeding(own, hint, LEAST)
+        return own if hint is None else max(own, believed(hint, LEAST))

@@ -197,7 +197,7 @@ class Planner:
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
         sweep = None
         if probe is None and not flags & (PUSHED | SINGLE):
-            heard = self._claims.heard(task_id, now) is not None
+            heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
             sweep = self.sweep_plan.plan(task_id, now, heard=heard)
         if sweep is None:
             return task_id, due
@@ -440,7 +440,8 @@ class Planner:
         due, ended, moved = self.progress.on_answer(turn, found)
         self._good(turn, listed=listed)
         self._land(turn.task_id, turn.row, turn.now, due, poll=poll)
-        self._callbacks.after_poll(turn.task_id, turn.row, turn.now)
+        if turn.task_id in self._claims.of:
+            self._callbacks.after_poll(turn.task_id, turn.row, turn.now)
         return moved, ended
 
     def _end_subscription(self, subscription: Subscription, error: OmgmjError | None = None) -> list[Ended]:

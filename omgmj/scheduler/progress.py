@@ -250,8 +250,8 @@ class TaskProgress:
                 continue
             if (key := (id(subscription.policy), subscription.follows)) not in asked:
                 delay = self._ask(turn, subscription)
-                if isinstance(delay, Ended):
-                    ended.append(delay)
+                if delay is None or isinstance(delay, UsageError):
+                    ended.append(self._stop(turn, subscription, delay))
                     continue
                 asked[key] = delay
             next_stall = min(next_stall, stalls_at)
@@ -263,8 +263,8 @@ class TaskProgress:
     def on_join(self, turn: Turn, subscription: Subscription, seen_at: float) -> Decision:
         """Decide for a subscription that comes now to an ID, whose task is known to have been there at a moment."""
         delay = self._ask(turn, subscription)
-        if isinstance(delay, Ended):
-            return Decision(NEVER, [delay])
+        if delay is None or isinstance(delay, UsageError):
+            return Decision(NEVER, [self._stop(turn, subscription, delay)])
         return Decision(max(turn.now, min(seen_at + delay, turn.now + subscription.stall)), [])
 
     def may_wait(self, task_id: int, row: int) -> bool:
@@ -286,25 +286,22 @@ class TaskProgress:
         registry, row = self._registry, turn.row
         due, seen_at = NEVER, self.seen_at(row)
         for subscription in tuple(registry.who[row].values()):
-            delay = self._consult(turn, subscription)
+            delay = self._ask(turn, subscription)
             if delay is None or isinstance(delay, UsageError):
                 return -NEVER
             stalls_at = max(registry.quiet_since[row], subscription.served_since) + subscription.stall
             due = min(due, seen_at + delay, stalls_at + (turn.now - turn.served))
         return due
 
-    def _ask(self, turn: Turn, subscription: Subscription) -> float | Ended:
-        """Ask a policy for the seconds to the next poll; the wait ends where it says stop or makes no sense."""
-        answer = self._consult(turn, subscription)
-        if answer is None:
-            return self.end(turn.task_id, turn.row, subscription, Why.GAVE_UP)
-        if isinstance(answer, UsageError):
-            return self.end(turn.task_id, turn.row, subscription, Why.FAILED, answer)
-        return answer
+    def _stop(self, turn: Turn, subscription: Subscription, error: UsageError | None) -> Ended:
+        """End the wait of one whose policy says stop, or makes no sense."""
+        why = Why.GAVE_UP if error is None else Why.FAILED
+        return self.end(turn.task_id, turn.row, subscription, why, error)
 
-    def _consult(self, turn: Turn, subscription: Subscription) -> float | UsageError | None:
+    def _ask(self, turn: Turn, subscription: Subscription) -> float | UsageError | None:
         """Return the seconds that a policy wants to the next poll, None where it says stop, an error for nonsense."""
         registry, row, now = self._registry, turn.row, turn.now
+        listens = turn.task_id in self._claims.of and not subscription.follows
         born = registry.born[row]
         trait = registry.trait[row]
         progress = registry.progress[row]
@@ -319,7 +316,7 @@ class TaskProgress:
             changed=now - registry.moved[row],
             hint=turn.hint,
             durations=self._durations,
-            heard=None if subscription.follows else self._claims.heard(turn.task_id, now),
+            heard=self._claims.heard(turn.task_id, now) if listens else None,
         )
         self.asking = True
         try:

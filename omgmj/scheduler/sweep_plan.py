@@ -126,8 +126,7 @@ class SweepPlan:
     def plan(self, task_id: int, now: float, *, heard: bool = False) -> Sweep | None:
         """Return the page to read instead of polling a due ID; None where a poll costs less.
 
-        `heard`: callbacks tell of the ID, so that it is polled for its heartbeat. The page costs no more, and serves its
-        neighbours too.
+        `heard`: callbacks tell of the ID. The page costs no more than a poll, and serves its neighbours too.
         """
         if not self.is_in_use(now):
             return None

@@ -159,7 +159,7 @@ async def test_lies_change_nothing_that_waiters_see(kind: str) -> None:
         assert fake.requests <= 6 * (ended + 15)
         assert session.stats().watched == 0
         assert session._engine is not None
-        assert session._engine.poller.planner._claims._of == {}
+        assert session._engine.poller.planner._claims.of == {}
 
 
 async def test_a_policy_of_ones_own_keeps_its_rhythm_and_sees_what_was_heard() -> None:

@@ -245,7 +245,7 @@ def test_claimed_ends_of_strange_ids_are_bounded() -> None:
         hear(bench, task_id, end=True)
         hear(bench, task_id, 50)
     assert len(bench.planner.first_polls._ended) == ENDED_KEPT
-    assert set(bench.planner._claims._of) == set()
+    assert set(bench.planner._claims.of) == set()
     assert bench.due == due
 
 
@@ -339,7 +339,7 @@ def test_an_attack_costs_a_poll_a_second_or_a_delay_of_60_seconds(kind: str, fol
     longest = 600.0 if policy is not ADAPTIVE and kind == "progress" and not followed else HEARTBEAT
     assert max(b - a for a, b in zip(polls, [*polls[1:], 200.0], strict=True)) <= longest + 0.1
     bench.found("SUCCESS")
-    assert bench.planner._claims._of == {}
+    assert bench.planner._claims.of == {}
     assert bench.due == NEVER
 
 
