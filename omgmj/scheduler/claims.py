@@ -24,12 +24,13 @@ class Claimed:
     __slots__ = ("at", "ends_at", "first", "first_at", "is_over", "last", "until")
 
     def __init__(self, at: float, until: float, *, is_over: bool = False) -> None:
-        self.at = at
-        self.until = until
-        self.is_over = is_over
-        self.first = self.last = -1
-        self.first_at = at
-        self.ends_at = NEVER
+        self.at: float = at
+        self.until: float = until
+        self.is_over: bool = is_over
+        self.first: int = -1
+        self.last: int = -1
+        self.first_at: float = at
+        self.ends_at: float = NEVER
 
 
 class Claims:
