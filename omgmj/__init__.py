@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ExchangeTimeout,
         GaveUp,
         ImageExists,
+        JournalError,
         OmgmjError,
         RateLimited,
         ServiceError,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     )
     from omgmj.images.download import Progress
     from omgmj.images.uploads import Image
+    from omgmj.journal.memory import MemoryJournal
+    from omgmj.journal.sqlite import SqliteJournal
     from omgmj.listing.tasks import Tasks, Words
     from omgmj.models import Action, Kind, Reconciled, Status, Submission, Task, TaskPage
     from omgmj.polling.follow import Follow
@@ -60,6 +63,8 @@ else:
         **dict.fromkeys(("Stream", "Transport"), "client.transport"),
         "Progress": "images.download",
         "Image": "images.uploads",
+        "MemoryJournal": "journal.memory",
+        "SqliteJournal": "journal.sqlite",
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
         **dict.fromkeys(("Action", "Kind", "Reconciled", "Status", "Submission", "Task", "TaskPage"), "models"),
         "Follow": "polling.follow",
@@ -106,7 +111,9 @@ __all__ = [
     "Http",
     "Image",
     "ImageExists",
+    "JournalError",
     "Kind",
+    "MemoryJournal",
     "OmgmjError",
     "Passage",
     "Policy",
@@ -121,6 +128,7 @@ __all__ = [
     "ServiceUnavailable",
     "Session",
     "SessionClosed",
+    "SqliteJournal",
     "Stalled",
     "Stats",
     "Status",

@@ -20,7 +20,6 @@ from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.client.proxies import Proxies
-from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
 from omgmj.errors import SessionClosed
 from omgmj.images.uploads import Given, data_uris
@@ -30,6 +29,7 @@ from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, pages
 from omgmj.protocol.messages import Answer
 from omgmj.protocol.submissions import Draft
+from omgmj.threads import in_thread
 from omgmj.validation import check_since
 
 if TYPE_CHECKING:

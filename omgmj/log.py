@@ -57,6 +57,28 @@ def cut_off(submission: str) -> None:
     log.warning("a submission was cut off after it had left, and may have made a task: %s", submission)
 
 
+def journal_fails(error: Exception) -> None:
+    """Tell of a journal that cannot be written: once, until it can again."""
+    log.error("%s; it is tried again, and a crash before that loses what is not written", error)
+
+
+def journal_is_well(name: str) -> None:
+    """Tell that a journal can be written again."""
+    log.warning("%s is written again, and nothing is missing", name)
+
+
+def journal_damaged(path: str, reason: str, aside: str, ids: int, submissions: int) -> None:
+    """Tell of a damaged journal that was set aside, and of what was saved."""
+    log.error(
+        "the journal %s is damaged (%s): it was set aside as %s; saved were %d task IDs and %d submissions",
+        path,
+        reason,
+        aside,
+        ids,
+        submissions,
+    )
+
+
 def unreadable_body(reason: str) -> None:
     """Tell of a packed request that the served fake could not unpack."""
     log.warning("the fake service refused a request: %s", reason)

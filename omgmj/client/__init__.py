@@ -8,7 +8,6 @@ or traceback.
 out twice only where the first surely was not read. `limiter` gives slots: places in flight, the rate of `backoff`,
 three classes. `credentials` asks for the token anew after a 401. `ssrf` guards where downloads may go, `proxies` reads
 the environment's, `names` looks names up. `timer` notices when the process stood still, `clock` dates what is sent.
-`threads` are for what takes long, such as a large answer.
 
 What an answer means is read in `protocol`. What is asked when is `polling`'s business; nothing here knows of waits.
 """

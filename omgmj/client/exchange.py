@@ -25,7 +25,6 @@ from omgmj.client.deadline import Deadline, Deadlines
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
 from omgmj.client.secrets import Secret
-from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
 from omgmj.errors import (
     AuthError,
@@ -41,6 +40,7 @@ from omgmj.protocol.failures import Meaning, is_refusal, meaning
 from omgmj.protocol.messages import Answer, Fate, Passage, Request
 from omgmj.protocol.responses import is_turned_away, read_created
 from omgmj.protocol.submissions import Draft, text
+from omgmj.threads import in_thread
 
 T = TypeVar("T")
 UPLOAD = 128 * 1024
