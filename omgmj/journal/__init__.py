@@ -9,5 +9,6 @@ host (`account`), and shows no token: it has salted fingerprints. Contexts and s
 brings changes to the journal, a batch at a time, in a thread of its own. Rules: an ID's row stays until its consumer
 has had its end. An intent is on disk before it is sent. A disk that fails stops neither polls nor deliveries.
 
-`schema` is the file's form. A file that cannot be read is never deleted: `damage` sets it aside and saves what it can.
+`file` opens the file, `schema` is its form. What is damaged is never deleted: `damage` sets it aside and saves what can
+be read.
 """

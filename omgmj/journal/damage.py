@@ -6,7 +6,6 @@ Each table is read from both ends, until the damage. That is done on a copy, as 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,76 +29,77 @@ class Saved(NamedTuple):
     account: list[tuple[Any, ...]]
 
 
-def set_aside(path: str, reason: str) -> None:
-    """Set a damaged file aside, and put a new one with all that can be read in its place; `OSError` where it cannot.
+def replace(path: Path, reason: str, aside: Path) -> None:
+    """Put a new file in the place of a damaged one, with all that can be read of its copy.
 
-    At any moment the damaged file, or the new one, is in place.
+    At any moment one of the two is in place.
     """
-    aside = _copy_aside(path)
-    with tempfile.TemporaryDirectory(prefix=".omgmj-", dir=Path(path).parent) as place:
+    with tempfile.TemporaryDirectory(prefix=".omgmj-", dir=path.parent) as place:
         fresh = Path(place, "fresh")
         fresh.touch(0o600)
-        with contextlib.closing(schema.connect(str(fresh))) as connection:
+        with contextlib.closing(schema.connect(fresh)) as connection:
             schema.prepare(connection, "FULL")
         saved = _read(aside, Path(place, "copy"), fresh.read_bytes()[: schema.PAGE_BYTES])
-        with contextlib.closing(schema.connect(str(fresh))) as connection:
+        with contextlib.closing(schema.connect(fresh)) as connection:
             _write(connection, saved)
-        # What comes of the old file must not find the WAL when the new file is there.
-        Path(f"{path}-wal").unlink(missing_ok=True)
+        # The new file must not find what belongs to the old one.
+        wal_of(path).unlink(missing_ok=True)
         fresh.replace(path)
-    log.journal_damaged(path, reason, aside, len(saved.ids), len(saved.submissions))
+    log.journal_damaged(str(path), reason, str(aside), len(saved.ids), len(saved.submissions))
 
 
-def _copy_aside(path: str) -> str:
+def wal_of(path: Path) -> Path:
+    """Return where the WAL of a file stands."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def copy_aside(path: Path) -> Path:
     """Copy a file and its WAL to names that nobody has, and return the file's."""
-    began = time.strftime("%Y%m%d-%H%M%S")
-    for number in itertools.count(1):
-        aside = f"{path}.damaged-{began}-{number}"
-        try:
-            _copy(path, aside)
-        except FileExistsError:
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            _copy(f"{path}-wal", f"{aside}-wal")
-        return aside
-    raise AssertionError  # count() has no end
+    stem = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 1
+    while (aside := path.with_name(f"{stem}-{number}")).exists() or wal_of(aside).exists():
+        number += 1
+    _copy(path, aside)
+    if wal_of(path).exists():
+        _copy(wal_of(path), wal_of(aside))
+    return aside
 
 
-def _copy(source: str, target: str) -> None:
-    with open(source, "rb") as old, open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
-        shutil.copyfileobj(old, new)
-        new.flush()
-        os.fsync(new.fileno())
+def _copy(source: Path, target: Path) -> None:
+    target.touch(0o600, exist_ok=False)
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
-def _read(aside: str, copy: Path, first_page: bytes) -> Saved:
-    """Return what can be read of a damaged file; `first_page` is that of a new one, as the tables' places are alike."""
-    best = Saved([], [], [])
-    for whole in (False, True):
-        shutil.copyfile(aside, copy)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(f"{aside}-wal", f"{copy}-wal")
-        if whole:
-            with copy.open("r+b") as file:
-                # The two counters differ, so that the number of pages is that of the file.
-                file.write(first_page[:24] + b"\0\0\0\1" + first_page[28:92] + b"\0\0\0\0" + first_page[96:])
-        connection = schema.connect(str(copy))
-        connection.text_factory = lambda text: text.decode(errors="replace")
-        with contextlib.closing(connection):
-            found = Saved(
-                [row for row in _both_ends(connection, "ids", "id", "context") if _is_id_row(row)],
-                [
-                    row
-                    for row in _both_ends(connection, "submissions", "key", "submission, context, task_id")
-                    if _is_submission_row(row)
-                ],
-                list(_until_damage(connection, "SELECT host, salt, fingerprints, name FROM account")),
-            )
-        if len(found.ids) + len(found.submissions) >= len(best.ids) + len(best.submissions):
-            best = found._replace(account=found.account or best.account)
-        if any(found):
-            break
-    return best
+def _read(aside: Path, copy: Path, first_page: bytes) -> Saved:
+    """Return what can be read of a damaged file.
+
+    Where there is nothing, it is tried with the first page of a new one, as each table begins at the same place.
+    """
+    found = _read_copy(aside, copy)
+    if any(found):
+        return found
+    # The two counters differ, so that the file's size tells the number of pages.
+    return _read_copy(
+        aside, copy, first_page[:24] + bytes((0, 0, 0, 1)) + first_page[28:92] + bytes(4) + first_page[96:]
+    )
+
+
+def _read_copy(aside: Path, copy: Path, first_page: bytes = b"") -> Saved:
+    shutil.copyfile(aside, copy)
+    if wal_of(aside).exists():
+        shutil.copyfile(wal_of(aside), wal_of(copy))
+    with copy.open("r+b") as file:
+        file.write(first_page)
+    with contextlib.closing(schema.connect(copy)) as connection:
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # So that the WAL is read without a third file.
+        return Saved(
+            list(filter(_is_id, _both_ends(connection, "ids", "id", "context"))),
+            list(filter(_is_submission, _both_ends(connection, "submissions", "key", "submission, context, task_id"))),
+            list(_until_damage(connection, "SELECT host, salt, fingerprints, name FROM account")),
+        )
 
 
 def _both_ends(connection: sqlite3.Connection, table: str, key: str, columns: str) -> list[tuple[Any, ...]]:
@@ -116,12 +117,12 @@ def _until_damage(connection: sqlite3.Connection, select: str) -> Iterator[tuple
         yield from connection.execute(select)
 
 
-def _is_id_row(row: tuple[Any, ...]) -> bool:
+def _is_id(row: tuple[Any, ...]) -> bool:
     task_id, context = row
     return isinstance(task_id, int) and task_id > 0 and (context is None or _is_json(context))
 
 
-def _is_submission_row(row: tuple[Any, ...]) -> bool:
+def _is_submission(row: tuple[Any, ...]) -> bool:
     key, submission, context, task_id = row
     return (
         isinstance(key, int)

@@ -98,7 +98,7 @@ class Journal(Protocol):
         ...
 
     def read_made(self) -> tuple[set[int], int]:
-        """Return the IDs that submissions were answered with, and the last key of any submission, 0 if there is none."""
+        """Return the IDs that submissions were answered with, and the last key of all, 0 where there is none."""
         ...
 
     def read_ids(self, after: int) -> list[IdRow]:

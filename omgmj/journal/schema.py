@@ -6,6 +6,7 @@ The marks stand in the first hundred bytes. They are read by hand, as SQLite may
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from omgmj.errors import JournalError
 
@@ -29,28 +30,26 @@ class DamagedError(Exception):
     """A file that cannot be read as the journal it was."""
 
 
-def check_header(header: bytes, path: str) -> None:
+def check_header(header: bytes, path: Path) -> str | None:
     """Raise `JournalError` where a file is another program's database, or of another format.
 
-    `DamagedError` where it is no database at all.
+    What is no database at all is damaged; then return in which way.
     """
     if header[: len(MAGIC)] != MAGIC or len(header) < HEADER:
-        raise DamagedError("it does not begin as a database does")
+        return "it does not begin as a database does"
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise JournalError(
             f"{path} is another program's database, and is left alone; give the journal a file of its own"
         )
-    _check_version(int.from_bytes(header[60:64], "big"), path)
-
-
-def _check_version(version: int, path: str) -> None:
+    version = int.from_bytes(header[60:64], "big")
     if version != VERSION:
         raise JournalError(
             f"{path} has the format {version} of a journal, and this version of omgmj knows {VERSION}; it is left alone"
         )
+    return None
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to a file; nothing is read yet."""
     return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=1000)
 
@@ -79,15 +78,16 @@ def prepare(connection: sqlite3.Connection, sync: str) -> None:
         raise DamagedError(found)
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether an error says that the file is damaged."""
-    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, DamagedError) or _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def is_lock(error: sqlite3.Error) -> bool:
+def is_lock(error: Exception) -> bool:
     """Whether an error says that another connection has the file."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+def _code(error: Exception) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF

@@ -6,15 +6,13 @@ import contextlib
 import functools
 import os
 import sqlite3
-import stat
-import threading
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Literal, NoReturn, get_args
 
 from omgmj.errors import JournalError, UsageError
-from omgmj.journal import damage, schema
 from omgmj.journal.account import Account
+from omgmj.journal.file import OpenFile, open_file
 from omgmj.journal.journal import PAGE, PAGE_SIZE, Changes, IdRow, SubmissionRow
 from omgmj.validation import brief
 
@@ -22,10 +20,6 @@ Sync = Literal["NORMAL", "FULL", "OFF"]
 
 BLOCK = 250
 """Rows of one statement: of a few, or of thousands, each row costs more. `python -m benchmarks journal`"""
-
-# Who opens and closes a file that this very process has locked lets go of the lock: that is how POSIX has it.
-_opening = threading.Lock()
-_in_use: set[tuple[int, int]] = set()
 
 
 class SqliteJournal:
@@ -39,7 +33,8 @@ class SqliteJournal:
     is saved. `JournalError` where it is in use, where its place cannot be written, and where it is another program's.
     """
 
-    _connection: sqlite3.Connection | None = None
+    # Of a journal that could not be opened, for whoever shows it.
+    _file: OpenFile | None = None
     _path = "(not made)"
 
     def __init__(self, path: str | os.PathLike[str], *, sync: Sync = "NORMAL", account: str | None = None) -> None:
@@ -52,8 +47,7 @@ class SqliteJournal:
         self._path = shown
         self._sync = sync
         self._account_name = account
-        with _opening:
-            self._connection, self._file = _open(os.path.realpath(shown), sync)
+        self._file = open_file(shown, sync)
 
     @property
     def path(self) -> str:
@@ -71,7 +65,7 @@ class SqliteJournal:
         return self._account_name
 
     def __repr__(self) -> str:
-        return f"<omgmj.SqliteJournal {self._path}{'' if self._connection else ' (closed)'}>"
+        return f"<omgmj.SqliteJournal {self._path}{'' if self._file else ' (closed)'}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a SqliteJournal is not pickled or copied")
@@ -82,12 +76,9 @@ class SqliteJournal:
 
     def close(self) -> None:
         """Write the log into the file, and close it; to close twice is no error."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            finally:
-                _in_use.discard(self._file)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def read_account(self) -> Account | None:
         """Return whose it is; None where it is new."""
@@ -127,7 +118,7 @@ class SqliteJournal:
     def write(self, changes: Changes) -> None:
         """Write all of it, or nothing."""
         durable = bool(changes.intents) and self._sync == "NORMAL"
-        connection = self._open_connection()
+        connection = self._connection()
         try:
             if durable:
                 connection.execute("PRAGMA synchronous=FULL")
@@ -145,15 +136,15 @@ class SqliteJournal:
 
     def _read(self, query: str, values: tuple[int, ...] = ()) -> Iterator[tuple[Any, ...]]:
         try:
-            with contextlib.closing(self._open_connection().execute(query, values)) as rows:
+            with contextlib.closing(self._connection().execute(query, values)) as rows:
                 yield from rows
         except sqlite3.Error as error:
             raise JournalError(f"{self.name} cannot be read: {error}") from None
 
-    def _open_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
+    def _connection(self) -> sqlite3.Connection:
+        if self._file is None:
             raise JournalError(f"{self.name} is closed; make a new SqliteJournal for a new session")
-        return self._connection
+        return self._file.connection
 
 
 def _write(connection: sqlite3.Connection, changes: Changes) -> None:
@@ -216,81 +207,3 @@ def _check_path(path: object) -> str:
     if not shown or "\0" in shown:
         raise UsageError(f"{brief(shown)} is no path of a file")
     return shown
-
-
-def _open(path: str, sync: str) -> tuple[sqlite3.Connection, tuple[int, int]]:
-    """Open a file, new or not; a damaged one is set aside first."""
-    try:
-        return _open_as_it_is(path, sync)
-    except schema.DamagedError as error:
-        reason = str(error)
-    try:
-        damage.set_aside(path, reason)
-        return _open_as_it_is(path, sync)
-    except (OSError, sqlite3.Error, schema.DamagedError) as error:
-        raise JournalError(f"{path} is damaged ({reason}), and cannot be set aside: {error}") from None
-
-
-def _open_as_it_is(path: str, sync: str) -> tuple[sqlite3.Connection, tuple[int, int]]:
-    header, file = _look_at(path)
-    looks_damaged: schema.DamagedError | None = None
-    if header or _size(f"{path}-wal"):
-        try:
-            schema.check_header(header, path)
-        except schema.DamagedError as error:
-            looks_damaged = error  # First the lock: it may be another's, in use.
-    connection = schema.connect(path)
-    try:
-        if looks_damaged:
-            connection.execute("BEGIN EXCLUSIVE")
-            raise looks_damaged
-        schema.prepare(connection, sync)
-    except sqlite3.Error as error:
-        connection.close()
-        if schema.is_lock(error):
-            raise _in_use_error(path) from None
-        if looks_damaged or schema.is_damage(error):
-            raise looks_damaged or schema.DamagedError(str(error)) from None
-        raise JournalError(f"{path} cannot be used for a journal: {error}") from None
-    except schema.DamagedError:
-        connection.close()
-        raise
-    _in_use.add(file)
-    return connection, file
-
-
-def _look_at(path: str) -> tuple[bytes, tuple[int, int]]:
-    """Make a file where there is none, and return its header and which file it is; `JournalError` where it cannot be.
-
-    A file that this process has open already is refused before it is touched.
-    """
-    directory = os.path.dirname(path)
-    if not os.path.isdir(directory):
-        raise JournalError(f"{path} cannot be made: there is no directory {directory}")
-    with contextlib.suppress(FileNotFoundError):
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            what = "a directory" if stat.S_ISDIR(found.st_mode) else "no plain file"
-            raise JournalError(f"{path} is {what}; a journal is a file")
-        if (found.st_dev, found.st_ino) in _in_use:
-            raise _in_use_error(path)
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise JournalError(f"{directory} cannot be written, and a journal keeps a second file beside its own")
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read and written: {error.strerror}") from None
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        return file.read(schema.HEADER), (status.st_dev, status.st_ino)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
-def _in_use_error(path: str) -> JournalError:
-    return JournalError(f"{path} is in use by another session, of this process or of another; a journal is for one")
