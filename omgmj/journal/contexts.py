@@ -20,8 +20,8 @@ from omgmj.validation import brief
 
 NO_CONTEXT = "null"
 """The text of None, which is no context."""
-DEPTH = 200
-"""So deep may a context be nested: any decoder can read it again."""
+DEPTH = 254
+"""So deep may a context be nested, as orjson has it: any decoder can read it again."""
 _TIMES = ("sent_at", "served_at")
 _FIELDS = frozenset(field.name for field in attrs.fields(Submission))
 

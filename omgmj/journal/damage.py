@@ -53,6 +53,11 @@ def wal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+def size_of(path: Path) -> int:
+    """Return a file's size, 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def copy_aside(path: Path) -> Path:
     """Copy a file and its WAL to names that nobody has, and return the file's."""
     stem = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -60,7 +65,7 @@ def copy_aside(path: Path) -> Path:
     while (aside := path.with_name(f"{stem}-{number}")).exists() or wal_of(aside).exists():
         number += 1
     _copy(path, aside)
-    if wal_of(path).exists():
+    if size_of(wal_of(path)):
         _copy(wal_of(path), wal_of(aside))
     return aside
 

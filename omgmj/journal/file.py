@@ -61,7 +61,7 @@ def open_file(given: str, sync: str) -> OpenFile:
 def _open_or_copy(path: Path, sync: str) -> OpenFile | _Damaged:
     """Open a file; a damaged one is copied, with its WAL, before SQLite closes it: then it writes to both."""
     header, numbers = _look_at(path)
-    if header or _size(damage.wal_of(path)):
+    if header or damage.size_of(damage.wal_of(path)):
         no_database = schema.check_header(header, path)
         if no_database:
             with _told(path, no_database):
@@ -92,31 +92,31 @@ def _told(path: Path, reason: str) -> Iterator[None]:
 
 def _look_at(path: Path) -> tuple[bytes, tuple[int, int]]:
     """Make a file where there is none, and return its header and its numbers; `JournalError` where it cannot be had."""
-    if not path.parent.is_dir():
-        raise JournalError(f"{path} cannot be made: there is no directory {path.parent}")
-    if path.exists():
-        if not path.is_file():
-            raise JournalError(f"{path} is {'a directory' if path.is_dir() else 'no plain file'}; a journal is a file")
-        if _numbers(path.stat()) in _in_use:
-            raise _in_use_error(path)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise JournalError(f"{path.parent} cannot be written, and a journal keeps a second file beside its own")
     try:
+        if not path.parent.is_dir():
+            raise JournalError(f"{path} cannot be made: there is no directory {path.parent}")
+        if path.exists():
+            _check_kind(path)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise JournalError(f"{path.parent} cannot be written, and a journal keeps a second file beside its own")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            return os.read(descriptor, schema.HEADER), _numbers(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise JournalError(f"{path} cannot be read and written: {error.strerror}") from None
-    try:
-        return os.read(descriptor, schema.HEADER), _numbers(os.fstat(descriptor))
-    finally:
-        os.close(descriptor)
+
+
+def _check_kind(path: Path) -> None:
+    if not path.is_file():
+        raise JournalError(f"{path} is {'a directory' if path.is_dir() else 'no plain file'}; a journal is a file")
+    if _numbers(path.stat()) in _in_use:
+        raise _in_use_error(path)
 
 
 def _numbers(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _in_use_error(path: Path) -> JournalError:
