@@ -75,7 +75,7 @@ def prepare(connection: sqlite3.Connection, sync: str) -> None:
     run(f"PRAGMA synchronous={sync}")
     found = run("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
-        raise DamagedError(found)
+        raise DamagedError(found.splitlines()[-1])
 
 
 def is_damage(error: Exception) -> bool:

@@ -91,7 +91,7 @@ class Writer:
 
     async def written(self) -> None:
         """Wait until all that was changed before this is on the disk, or could not be written, as the log tells."""
-        if self._fails:
+        if self._fails or self._is_over():
             return
         if self.pending:
             await self._wait(self._waiting)
@@ -124,6 +124,9 @@ class Writer:
             self.soon()
         await asyncio.shield(self._closed)
 
+    def _is_over(self) -> bool:
+        return self._closed is not None and self._closed.done()
+
     async def _wait(self, waiters: Waiters) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
         waiters.append(done)
@@ -142,7 +145,7 @@ class Writer:
             self._timer = self._loop.call_at(due, self._send)
 
     def _due(self) -> float | None:
-        if self._closed is not None and self._closed.done():
+        if self._is_over():
             return None
         if self._closed is not None or self._intents:
             return self._latest
