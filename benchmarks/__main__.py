@@ -7,7 +7,20 @@ import os
 import platform
 import sys
 
-from benchmarks import compare, decode, download, economics, pace, poll_path, query_cost, scale, sweeps, tune, verdicts
+from benchmarks import (
+    compare,
+    decode,
+    download,
+    economics,
+    journal,
+    pace,
+    poll_path,
+    query_cost,
+    scale,
+    sweeps,
+    tune,
+    verdicts,
+)
 from benchmarks.report import write_readme
 
 ALL = {
@@ -20,6 +33,7 @@ ALL = {
     "poll_path": poll_path.run,
     "verdicts": verdicts.run,
     "pace": pace.run,
+    "journal": journal.run,
 }
 
 

@@ -68,6 +68,14 @@ class Changes:
             self.contexts.pop(task_id, None)
             self.gone.add(task_id)
 
+    def hold(self, rows: Iterable[IdRow]) -> None:
+        """Have these rows be there; one without a context keeps what there is."""
+        for row in rows:
+            if row.context is None:
+                self.held.add(row.task_id)
+            else:
+                self.contexts[row.task_id] = row.context
+
     def follow_with(self, later: Changes) -> None:
         """Take in what is to be written after these."""
         self.remove(later.gone)

@@ -141,7 +141,10 @@ class Ledger:
         while sent := await self._writer.call(partial(self._journal.read_submissions, after)):
             after = sent[-1].key
             made = filter(None, map(self._writer.as_changed, sent))
-            if free := self._take(IdRow(row.task_id, row.context) for row in made if row.task_id is not None):
+            rows = [IdRow(row.task_id, row.context) for row in made if row.task_id is not None]
+            self._writer.pending.hold(row for row in rows if row.task_id not in self._held)
+            self._writer.soon()
+            if free := self._take(rows):
                 yield free
         # What a full disk keeps from being written.
         if free := self._take(self._writer.unwritten()):

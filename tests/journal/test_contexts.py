@@ -26,6 +26,8 @@ JSON = st.recursive(
 
 
 class Colour(enum.Enum):
+    """What orjson writes as its value, and JSON has not."""
+
     RED = "red"
 
 
@@ -129,7 +131,7 @@ def test_a_submission_of_a_newer_version_is_read() -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"kind":"IMAGINE","sent_at":"then"}'])
 def test_a_damaged_submission_is_an_error(text: str) -> None:
     """Each in the one way that is caught."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         decode_submission(text)
 
 

@@ -189,11 +189,11 @@ def test_where_it_cannot_be_set_aside(path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(damage, "_copy", full)
-    with pytest.raises(JournalError, match="is damaged .* and cannot be set aside: .*No space left"):
+    with pytest.raises(JournalError, match=r"is damaged .* and cannot be set aside: .*No space left"):
         SqliteJournal(path)
     monkeypatch.undo()
     monkeypatch.setattr(damage, "_write", full)
-    with pytest.raises(JournalError, match="is damaged .* and cannot be set aside: .*No space left"):
+    with pytest.raises(JournalError, match=r"is damaged .* and cannot be set aside: .*No space left"):
         SqliteJournal(path)
     assert path.read_bytes() == damaged
 

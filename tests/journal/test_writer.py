@@ -203,9 +203,9 @@ async def test_the_end_writes_all() -> None:
     ledger.leave([3])
     ledger.learn("sk-another")
     await ledger.written()
-    for call in (lambda: ledger.hold([1]), lambda: ledger.forget([1])):
+    for call in (ledger.hold, ledger.forget):
         with pytest.raises(SessionClosed):
-            call()
+            call([1])
     for wait in (ledger.intend(CAT), ledger.unsettled(), resumed(ledger)):
         with pytest.raises(SessionClosed):
             await wait
