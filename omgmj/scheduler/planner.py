@@ -111,6 +111,7 @@ class Planner:
             for one in self.first_polls.join(task_id, subscription, now, roll):
                 ended.append(one)
                 self._row(task_id, poll=False)  # Maybe it was the last one there.
+        self.sweep_plan.on_watch(subscription.ids)
         self.registry.start_clock(subscription)
         return ended
 
