@@ -3,6 +3,14 @@
 A bucket of slots that are given at the moment of sending, never ahead, so that a lowered rate holds at once. Time is
 handed in as seconds on the caller's clock. Who gets the next slot is `limiter`'s business, whose a 429 is `refusals`'.
 
+Sessions that share a limit come to equal parts of it, as a rise depends less on one's own part than a cut does. It goes
+by the geometric mean of that part and of the rate, which is alike for both: a binomial algorithm, as congestion control
+has it. By the part alone (MIMD) no inequality would ever end. By the rate alone (AIMD) the rise would be too steep
+where the limit is far below the rate.
+
+What the service lets through is counted over busy seconds, in which no slot was left unused. A stall of the process, or
+a time with little to ask, would make the service look slower than it is.
+
 A 429 cuts only where it is more than `noise` explains, and only then its Retry-After holds all. A long hold is tried
 once, after a moment: an answer to the one request that may start ends it, as it was not meant for all.
 """
@@ -18,15 +26,16 @@ from omgmj.backoff.retry_after import believed
 EARLY = 1e-6
 """Seconds by which a timer may fire early; it must not find itself too early for ever."""
 _BURST = 0.02  # seconds of the limit that may be sent in one go
-_WINDOW = 2.0  # seconds over which is counted what the service let through
+_WINDOW = 2.0  # busy seconds over which is counted what the service let through
 _FEW = 16  # requests: with fewer allowed in that time it is counted over longer
 _FLOOR = 0.5  # requests a second: a 429 never cuts below this
 _KEEP = 0.92  # share of what the service let through that is left after a cut
 _HALF = 0.5  # share of the limit that is left where the count says nothing, and at least
 _WELL_PAST = 1.1  # from this much above the level of the last cut the service seems to allow more than it did
-_SLOW, _FAST = 0.01, 0.1  # shares of that level that come back each second, below and above that mark
+_SLOW = 0.005  # share of the geometric mean of that level and the rate that comes back each second, below that mark
+_FAST = 0.1  # share of the level that comes back each second above that mark
 _TRAIL = 0.9  # share of the limit that a level is put to where none is known: the limit is well past it
-_YOUNG = 0.2  # seconds: what was let through is counted over so long at least
+_YOUNG = 0.2  # busy seconds: what was let through is counted over so long at least
 _LOW = 0.97  # share of the level below which a limit would refuse nothing
 _TRY = 2.0  # seconds after which a hold is tried, where it lasts twice as long at least
 _CREDIT = 1.0  # seconds: one success brings back no more than this, so an idle session does not gain rate
@@ -41,8 +50,8 @@ class Rate:
 
     __slots__ = (
         "_at",
-        "_began",
         "_burst",
+        "_busy",
         "_credited_at",
         "_cut_at",
         "_held_since",
@@ -67,7 +76,7 @@ class Rate:
         self._burst: int = _burst(rate)  # of the limit of the moment
         self._window = _window(rate)
         self._slots: float = self._burst
-        self._began = now
+        self._busy: float = 0.0  # seconds in which no slot was left unused, up to `_at`
         self._at = now  # when the slots were last counted
         self._cut_at = -math.inf
         self._held_since = self._held_until = -math.inf  # by a Retry-After
@@ -76,7 +85,7 @@ class Rate:
         self._passed = 0  # answers since the last 429
         self.answers: int = 0
         self._credited_at = now
-        self._successes: deque[float] = deque()
+        self._successes: deque[float] = deque()  # dated in busy seconds
 
     @property
     def rate(self) -> float:
@@ -110,8 +119,8 @@ class Rate:
 
     def saw_success(self, sent_at: float, now: float) -> None:
         """Note that a request sent at `sent_at` got something else than 429, and win back some of what was cut."""
-        self._successes.append(now)
-        if self._successes[0] <= now - self._window:
+        self._successes.append(self._busy)
+        if self._successes[0] <= self._busy - self._window:
             self._successes.popleft()  # One for one: all that are too old are dropped where they are counted.
         credited_at, self._credited_at = self._credited_at, now
         self.answers += 1
@@ -126,7 +135,7 @@ class Rate:
         credit = min(_CREDIT, now - credited_at)
         self._refill(now)
         if self._limit < self._level * _WELL_PAST:
-            self._allow(min(self._rate, self._limit + credit * self._level * _SLOW))
+            self._allow(min(self._rate, self._limit + credit * math.sqrt(self._level * self._rate) * _SLOW))
         else:
             self._allow(min(self._rate, self._limit + credit * self._level * _FAST))
             # The old level says nothing up here; one that moves along keeps the climb in proportion.
@@ -148,11 +157,11 @@ class Rate:
             return False
         self._hold(now, retry_after)
         self._refill(now)
-        while self._successes and self._successes[0] <= now - self._window:
+        while self._successes and self._successes[0] <= self._busy - self._window:
             self._successes.popleft()
-        seconds = min(self._window, max(_YOUNG, now - self._began))
+        seconds = min(self._window, max(_YOUNG, self._busy))
         through = min(self._limit, len(self._successes) / seconds)
-        # Less than half the limit got through: the session was idle, or the service is far slower than thought.
+        # Less than half the limit got through: the service is far slower than thought, or has hardly answered yet.
         # Halving finds out; and what is not known needs no careful recovery.
         known = through * _KEEP >= self._limit * _HALF
         cut = through * _KEEP if known else self._limit * _HALF
@@ -184,7 +193,9 @@ class Rate:
 
     def _refill(self, now: float) -> None:
         if now > self._at:
-            self._slots = min(self._burst, self._slots + (now - self._at) * self._limit)
+            gained = min(self._burst - self._slots, (now - self._at) * self._limit)
+            self._slots += gained
+            self._busy += gained / self._limit
             self._at = now
 
 
