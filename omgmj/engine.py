@@ -101,7 +101,7 @@ class Engine:
         A task may have been cancelled already, and hears of it where it awaits next: that is nobody's failure. And one
         that starts eagerly runs in the middle of whoever made it, which may be a policy that is being asked.
         """
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.loop)
         return self.poller.planner.progress.asking or (task is not None and task.cancelling() > 0)
 
     async def page(self, number: int, size: int) -> TaskPage:

@@ -27,7 +27,7 @@ class Deadlines:
         self.out: set[Deadline] = set()
         self.closed: SessionClosed | None = None
         self.timer: Timer = Timer(loop, self._sweep, self._crash, lambda: not self.out)
-        self._loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
 
     def close(self, error: SessionClosed) -> None:
         """End all that is out with a copy of `error`, and let nothing begin any more."""
@@ -37,7 +37,7 @@ class Deadlines:
         self.timer.cancel()
 
     def _sweep(self) -> None:
-        now, next_at = self._loop.time(), math.inf
+        now, next_at = self.loop.time(), math.inf
         respite = RESPITE if self.timer.notice_pause(now) else TURN
         for deadline in list(self.out):
             if deadline.when <= now + EARLY:
@@ -68,7 +68,7 @@ class Deadline:
     def __init__(self, deadlines: Deadlines) -> None:
         if deadlines.closed is not None:
             raise deadlines.closed.about(None)
-        task = asyncio.current_task()
+        task = asyncio.current_task(deadlines.loop)
         if task is None:
             raise UsageError("omgmj must be awaited in an asyncio task")
         self.when: float = math.inf

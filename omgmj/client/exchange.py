@@ -83,7 +83,10 @@ class Exchange:
         `read` makes a value of the answer, never None, or raises.
         """
         with Deadline(self._deadlines) as deadline:
-            attempt = partial(self._in_slot, request, partial(self._once, request, read, deadline))
+
+            def attempt() -> Awaitable[T]:
+                return self._in_slot(request, lambda: self._once(request, read, deadline))
+
             if not request.idempotent:
                 return await attempt()
             return await retrying(attempt, self._retry, what=request.path, passes=_in_passing, on_retry=self._on_retry)
@@ -159,7 +162,7 @@ class Exchange:
         A subject that the service wants to be left alone holds its own requests only.
         """
         while True:
-            if held_for := self.refusals.held_for(request.subject, self._loop.time()):
+            if self.refusals.rows and (held_for := self.refusals.held_for(request.subject, self._loop.time())):
                 await asyncio.sleep(held_for)
             if not self._limiter.enter_at_once(self._loop.time()):
                 await self._limiter.enter()

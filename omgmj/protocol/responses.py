@@ -144,7 +144,6 @@ def _envelope(answer: Answer) -> dict[str, Any]:
         value: Any = loads(answer.body)
     except DecodeError:
         raise _refusal(answer, f"HTTP {answer.status}, {_excerpt(answer.body)}{_base_url_hint(answer)}") from None
-    succeeded = 200 <= answer.status < 300
     if type(value) is dict:
         envelope: dict[str, Any] = value
         told = envelope.get("statusCode")
@@ -154,7 +153,7 @@ def _envelope(answer: Answer) -> dict[str, Any]:
             return {**envelope, "statusCode": code}
         # One that cannot be read keeps no data from its user; without data it is no success.
         data = envelope.get("data")
-        if succeeded and ("data" in envelope if told is None else data is not None):
+        if 200 <= answer.status < 300 and ("data" in envelope if told is None else data is not None):
             return {"data": data, "message": envelope.get("message")}
         message = _message(envelope)
         what = f"JSON without the service's statusCode: {_words(answer, envelope)}"
