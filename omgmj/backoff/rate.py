@@ -8,9 +8,6 @@ by the geometric mean of that part and of the rate, which is alike for both: a b
 has it. By the part alone (MIMD) no inequality would ever end. By the rate alone (AIMD) the rise would be too steep
 where the limit is far below the rate.
 
-What the service lets through is counted over busy seconds, in which no slot was left unused. A stall of the process, or
-a time with little to ask, would make the service look slower than it is.
-
 A 429 cuts only where it is more than `noise` explains, and only then its Retry-After holds all. A long hold is tried
 once, after a moment: an answer to the one request that may start ends it, as it was not meant for all.
 """
@@ -26,7 +23,7 @@ from omgmj.backoff.retry_after import believed
 EARLY = 1e-6
 """Seconds by which a timer may fire early; it must not find itself too early for ever."""
 _BURST = 0.02  # seconds of the limit that may be sent in one go
-_WINDOW = 2.0  # busy seconds over which is counted what the service let through
+_WINDOW = 2.0  # seconds over which is counted what the service let through
 _FEW = 16  # requests: with fewer allowed in that time it is counted over longer
 _FLOOR = 0.5  # requests a second: a 429 never cuts below this
 _KEEP = 0.92  # share of what the service let through that is left after a cut
@@ -35,7 +32,7 @@ _WELL_PAST = 1.1  # from this much above the level of the last cut the service s
 _SLOW = 0.005  # share of the geometric mean of that level and the rate that comes back each second, below that mark
 _FAST = 0.1  # share of the level that comes back each second above that mark
 _TRAIL = 0.9  # share of the limit that a level is put to where none is known: the limit is well past it
-_YOUNG = 0.2  # busy seconds: what was let through is counted over so long at least
+_YOUNG = 0.2  # seconds: what was let through is counted over so long at least
 _LOW = 0.97  # share of the level below which a limit would refuse nothing
 _TRY = 2.0  # seconds after which a hold is tried, where it lasts twice as long at least
 _CREDIT = 1.0  # seconds: one success brings back no more than this, so an idle session does not gain rate
@@ -50,8 +47,8 @@ class Rate:
 
     __slots__ = (
         "_at",
+        "_began",
         "_burst",
-        "_busy",
         "_credited_at",
         "_cut_at",
         "_held_since",
@@ -76,7 +73,7 @@ class Rate:
         self._burst: int = _burst(rate)  # of the limit of the moment
         self._window = _window(rate)
         self._slots: float = self._burst
-        self._busy: float = 0.0  # seconds in which no slot was left unused, up to `_at`
+        self._began = now
         self._at = now  # when the slots were last counted
         self._cut_at = -math.inf
         self._held_since = self._held_until = -math.inf  # by a Retry-After
@@ -85,7 +82,7 @@ class Rate:
         self._passed = 0  # answers since the last 429
         self.answers: int = 0
         self._credited_at = now
-        self._successes: deque[float] = deque()  # dated in busy seconds
+        self._successes: deque[float] = deque()
 
     @property
     def rate(self) -> float:
@@ -119,8 +116,8 @@ class Rate:
 
     def saw_success(self, sent_at: float, now: float) -> None:
         """Note that a request sent at `sent_at` got something else than 429, and win back some of what was cut."""
-        self._successes.append(self._busy)
-        if self._successes[0] <= self._busy - self._window:
+        self._successes.append(now)
+        if self._successes[0] <= now - self._window:
             self._successes.popleft()  # One for one: all that are too old are dropped where they are counted.
         credited_at, self._credited_at = self._credited_at, now
         self.answers += 1
@@ -157,11 +154,11 @@ class Rate:
             return False
         self._hold(now, retry_after)
         self._refill(now)
-        while self._successes and self._successes[0] <= self._busy - self._window:
+        while self._successes and self._successes[0] <= now - self._window:
             self._successes.popleft()
-        seconds = min(self._window, max(_YOUNG, self._busy))
+        seconds = min(self._window, max(_YOUNG, now - self._began))
         through = min(self._limit, len(self._successes) / seconds)
-        # Less than half the limit got through: the service is far slower than thought, or has hardly answered yet.
+        # Less than half the limit got through: the session was idle, or the service is far slower than thought.
         # Halving finds out; and what is not known needs no careful recovery.
         known = through * _KEEP >= self._limit * _HALF
         cut = through * _KEEP if known else self._limit * _HALF
@@ -193,9 +190,7 @@ class Rate:
 
     def _refill(self, now: float) -> None:
         if now > self._at:
-            gained = min(self._burst - self._slots, (now - self._at) * self._limit)
-            self._slots += gained
-            self._busy += gained / self._limit
+            self._slots = min(self._burst, self._slots + (now - self._at) * self._limit)
             self._at = now
 
 
