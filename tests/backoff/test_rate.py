@@ -70,6 +70,12 @@ def test_starts_with_a_burst_and_then_one_at_a_time() -> None:
     assert (budget.rate, budget.limit, budget._held_until) == (100.0, 100.0, -math.inf)
 
 
+def test_a_slot_may_be_taken_at_once() -> None:
+    """Who does not wait gets a slot where one is free."""
+    budget = Rate(100.0, 0.0)
+    assert [budget.take_at_once(0.0) for _ in range(3)] == [True, True, False]
+
+
 def test_low_rate_gives_single_slots() -> None:
     """A rate below one a second still has a burst of one, and then waits its turn."""
     budget = Rate(0.1, 0.0)
@@ -135,15 +141,15 @@ def test_no_window_holds_more_than_the_limit_of_the_moment(rate: float, cuts: in
 
 @pytest.mark.parametrize("rate", [64.0, 512.0])
 def test_a_lowered_rate_holds_at_once(rate: float) -> None:
-    """Slots are given late: after a cut to 4 a second at most 4 and the burst start in the next second."""
+    """Slots are given late: after a cut below 4 a second no more than that and the burst start in the next second."""
     budget = Rate(rate, 0.0)
     assert len(send_all(budget, 0.0, 1.0)) >= rate
     now = 10.0  # long idle: the burst is full again
     while budget.limit > 4.0:
         budget.saw_429(now, now, None)
         now += 0.0001
-    assert budget.limit == pytest.approx(4.0)
-    assert len(send_all(budget, now, now + 1.0)) <= 4 + burst(4.0)
+    assert budget.limit > 2.0
+    assert len(send_all(budget, now, now + 1.0)) <= budget.limit + burst(budget.limit)
 
 
 def test_one_cut_per_epoch() -> None:
@@ -151,12 +157,12 @@ def test_one_cut_per_epoch() -> None:
     budget = Rate(64.0, 0.0)
     for _ in range(20):
         budget.saw_429(1.0, 1.1, None)
-    assert budget.limit == 32.0
+    assert budget.limit == pytest.approx(0.6 * 64)
     budget.saw_429(1.1, 1.2, None)  # sent in the very moment of the cut: not after it
-    assert budget.limit == 32.0
+    assert budget.limit == pytest.approx(0.6 * 64)
     assert not budget.saw_429(1.15, 1.2, None)  # one by itself may be chance
     refuse(budget, 1.16, 1.2)
-    assert budget.limit == 16.0
+    assert budget.limit == pytest.approx(0.6 * 0.6 * 64)
 
 
 def test_cut_goes_to_what_got_through() -> None:
@@ -169,21 +175,36 @@ def test_cut_goes_to_what_got_through() -> None:
     assert budget.limit == pytest.approx(73.6 * 0.92, rel=0.02)
 
 
-def test_cut_is_half_where_hardly_anything_got_through() -> None:
-    """Where less than half of the limit got through it is halved, and not cut to next to nothing."""
+def test_cut_is_deep_where_hardly_anything_got_through() -> None:
+    """Where far less than the limit got through, 60 % of it are left, and not next to nothing."""
     budget = Rate(100.0, 0.0)
     keep_busy(budget, 0.0, 5.0, good=1)
     refuse(budget, 5.0, 5.1)
-    assert budget.limit == 50.0
+    assert budget.limit == 60.0
 
 
-def test_cut_is_half_where_the_window_says_nothing() -> None:
-    """After an idle time the count of successes says nothing, so the limit is halved, not cut to next to nothing."""
+def test_cut_is_deep_where_the_window_says_nothing() -> None:
+    """After an idle time the count of successes says nothing, so 60 % of the limit are left, not next to nothing."""
     budget = Rate(100.0, 0.0)
     keep_busy(budget, 0.0, 1.0)
     budget.saw_success(60.0, 60.0)
     refuse(budget, 60.0, 60.1)
-    assert budget.limit == 50.0
+    assert budget.limit == 60.0
+
+
+def test_a_young_count_is_no_level() -> None:
+    """What got through in the first second holds a burst that the service takes once: the climb after it is quick."""
+    young, old = Rate(100.0, 0.0), Rate(100.0, 0.0)
+    keep_busy(young, 0.0, 1.0, good=4)
+    keep_busy(old, 0.0, 4.0, good=4)
+    refuse(young, 1.0, 1.0)
+    refuse(old, 4.0, 4.0)
+    cut = young.limit
+    assert cut == pytest.approx(old.limit, rel=0.02)
+    young.saw_success(2.0, 2.0)
+    old.saw_success(5.0, 5.0)
+    assert young.limit > 1.08 * cut
+    assert old.limit < 1.02 * cut
 
 
 def test_cuts_end_at_a_floor() -> None:
@@ -211,14 +232,14 @@ def test_retry_after_counts_on_a_429_that_does_not_cut() -> None:
     budget.saw_429(1.0, 2.0, None)
     budget.saw_429(1.5, 2.1, 7.0)
     budget.saw_429(1.6, 2.2, 1.0)
-    assert budget.limit == 50.0
+    assert budget.limit == 60.0
     assert budget._held_until == pytest.approx(9.1)
     assert len(send_all(budget, 2.2, 9.1)) == 1  # tried once
-    assert len(send_all(budget, 9.1, 9.1001)) == burst(50.0)
+    assert len(send_all(budget, 9.1, 9.1001)) == burst(60.0)
 
 
 def test_recovery_is_slow_below_the_level_and_quicker_above() -> None:
-    """Below the level of the cut 0.5 % of its mean with the rate comes back each second, well past it 10 % of it."""
+    """Below the level of the cut 0.6 % of its mean with the rate comes back each second, well past it 10 % of it."""
     budget = Rate(1000.0, 0.0)
     keep_busy(budget, 0.0, 4.0, good=4)
     refuse(budget, 3.999, 4.0)
@@ -228,11 +249,11 @@ def test_recovery_is_slow_below_the_level_and_quicker_above() -> None:
     for _ in range(100):
         now += 0.1
         budget.saw_success(now, now)
-    assert budget.limit - cut == pytest.approx(10 * 0.005 * math.sqrt(level * 1000), rel=0.01)
+    assert budget.limit - cut == pytest.approx(10 * 0.006 * math.sqrt(level * 1000), rel=0.01)
     while budget.limit < 1.1 * level:
         now += 0.1
         budget.saw_success(now, now)
-    assert now == pytest.approx(36, abs=1)
+    assert now == pytest.approx(31, abs=1)
     mark = budget.limit
     for _ in range(5):
         now += 0.1
@@ -254,7 +275,7 @@ def test_an_idle_session_gains_no_rate() -> None:
     budget = Rate(100.0, 0.0)
     budget.saw_429(1.0, 1.1, None)
     budget.saw_success(3600.0, 3600.0)
-    assert 50.0 < budget.limit < 55.0
+    assert 60.0 < budget.limit < 66.0
 
 
 class Seen(NamedTuple):
@@ -314,7 +335,7 @@ class Loop:
         (500.0, 50.0, 1.0, 0.02, 0.90),
         (500.0, 200.0, 20.0, 0.02, 0.90),
         (500.0, 200.0, 1.0, 0.02, 0.80),
-        (64.0, 4.0, 1.0, 0.06, 0.78),
+        (64.0, 4.0, 1.0, 0.05, 0.80),
         (20.0, 200.0, 20.0, 0.0, 0.0),
     ],
 )
@@ -344,7 +365,7 @@ def test_follows_when_the_service_allows_less() -> None:
     assert loop.budget.limit < 30.0
     loop.run(80.0)
     seen = loop.run(140.0)
-    assert seen.refused < 0.025 * seen.sent
+    assert seen.refused < 0.03 * seen.sent
     assert seen.used > 0.85
 
 
@@ -362,7 +383,7 @@ def test_a_hold_is_tried_once() -> None:
             assert budget.ready_at(3.2) == 3.2
         else:
             assert not budget.saw_429(3.0, 3.1, 60.0)
-            assert budget.limit == 50.0
+            assert budget.limit == 60.0
             assert send_all(budget, 3.1, 63.1) == []
 
 
