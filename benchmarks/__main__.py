@@ -7,7 +7,24 @@ import os
 import platform
 import sys
 
-from benchmarks import compare, decode, download, economics, pace, poll_path, query_cost, scale, sweeps, tune, verdicts
+from benchmarks import (
+    callbacks,
+    compare,
+    decode,
+    download,
+    economics,
+    journal,
+    kill9,
+    outage,
+    pace,
+    poll_path,
+    query_cost,
+    scale,
+    soak,
+    sweeps,
+    tune,
+    verdicts,
+)
 from benchmarks.report import write_readme
 
 ALL = {
@@ -20,6 +37,11 @@ ALL = {
     "poll_path": poll_path.run,
     "verdicts": verdicts.run,
     "pace": pace.run,
+    "outage": outage.run,
+    "kill9": kill9.run,
+    "soak": soak.run,
+    "callbacks": callbacks.run,
+    "journal": journal.run,
 }
 
 

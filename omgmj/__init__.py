@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ExchangeTimeout,
         GaveUp,
         ImageExists,
+        JournalError,
         OmgmjError,
         RateLimited,
         ServiceError,
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
     )
     from omgmj.images.download import Progress
     from omgmj.images.uploads import Image
+    from omgmj.journal.memory import MemoryJournal
+    from omgmj.journal.sqlite import SqliteJournal
     from omgmj.listing.tasks import Tasks, Words
-    from omgmj.models import Action, Kind, Reconciled, Status, Submission, Task, TaskPage
+    from omgmj.models import Action, Kind, Reconciled, Status, Submission, Task, TaskPage, Unsettled
     from omgmj.polling.follow import Follow
     from omgmj.polling.watch import TaskIds, Watch
     from omgmj.protocol.image_urls import Via, image_urls
@@ -60,8 +63,12 @@ else:
         **dict.fromkeys(("Stream", "Transport"), "client.transport"),
         "Progress": "images.download",
         "Image": "images.uploads",
+        "MemoryJournal": "journal.memory",
+        "SqliteJournal": "journal.sqlite",
         **dict.fromkeys(("Tasks", "Words"), "listing.tasks"),
-        **dict.fromkeys(("Action", "Kind", "Reconciled", "Status", "Submission", "Task", "TaskPage"), "models"),
+        **dict.fromkeys(
+            ("Action", "Kind", "Reconciled", "Status", "Submission", "Task", "TaskPage", "Unsettled"), "models"
+        ),
         "Follow": "polling.follow",
         **dict.fromkeys(("TaskIds", "Watch"), "polling.watch"),
         **dict.fromkeys(("Via", "image_urls"), "protocol.image_urls"),
@@ -106,7 +113,9 @@ __all__ = [
     "Http",
     "Image",
     "ImageExists",
+    "JournalError",
     "Kind",
+    "MemoryJournal",
     "OmgmjError",
     "Passage",
     "Policy",
@@ -121,6 +130,7 @@ __all__ = [
     "ServiceUnavailable",
     "Session",
     "SessionClosed",
+    "SqliteJournal",
     "Stalled",
     "Stats",
     "Status",
@@ -136,6 +146,7 @@ __all__ = [
     "Token",
     "Transport",
     "TransportError",
+    "Unsettled",
     "UsageError",
     "Via",
     "WaitError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import urlsplit
 
 import attrs
@@ -19,23 +19,54 @@ BASE_URL = "https://cn2us02.opapi.win"
 
 @attrs.frozen
 class BaseUrl:
-    """Where the service is."""
+    """Where the service is: its address, and further ones of the same service, the ones to be preferred first."""
 
     url: str
+    mirrors: tuple[str, ...] = ()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All addresses."""
+        return (self.url, *self.mirrors)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts' names, or their numbers."""
+        return tuple(urlsplit(url).hostname or "" for url in self.urls)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this machine itself."""
-        return is_loopback(urlsplit(self.url).hostname or "")
+        """Whether it is this machine itself, at each address."""
+        return all(map(is_loopback, self.hosts))
 
     def __str__(self) -> str:
-        return self.url
+        return ", ".join(self.urls)
 
 
 def choose_base_url(given: object, trusted_hosts: Collection[str] = ()) -> BaseUrl:
-    """Return `given`, checked; for None that of `OMGMJ_BASE_URL` in the environment, else the public host."""
-    chosen = os.environ.get("OMGMJ_BASE_URL") or BASE_URL if given is None else given
-    return BaseUrl(check_base_url(chosen, trusted_hosts))
+    """Return one address or several, checked, each once; for None `OMGMJ_BASE_URL`, else the public host."""
+    if given is None:
+        given = split_base_url(os.environ.get("OMGMJ_BASE_URL", "")) or BASE_URL
+    several = given if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
+    urls: dict[tuple[object, ...], str] = {}
+    for one in several:
+        url = check_base_url(one, trusted_hosts)
+        urls.setdefault(_place(url), url)
+    if not urls:
+        raise UsageError("base_url must hold one address at least")
+    first, *others = urls.values()
+    return BaseUrl(first, tuple(others))
+
+
+def split_base_url(text: str) -> list[str]:
+    """Return the addresses of a text with commas between, as in the environment."""
+    return [url for part in text.split(",") if (url := part.strip())]
+
+
+def _place(url: str) -> tuple[object, ...]:
+    """Return what two spellings of one address have in common."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path
 
 
 def check_trusted_hosts(hosts: object) -> frozenset[str]:
@@ -63,7 +94,7 @@ def _is_address(host: str) -> bool:
 def check_base_url(url: object, trusted_hosts: Collection[str] = ()) -> str:
     """Return `url` without a slash at its end; `UsageError` unless it is https, or http to a host that may have it."""
     if not isinstance(url, str):
-        raise UsageError(f"base_url must be a string, not {type(url).__name__}")
+        raise UsageError(f"base_url must be a string, or a sequence of strings, not {type(url).__name__}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import anyio
+import attrs
 
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.rate import Rate
@@ -20,16 +22,19 @@ from omgmj.client.credentials import Credentials
 from omgmj.client.exchange import Exchange
 from omgmj.client.limiter import Limiter
 from omgmj.client.proxies import Proxies
-from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
-from omgmj.errors import SessionClosed
+from omgmj.errors import SessionClosed, UsageError
 from omgmj.images.uploads import Given, data_uris
-from omgmj.listing.reconcile import reconcile
-from omgmj.models import Reconciled, Submission, TaskPage
+from omgmj.journal.journal import Journal
+from omgmj.journal.ledger import Ledger
+from omgmj.listing.reconcile import reconcile, until_found
+from omgmj.models import Reconciled, Submission, TaskPage, Unsettled
+from omgmj.polling.hold import Hold
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, pages
-from omgmj.protocol.messages import Answer
+from omgmj.protocol.messages import Answer, Fate, Passage
 from omgmj.protocol.submissions import Draft
+from omgmj.threads import in_thread
 from omgmj.validation import check_since
 
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ LADEN = 8
 
 
 class Engine:
-    """A session's transport, limiter, exchange and poller."""
+    """A session's transport, limiter, exchange, poller, and the ledger of its journal, where it has one."""
 
     def __init__(
         self,
@@ -49,12 +54,14 @@ class Engine:
         limiter: Limiter,
         exchange: Exchange,
         poller: Poller,
+        ledger: Ledger | None,
     ) -> None:
         self.loop = loop
         self.transport = transport
         self.limiter = limiter
         self.exchange = exchange
         self.poller = poller
+        self.ledger = ledger
         self._laden = anyio.Semaphore(LADEN)
 
     @classmethod
@@ -73,6 +80,7 @@ class Engine:
         proxies: Proxies,
         http: Http | None,
         transport: Transport | None,
+        journal: Journal | None,
     ) -> Self:
         """Put together what a session was told; the arguments are its own, checked."""
         if transport is None:
@@ -86,9 +94,9 @@ class Engine:
         exchange = Exchange(
             transport, base_url, credentials, limiter, request_timeout=request_timeout, retry=retry, loop=loop
         )
-        return cls(
-            loop, transport, limiter, exchange, Poller(exchange, limiter, retry, loop, outage=outage, sweeps=sweeps)
-        )
+        poller = Poller(exchange, limiter, retry, loop, outage=outage, sweeps=sweeps)
+        ledger = None if journal is None else Ledger(journal, base_url.hosts, credentials, loop)
+        return cls(loop, transport, limiter, exchange, poller, ledger)
 
     async def begin(self) -> None:
         """Let happen first what is under way in this very step, before a call or a wait begins."""
@@ -104,6 +112,16 @@ class Engine:
         task = asyncio.current_task(self.loop)
         return self.poller.planner.progress.asking or (task is not None and task.cancelling() > 0)
 
+    def hold(self) -> Hold | None:
+        """Return what a new handle holds in the journal; None where there is no journal."""
+        return None if self.ledger is None else Hold(self.ledger)
+
+    def journal(self) -> Ledger:
+        """Return the ledger of the journal; `UsageError` where there is none."""
+        if self.ledger is None:
+            raise UsageError("this session has no journal: give Session(journal=omgmj.SqliteJournal(path))")
+        return self.ledger
+
     async def page(self, number: int, size: int) -> TaskPage:
         """Return a page of the list, and feed the waits with it."""
 
@@ -118,28 +136,50 @@ class Engine:
             self.poller.feed_listed(task, answer, asked_at)
         return page
 
-    async def submit(self, write: Callable[[list[str]], Draft], images: Sequence[Given]) -> int:
-        """Create a task and return its ID; `write` drafts it with the images' data URIs, which is done in a thread."""
+    async def submit(self, write: Callable[[list[str]], Draft], images: Sequence[Given], context: object = None) -> int:
+        """Create a task and return its ID; `write` drafts it with the images' data URIs, which is done in a thread.
+
+        The journal keeps what is sent, with its `context`, until the task's final record was delivered.
+        """
+        if context is not None and self.ledger is None:
+            raise UsageError("a context is kept in the journal, and this session has none: give Session(journal=…)")
         await self.begin()
         if not images:
-            return await self._send(write([]))
+            return await self._send(write([]), context)
         # Each holds many megabytes from here on.
         async with self._laden:
             with self.exchange.open():
                 draft = await in_thread(lambda: write(data_uris(images)))
-            return await self._send(draft)
+            return await self._send(draft, context)
 
-    async def _send(self, draft: Draft) -> int:
-        task_id = await self.exchange.submit(draft)
+    async def _send(self, draft: Draft, context: object) -> int:
+        passage, ledger = Passage(), self.ledger
+        if ledger is None:
+            task_id = await self.exchange.submit(draft, passage)
+        else:
+            with self.exchange.open():
+                sent_at, served_at = self.exchange.clock.now(), self.exchange.clock.served()
+                sent = attrs.evolve(draft.submission, sent_at=sent_at, served_at=served_at)
+                key = await ledger.intend(sent, context)
+            try:
+                task_id = await self.exchange.submit(draft, passage)
+            except BaseException:
+                if passage.fate is Fate.SENT:
+                    ledger.uncertain(key)
+                else:
+                    ledger.refused(key)
+                raise
+            ledger.made(key, task_id)
         self.poller.planner.verdicts.on_good_call()
-        self.poller.planner.first_polls.created(task_id, self.loop.time())
+        webhook = draft.submission.webhook is not None
+        self.poller.planner.first_polls.created(task_id, self.loop.time(), webhook=webhook)
         return task_id
 
-    async def reconcile(self, submission: Submission, since: datetime | None) -> Reconciled:
+    async def reconcile(self, submission: Submission, since: datetime | None, wait: float) -> Reconciled:
         """Return the tasks made after `since`, by this machine's clock, that may have come of a submission.
 
         None: after it was sent, by the service's clock where that was known. Not among them are those whose IDs this
-        session got as the answers to other submissions.
+        session got as the answers to other submissions. It searches again for up to `wait` seconds until there is one.
         """
         clock = self.exchange.clock
 
@@ -151,7 +191,20 @@ class Engine:
             since, ahead = submission.served_at, timedelta
         is_known = self.poller.planner.first_polls.is_created
         since = check_since(submission.sent_at if since is None else since)
-        return await reconcile(self.page, submission, since, ahead=ahead, is_known=is_known)
+        search = partial(reconcile, self.page, submission, since, ahead=ahead, is_known=is_known)
+        return await until_found(search, wait, self._pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or end with the session."""
+        with self.exchange.open():
+            await asyncio.sleep(seconds)
+
+    async def unsettled(self) -> list[Unsettled]:
+        """Return the submissions that may have made a task nobody knows of, with the tasks that may be theirs."""
+        return [
+            attrs.evolve(one, found=await self.reconcile(one.submission, None, wait=0.0))
+            for one in await self.journal().unsettled()
+        ]
 
     async def aclose(self) -> None:
         """End all that is under way, and let go of the connections."""
@@ -163,4 +216,8 @@ class Engine:
         try:
             await self.poller.aclose(closed)
         finally:
-            await self.transport.aclose()
+            try:
+                await self.transport.aclose()
+            finally:
+                if self.ledger is not None:
+                    await self.ledger.aclose()

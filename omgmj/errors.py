@@ -212,6 +212,10 @@ class ImageExists(UsageError, FileExistsError):
         self.path = path
 
 
+class JournalError(OmgmjError):
+    """A journal that cannot be used: not opened, not written, in use by another, of another account or program."""
+
+
 class WatchErrors(OmgmjError, ExceptionGroup[OmgmjError]):
     """What a watch could not bring to an end: one error an ID, each with its `task_id`."""
 

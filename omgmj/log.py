@@ -15,6 +15,21 @@ def retried(what: str, failures: int, attempts: int, delay: float, error: Except
     log.debug("%s failed, attempt %d of %d, next in %.1f s: %s", what, failures, attempts, delay, error)
 
 
+def failed_over(what: str, url: str, error: Exception) -> None:
+    """Tell of a failed attempt that is repeated at once at another address."""
+    log.debug("%s failed, next at %s: %s", what, url, error)
+
+
+def moved(url: str, reason: str) -> None:
+    """Tell that requests go to another address of the service now."""
+    log.warning("requests go to %s now; how the address before failed last: %s", url, reason)
+
+
+def moved_back(url: str) -> None:
+    """Tell that requests go to the first address again."""
+    log.warning("requests go to %s again, which has answered for a while", url)
+
+
 def slowed_down(rate: float, error: Exception) -> None:
     """Tell of a 429: the pace is now `rate` requests a second."""
     log.debug("slowed down to %.3g requests a second: %s", rate, error)
@@ -55,6 +70,33 @@ def odd_field(field: str, what: str) -> None:
 def cut_off(submission: str) -> None:
     """Tell of a submission that was cancelled after it had left."""
     log.warning("a submission was cut off after it had left, and may have made a task: %s", submission)
+
+
+def journal_fails(error: Exception) -> None:
+    """Tell of a journal that cannot be written: once, until it can again."""
+    log.error("%s; it is tried again, and a crash before that loses what is not written", error)
+
+
+def journal_is_well(name: str) -> None:
+    """Tell that a journal can be written again."""
+    log.warning("%s is written again, and nothing is missing", name)
+
+
+def journal_damaged(path: str, reason: str, aside: str, ids: int, submissions: int) -> None:
+    """Tell of a damaged journal that was set aside, and of what was saved."""
+    log.error(
+        "the journal %s is damaged (%s): it was set aside as %s; saved were %d task IDs and %d submissions",
+        path,
+        reason,
+        aside,
+        ids,
+        submissions,
+    )
+
+
+def sink_failed(error: Exception) -> None:
+    """Tell of a callback that could not be handed on."""
+    log.error("a callback could not be handed on, as the sink of the webhook failed: %r", error)
 
 
 def unreadable_body(reason: str) -> None:

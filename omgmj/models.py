@@ -222,6 +222,21 @@ class Reconciled(list[Task]):
     looked_back_to: datetime | None = None
 
 
+@attrs.frozen
+class Unsettled:
+    """A submission that may have made a task, of which nobody knows: its answer was lost, or the process died.
+
+    `found` are tasks that may have come of it, `context` is what was given with it. Who has made up their mind watches
+    one of those, or sends it again, and then calls `Session.forget([…])` with this.
+    """
+
+    submission: Submission
+    context: Any = None
+    found: Reconciled = attrs.field(factory=Reconciled)
+    key: int = attrs.field(default=0, repr=False)
+    """Its number in the journal."""
+
+
 def _html(text: str) -> str:
     """Return a text as HTML in ASCII: half a character, which has no bytes, is shown as an unknown one."""
     return escape(text).encode("ascii", "xmlcharrefreplace").decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,16 @@ from omgmj.engine import Engine
 from omgmj.errors import OmgmjError, SessionClosed, SubmissionUncertain, UsageError
 from omgmj.images.download import MAX_BYTES, Progress, download
 from omgmj.images.uploads import Image, check_image, check_images
+from omgmj.journal.journal import Journal
 from omgmj.listing.tasks import Tasks, Words
-from omgmj.models import Action, Reconciled, Task, TaskPage
+from omgmj.models import Action, Reconciled, Task, TaskPage, Unsettled
 from omgmj.polling.follow import Follow
+from omgmj.polling.hold import Hold
 from omgmj.polling.sinks import Terms
 from omgmj.polling.wait import wait_for
 from omgmj.polling.watch import TaskIds, Watch
 from omgmj.protocol import messages, responses, submissions
+from omgmj.protocol.callbacks import read_callback
 from omgmj.protocol.image_urls import Via
 from omgmj.protocol.messages import PAGE_MOST, Answer, check_size
 from omgmj.protocol.submissions import (
@@ -59,14 +62,18 @@ class Session:
 
     `token` is a string, or a callable (sync or async) that returns one and is asked again after a 401; None takes
     `OMGMJ_TOKEN` from the environment. `base_url` None takes `OMGMJ_BASE_URL`, else the public host; https only, save
-    for loopback. `request_timeout` bounds one HTTP exchange, in seconds, from when it may start. At most
-    `max_in_flight` requests are out at once and at most `rate` a second start, fewer after a 429. `backoff` says when
-    to poll a task again, `retry` after a failed request. After `outage` seconds in which nobody is answered, a day, all
-    waits end with `ServiceUnavailable`; None: never. `sweeps=False` leaves the account's list alone: each task is
-    polled by itself.
+    for loopback. Several addresses are those of one service: what may be repeated is asked at the next one where one
+    fails, and a submission where no connection was made. `request_timeout` bounds one HTTP exchange, in seconds, from
+    when it may start. At most `max_in_flight` requests are out at once and at most `rate` a second start, fewer after a
+    429. `backoff` says when to poll a task again, `retry` after a failed request. After `outage` seconds in which
+    nobody is answered, a day, all waits end with `ServiceUnavailable`; None: never. `sweeps=False` leaves the account's
+    list alone: each task is polled by itself.
 
     `environment_proxy`: go by the proxies that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name, downloads too.
     `trusted_hosts` are exact names of hosts, as of a container network, to which `base_url` may lead over plain http.
+
+    `journal`, such as an `omgmj.SqliteJournal`, keeps on disk what is watched and made, so that nothing is lost when
+    the process dies; see `resume` and `unsettled`. It is this session's alone, and is closed with it.
 
     `http` is an `aiohttp.ClientSession` to borrow, which stays open, or a callable that makes one, closed with this
     session: the place for a proxy of your own, a CA or a client certificate. `transport` replaces HTTP altogether.
@@ -84,7 +91,7 @@ class Session:
         self,
         token: Token | None = None,
         *,
-        base_url: str | None = None,
+        base_url: str | Sequence[str] | None = None,
         request_timeout: float = 30.0,
         max_in_flight: int = 64,
         rate: float = 20.0,
@@ -94,6 +101,7 @@ class Session:
         sweeps: bool = True,
         environment_proxy: bool = True,
         trusted_hosts: Iterable[str] = (),
+        journal: Journal | None = None,
         http: omgmj.Http | None = None,
         transport: omgmj.Transport | None = None,
     ) -> None:
@@ -113,7 +121,8 @@ class Session:
         self._backoff = check_policy(backoff, Adaptive())
         own = http is None and transport is None
         proxies = Proxies.of_environment() if own and environment_proxy else NO_PROXIES
-        proxies.by(self._base_url.url)  # One that cannot be used is refused here.
+        for url in self._base_url.urls:
+            proxies.by(url)  # One that cannot be used is refused here.
         self._build = partial(
             Engine.build,
             base_url=self._base_url,
@@ -127,6 +136,7 @@ class Session:
             proxies=proxies,
             http=http,
             transport=transport,
+            journal=journal,
         )
         self._engine: Engine | None = None
         self._closed = False
@@ -201,7 +211,10 @@ class Session:
         terms = self._terms(timeout, stall, backoff)
         engine = self._open()
         await engine.begin()
-        return await wait_for(engine.poller, checked, terms)
+        task = await wait_for(engine.poller, checked, terms)
+        if engine.ledger is not None:
+            engine.ledger.settle(task.id)
+        return task
 
     def watch(
         self,
@@ -221,11 +234,55 @@ class Session:
         plain function. `max_watched` bounds how many IDs are taken in at once, unfetched records included: all at once
         unless said otherwise, 10,000 of an async iterable. Raise `UsageError`, `SessionClosed`.
 
+        In a session with a journal the IDs and their contexts, JSON values, are written there. An ID leaves it when its
+        reader has had its final record, or a verdict on it, and comes back for the next one; `JournalError` comes at
+        the first one where the journal is another account's. A watch has one reader then.
+
             async for task in session.watch([3432, 3433], timeout=3600, on_error=print):
                 print(task.id, task.status)
         """
         terms = self._terms(timeout, stall, backoff)
-        return Watch(self._open().poller, task_ids, terms, on_error=on_error, max_watched=max_watched)
+        engine = self._open()
+        hold = engine.hold()
+        return Watch(engine.poller, task_ids, terms, on_error=on_error, max_watched=max_watched, hold=hold)
+
+    def resume(
+        self,
+        *,
+        timeout: float | None = None,
+        stall: float | None = STALL,
+        backoff: Policy | None = None,
+        on_error: Callable[[OmgmjError], object] | None = None,
+        max_watched: int | None = None,
+    ) -> Watch:
+        """Wait again for all that the journal holds and nobody waits for now: what an earlier run left.
+
+        That is a `Watch`, with the contexts of then, to which more can be added. Tasks that were made in a session with
+        this journal, and never waited for to their ends, are among them. At least once: what came to its end just
+        before the last run died may come again. Arguments and errors are those of `watch`, `UsageError` and
+        `SessionClosed` too.
+
+            async for task in session.resume(on_error=print):
+                print(task.id, task.status)
+        """
+        terms = self._terms(timeout, stall, backoff)
+        engine = self._open()
+        hold = Hold(engine.journal())
+        return Watch(engine.poller, (), terms, on_error=on_error, max_watched=max_watched, hold=hold, resumes=True)
+
+    def forget(self, forgotten: Iterable[int | str | Unsettled]) -> None:
+        """Remove IDs, or submissions that `unsettled` told of, from the journal; who waits for an ID goes on waiting.
+
+        Raise `UsageError`, `SessionClosed`.
+
+            session.forget([3432])
+        """
+        given = list(forgotten)
+        keys = [one.key for one in given if isinstance(one, Unsettled)]
+        task_ids = [check_task_id(one) for one in given if not isinstance(one, Unsettled)]
+        ledger = self._open().journal()
+        ledger.forget(task_ids)
+        ledger.drop(keys)
 
     def follow(
         self,
@@ -244,7 +301,8 @@ class Session:
         """
         checked = check_task_id(task_id)
         terms = self._terms(timeout, stall, backoff)
-        return Follow(self._open().poller, checked, terms)
+        engine = self._open()
+        return Follow(engine.poller, checked, terms, engine.hold())
 
     async def page(self, number: int = 1, size: int = PAGE_MOST) -> TaskPage:
         """Return a page of the account's tasks, newest first: page `number`, from 1, of pages of 5 to 20.
@@ -282,12 +340,20 @@ class Session:
         return Tasks(self.page, checked, status=status, action=action, since=since)
 
     async def imagine(
-        self, prompt: str, *, pool: Pool | None = None, images: Iterable[Image] = (), webhook: str | None = None
+        self,
+        prompt: str,
+        *,
+        pool: Pool | None = None,
+        images: Iterable[Image] = (),
+        webhook: str | None = None,
+        context: object = None,
     ) -> int:
         """Create a task from a prompt and return its ID; wait for it with `wait`.
 
         `pool` is NORMAL or FAST; None leaves it to the service, FAST. `images` are references: bytes, paths or data
-        URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL for the service to tell of the task.
+        URIs of PNG, JPEG, WebP or GIF, 20 MiB each at most. `webhook` is a URL for the service to tell of the task:
+        here its first poll comes when `notify` hears of its end, else after 60 seconds.
+        `context` is a JSON value of yours, kept in the session's journal with the task: `Watch.context` returns it.
 
         Creating costs money, so it is sent again only if the service surely has not read it. `SubmissionUncertain` (the
         answer was lost) carries what was sent: `reconcile` searches for the task. `ServiceError`, `AuthError`,
@@ -298,10 +364,16 @@ class Session:
         """
         prompt, pool, webhook = check_prompt(prompt), check_pool(pool), check_webhook(webhook)
         draft = partial(submissions.imagine, prompt, pool=pool, webhook=webhook)
-        return await self._open().submit(lambda uris: draft(images=uris), check_images(images))
+        return await self._open().submit(lambda uris: draft(images=uris), check_images(images), context)
 
     async def act(
-        self, task: Task | int | str, action: Action | str, *, mask: Image | None = None, webhook: str | None = None
+        self,
+        task: Task | int | str,
+        action: Action | str,
+        *,
+        mask: Image | None = None,
+        webhook: str | None = None,
+        context: object = None,
     ) -> int:
         """Do an action of a finished task and return the new task's ID.
 
@@ -320,7 +392,9 @@ class Session:
         if masks:
             check_mask(chosen)
         return await engine.submit(
-            lambda uris: submissions.act(parent, chosen, mask=uris[0] if uris else None, webhook=webhook), masks
+            lambda uris: submissions.act(parent, chosen, mask=uris[0] if uris else None, webhook=webhook),
+            masks,
+            context,
         )
 
     async def blend(
@@ -330,6 +404,7 @@ class Session:
         dimensions: Dimensions | None = None,
         pool: Pool | None = None,
         webhook: str | None = None,
+        context: object = None,
     ) -> int:
         """Create a task that mixes 2 to 5 images, and return its ID; arguments as for `imagine`.
 
@@ -340,9 +415,11 @@ class Session:
         """
         dimensions, pool, webhook = check_dimensions(dimensions), check_pool(pool), check_webhook(webhook)
         draft = partial(submissions.blend, dimensions=dimensions, pool=pool, webhook=webhook)
-        return await self._open().submit(draft, check_blend(check_images(images)))
+        return await self._open().submit(draft, check_blend(check_images(images)), context)
 
-    async def describe(self, image: Image, *, pool: Pool | None = None, webhook: str | None = None) -> int:
+    async def describe(
+        self, image: Image, *, pool: Pool | None = None, webhook: str | None = None, context: object = None
+    ) -> int:
         """Create a task that finds prompts for an image, in its final record's `prompt`, and return its ID.
 
         Arguments and errors are those of `imagine`, `UsageError` and `SessionClosed` too.
@@ -351,7 +428,9 @@ class Session:
         """
         pool, webhook = check_pool(pool), check_webhook(webhook)
         return await self._open().submit(
-            lambda uris: submissions.describe(uris[0], pool=pool, webhook=webhook), [check_image(image, "image")]
+            lambda uris: submissions.describe(uris[0], pool=pool, webhook=webhook),
+            [check_image(image, "image")],
+            context,
         )
 
     async def reconcile(
@@ -361,20 +440,34 @@ class Session:
         prompt: str | None = None,
         action: Action | str | None = None,
         since: datetime | None = None,
+        wait: float = 0.0,
     ) -> Reconciled:
         """Search the account's latest tasks for what may have become of a submission; newest first.
 
         Give the `error`, or what was sent: a `prompt`, or an `action` or its custom ID, and `since` when, an aware
         datetime by this machine's clock. Tasks fit by kind, prompt and time; those known to be the answers to this
-        session's other submissions are left out, but not those still under way. None: the service created none, or does
-        not list it yet; search again before you send anew. Several: the same was sent more than once. The list's
+        session's other submissions are left out, but not those still under way. A `webhook` with a token of its own
+        tells the task for certain; others are left out by theirs. None: the service created none, or does not list it
+        yet: for up to `wait` seconds it is searched for again. Several: the same was sent more than once. The list's
         `looked_back_to` tells how far the search went. Errors are those of `page`, `UsageError` and `SessionClosed`
         too.
 
-            found = await session.reconcile(prompt="a cat in the rain", since=sent_at)
+            found = await session.reconcile(prompt="a cat in the rain", since=sent_at, wait=60)
         """
-        submission = sought(error, prompt, action)
-        return await self._open().reconcile(submission, since)
+        submission, wait = sought(error, prompt, action), check_seconds("wait", wait, zero=True)
+        return await self._open().reconcile(submission, since, wait)
+
+    async def unsettled(self) -> list[Unsettled]:
+        """Return the submissions in the journal that may have made a task nobody knows of: what an earlier run left.
+
+        Each is told with the tasks that may have come of it, searched for as by `reconcile`, and with its context. It
+        stands in the journal until it is forgotten. Errors are those of `reconcile`, `UsageError` and `SessionClosed`
+        too; `JournalError` where the journal cannot be read.
+
+            for lost in await session.unsettled():
+                print(lost.submission, [task.id for task in lost.found])
+        """
+        return await self._open().unsettled()
 
     async def download(
         self,
@@ -417,15 +510,17 @@ class Session:
             )
 
     def notify(self, payload: Mapping[str, Any] | bytes | str) -> None:
-        """Poll a task once more, at most once a second, on the hint of a webhook's body.
+        """Take the body that was posted to a webhook as a hint of when to poll; `omgmj.webhook.Receiver` calls this.
 
-        It proves nothing, and is ignored if nobody waits for the task. Raise `UsageError` for a body without a task's
-        ID, `SessionClosed`.
+        It proves nothing, and is ignored if nobody waits for the task. One that claims an end, or says nothing of the
+        task, brings a poll now, at most one a second. One that claims progress brings none: for two minutes the task is
+        polled each 60 seconds only, or when its end is foretold; one that somebody follows is polled 5 seconds after
+        its last poll. Raise `UsageError` for a body without a task's ID, `SessionClosed`.
 
             session.notify(b'{"taskId": 3432}')
         """
-        task_id = responses.read_hint(payload)
-        self._open().poller.push(task_id)
+        callback = read_callback(payload)
+        self._open().poller.hear(callback)
 
     def stats(self) -> Stats:
         """Return what this session has done and is doing.

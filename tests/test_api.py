@@ -24,8 +24,9 @@ import pytest
 import omgmj
 import omgmj.backoff
 import omgmj.testing
+import omgmj.webhook
 
-MODULES = (omgmj, omgmj.backoff, omgmj.testing)
+MODULES = (omgmj, omgmj.backoff, omgmj.testing, omgmj.webhook)
 FILE = Path(__file__).parent / "samples" / "api.txt"
 OPERATORS = {
     *("__aenter__", "__aexit__", "__aiter__", "__anext__", "__call__"),

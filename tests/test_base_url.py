@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omgmj.base_url import check_base_url, check_trusted_hosts
+from omgmj.base_url import BASE_URL, BaseUrl, check_base_url, check_trusted_hosts, choose_base_url, split_base_url
 from omgmj.errors import UsageError
 
 
@@ -102,3 +102,35 @@ def test_bad_base_urls(url: object) -> None:
     """Anything else is a UsageError, before anything is sent."""
     with pytest.raises(UsageError, match="base_url"):
         check_base_url(url)
+
+
+def test_several_addresses() -> None:
+    """Several are taken in their order, each once however it is spelled; loopback over http goes beside https."""
+    given = ("https://A.test/", "http://127.0.0.1:80", "https://a.test:443", "https://a.test/v1", "http://127.0.0.1")
+    chosen = choose_base_url(given)
+    assert chosen.urls == ("https://A.test", "http://127.0.0.1:80", "https://a.test/v1")
+    assert str(chosen) == "https://A.test, http://127.0.0.1:80, https://a.test/v1"
+    assert choose_base_url(["https://a.test"]) == choose_base_url("https://a.test") == BaseUrl("https://a.test")
+
+
+def test_only_this_machine_is_loopback() -> None:
+    """Addresses of this machine and of others are together not this machine."""
+    assert choose_base_url(["http://127.0.0.1:1", "http://[::1]:1"]).is_loopback
+    assert not choose_base_url(["http://127.0.0.1:1", "https://a.test"]).is_loopback
+
+
+@pytest.mark.parametrize("given", [[], (), ["https://a.test", "http://b.test"], ["https://a.test", 5], 5, b"https://a"])
+def test_each_of_several_is_checked(given: object) -> None:
+    """None at all, and one that would not be taken alone, are a UsageError."""
+    with pytest.raises(UsageError, match="base_url"):
+        choose_base_url(given)
+
+
+def test_several_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names several with commas between; where it names none it is the public host."""
+    assert split_base_url(" https://a.test ,,https://b.test,") == ["https://a.test", "https://b.test"]
+    monkeypatch.setenv("OMGMJ_BASE_URL", "https://a.test, https://b.test")
+    assert choose_base_url(None).urls == ("https://a.test", "https://b.test")
+    for empty in ("", " , "):
+        monkeypatch.setenv("OMGMJ_BASE_URL", empty)
+        assert choose_base_url(None).urls == (BASE_URL,)

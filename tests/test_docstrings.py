@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from omgmj import Session
+from omgmj import MemoryJournal, Session
 from omgmj.backoff import Fixed
 from omgmj.testing import PNG, FakeService, Life
 
@@ -52,7 +52,7 @@ async def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.M
     async with FakeService() as service:
         for task_id in (3432, 3433):
             service.add_task(Life.succeed(after=0.0, queue=0.0), task_id=task_id)
-        async with service.session() as session:
+        async with service.session(journal=MemoryJournal()) as session:
             names = {"session": session, "task": await session.query(3432), "Path": Path, "sent_at": datetime.now(UTC)}
             if code.co_flags & inspect.CO_COROUTINE:
                 await cast("Coroutine[Any, Any, None]", eval(code, names))  # noqa: S307 (this project's own text)

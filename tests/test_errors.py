@@ -18,6 +18,7 @@ from omgmj.errors import (
     ExchangeTimeout,
     GaveUp,
     ImageExists,
+    JournalError,
     OmgmjError,
     RateLimited,
     ServiceError,
@@ -39,7 +40,15 @@ TASK = Task(id=20, status=Status.FAILURE, fail_reason="no reason")
 ERRORS: list[OmgmjError] = [
     *(
         kind("said")
-        for kind in (OmgmjError, UsageError, SessionClosed, TransportError, ExchangeTimeout, ServiceUnavailable)
+        for kind in (
+            OmgmjError,
+            UsageError,
+            SessionClosed,
+            TransportError,
+            ExchangeTimeout,
+            ServiceUnavailable,
+            JournalError,
+        )
     ),
     *(
         kind("said", status=429, code=400, message="their words", retry_after=1.5)

@@ -24,13 +24,17 @@ __all__ = ["Adaptive", "Durations", "Exponential", "Facts", "Fixed", "Policy", "
 
 
 class Facts(NamedTuple):
-    """What a policy may know of a task when it decides, right after a poll that the service answered.
+    """What a policy may know of a task when it decides.
 
-    `attempt` counts those polls; it is 0 where a task was made by this session and was not polled yet. `age` is in
-    seconds, since the task started to run where the service tells it, else since it was first seen. `progress` is in
-    percent, None where the service gave none. `changed` is the number of seconds since status or progress was last seen
-    to change. `hint` is the Retry-After, in seconds, that came with the answer, as sent. `durations` is what this
-    session has learned of how long tasks run, to be read only.
+    That is right after a poll that the service answered, and when a callback is heard for the first time in a
+    while; then the answer counts from the last poll, and can only put the next one off. `attempt` counts those
+    polls; it is 0 where a task was made by this session and was not polled yet. `age` is in seconds, since the task
+    started to run where the service tells it, else since it was first seen. `progress` is in percent, None where
+    the service gave none. `changed` is the number of seconds since status or progress was last seen to change.
+    `hint` is the Retry-After, in seconds, that came with the answer, as sent. `durations` is what this session has
+    learned of how long tasks run, to be read only. `heard` is the number of seconds since a callback last claimed
+    that the task goes on: from 0 to `HEARD_FOR`, None where none did, or where somebody follows the task and wants
+    to see each change. Nothing else of a callback is told, as none can be believed.
     """
 
     task_id: int
@@ -43,6 +47,13 @@ class Facts(NamedTuple):
     changed: float
     hint: float | None
     durations: Durations | None = None
+    heard: float | None = None
+
+
+HEARTBEAT = 60.0
+"""Seconds between two polls of a task that callbacks tell of, should the one be lost that tells of its end."""
+HEARD_FOR = 120.0
+"""Seconds for which a callback is heard."""
 
 
 class Policy(Protocol):
@@ -103,19 +114,22 @@ def _grown(initial: float, factor: float, cap: float, steps: int) -> float:
         return cap
 
 
-def _heeding(delay: float, hint: float | None, least: float = LEAST_POLL) -> float:
-    return delay if hint is None else max(delay, believed(hint, least))
+def _heeding(delay: float, facts: Facts) -> float:
+    """Return the longest of a delay, of the service's hint and, where callbacks tell of the task, of the heartbeat."""
+    if facts.hint is not None:
+        delay = max(delay, believed(facts.hint, LEAST_POLL))
+    return delay if facts.heard is None else max(delay, HEARTBEAT)
 
 
 @attrs.frozen
 class Fixed:
-    """Poll every so many `seconds`; a hint of the service makes it longer."""
+    """Poll every so many `seconds`; a hint of the service makes it longer, and so do callbacks: `HEARTBEAT` then."""
 
     seconds: float = attrs.field(default=2.0, validator=_seconds)
 
     def __call__(self, facts: Facts, roll: float, /) -> float:  # noqa: ARG002 - the shape of a policy
-        """Return the same number of seconds, or the service's hint where that is larger."""
-        return _heeding(self.seconds, facts.hint)
+        """Return the same number of seconds, or what is wanted beside it where that is larger."""
+        return _heeding(self.seconds, facts)
 
 
 @attrs.frozen
@@ -135,9 +149,9 @@ class Exponential:
         _check_order(self, "initial")
 
     def __call__(self, facts: Facts, roll: float, /) -> float:
-        """Return the seconds that belong to `facts.attempt`, or the service's hint where that is larger."""
+        """Return the seconds that belong to `facts.attempt`, or what is wanted beside them where that is larger."""
         delay = _grown(self.initial, self.factor, self.cap, max(0, facts.attempt - 1))
-        return _heeding(delay * (1 - self.jitter * roll), facts.hint)
+        return _heeding(delay * (1 - self.jitter * roll), facts)
 
 
 # What `Adaptive` rests on beside its fields. All were tuned together on simulated lives (median 40 and 90 seconds, a
@@ -170,7 +184,8 @@ class Adaptive:
     more cautious. Before enough tasks have ended it polls every few seconds, after `first`, the number of seconds that
     any task runs at least.
 
-    A status word that is not known, and one that waits for its user, gets the cap.
+    A status word that is not known, and one that waits for its user, gets the cap. While callbacks tell how a task goes
+    on, it is polled each `HEARTBEAT`.
     """
 
     first: float = attrs.field(default=8.0, validator=_seconds)
@@ -182,8 +197,8 @@ class Adaptive:
         _check_order(self, "first", "least")
 
     def __call__(self, facts: Facts, roll: float, /) -> float:
-        """Return the seconds until the next poll, or the service's hint where that is larger."""
-        return _heeding(self._plan(facts) * (1 - self.jitter * roll), facts.hint)
+        """Return the seconds until the next poll, or what is wanted beside them where that is larger."""
+        return _heeding(self._plan(facts) * (1 - self.jitter * roll), facts)
 
     def _plan(self, facts: Facts) -> float:
         if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
@@ -255,4 +270,4 @@ class Retry:
         the two delays counts. Chance shortens our own part only.
         """
         own = _grown(self.initial, self.factor, self.cap, failures - 1) * (1 - self.jitter * roll)
-        return _heeding(own, hint, LEAST)
+        return own if hint is None else max(own, believed(hint, LEAST))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from omgmj.base_url import BASE_URL
+from omgmj.base_url import BASE_URL, split_base_url
 from omgmj.cli.options import ServiceOptions
 from omgmj.errors import UsageError
 from omgmj.validation import check_token
@@ -35,7 +35,7 @@ class Settings:
 
         rate = self.rate if shared.rate is None else shared.rate
         given: dict[str, Any] = {} if rate is None else {"rate": rate}
-        return Session(self.token, base_url=self.base_url, **given)
+        return Session(self.token, base_url=split_base_url(self.base_url), **given)
 
     @property
     def about_token(self) -> str:

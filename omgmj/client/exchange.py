@@ -22,10 +22,10 @@ from omgmj.base_url import BaseUrl
 from omgmj.client.clock import Clock
 from omgmj.client.credentials import PATIENCE, UNAUTHORIZED, Credentials
 from omgmj.client.deadline import Deadline, Deadlines
+from omgmj.client.failover import Failover
 from omgmj.client.limiter import Limiter
 from omgmj.client.retrying import retrying
 from omgmj.client.secrets import Secret
-from omgmj.client.threads import in_thread
 from omgmj.client.transport import Transport
 from omgmj.errors import (
     AuthError,
@@ -41,6 +41,7 @@ from omgmj.protocol.failures import Meaning, is_refusal, meaning
 from omgmj.protocol.messages import Answer, Fate, Passage, Request
 from omgmj.protocol.responses import is_turned_away, read_created
 from omgmj.protocol.submissions import Draft, text
+from omgmj.threads import in_thread
 
 T = TypeVar("T")
 UPLOAD = 128 * 1024
@@ -69,13 +70,14 @@ class Exchange:
         self.refusals: Refusals = Refusals()
         self.clock: Clock = Clock(loop)
         self._transport = transport
-        self.base_url: str = base_url.url
+        self.base_url: str = str(base_url)
         self._credentials = credentials
         self._limiter = limiter
         self._timeout = request_timeout
         self._retry = retry
         self._loop = loop
         self._deadlines = Deadlines(request_timeout, loop)
+        self._failover = Failover(base_url.urls, limiter, loop) if base_url.mirrors else None
 
     async def call(self, request: Request, read: Callable[[Answer], T]) -> T:
         """Make a direct call: wait for a slot, exchange, repeat what is transient while the request allows it.
@@ -91,17 +93,16 @@ class Exchange:
                 return await attempt()
             return await retrying(attempt, self._retry, what=request.path, passes=_in_passing, on_retry=self._on_retry)
 
-    async def submit(self, draft: Draft) -> int:
+    async def submit(self, draft: Draft, passage: Passage) -> int:
         """Send what creates a task, and return the task's ID. It is sent again only where the service has not read it.
 
-        It has not where no connection was made, or after a 429. `SubmissionUncertain`: the answer was lost.
+        It has not where no connection was made, or after a 429. `SubmissionUncertain`: the answer was lost. The
+        `passage` tells how far it has come, also to who is cancelled.
         """
-        passage = Passage()
         with Deadline(self._deadlines) as deadline:
 
             def attempt() -> Awaitable[int]:
-                nonlocal passage
-                passage = Passage()
+                passage.fate = Fate.UNSENT
                 return self._in_slot(draft.request, partial(self._submit_once, draft, deadline, passage))
 
             def passes(error: OmgmjError) -> bool:
@@ -180,7 +181,11 @@ class Exchange:
         deadline: Deadline,
         passage: Passage | None = None,
         patience: float = math.inf,
+        address: str = "",
     ) -> T | None:
+        if self._failover is not None and not address:
+            ask = partial(self._once, request, read, deadline, passage)
+            return await self._failover.call(ask, request, min(self._timeout, patience), deadline, passage)
         try:
             token = self._credentials.known or await self._first_token(deadline)
             sent_at = self._loop.time()
@@ -188,10 +193,10 @@ class Exchange:
             deadline.expire_at(sent_at + allowed)
             self.queries += 1
             if passage is None:
-                answer = await self._transport.send(self.base_url, request, token)
+                answer = await self._transport.send(address or self.base_url, request, token)
             else:
                 passage.fate = Fate.SENT  # Unless the transport knows better.
-                answer = await self._transport.send(self.base_url, request, token, passage)
+                answer = await self._transport.send(address or self.base_url, request, token, passage)
             deadline.when = math.inf
             self.clock.told = answer.headers, self._loop.time(), time.time()
             try:
@@ -206,8 +211,7 @@ class Exchange:
                 self._limiter.rate.saw_success(sent_at, self._loop.time())
                 return value
             error = _masked(error, read, answer, token)
-            if passage is not None and (is_refusal(error) or is_turned_away(answer)):
-                passage.fate = Fate.REFUSED
+            _note_refusal(passage, error, answer)
             del answer  # It may hold what was masked, and a traceback may show it.
             if await self._refused(error, request, token, sent_at, deadline):
                 return None
@@ -253,6 +257,11 @@ class Exchange:
 
 def _in_passing(error: OmgmjError) -> bool:
     return meaning(error) in (Meaning.TRANSIENT, Meaning.PACED)
+
+
+def _note_refusal(passage: Passage | None, error: OmgmjError, answer: Answer) -> None:
+    if passage is not None and (is_refusal(error) or is_turned_away(answer)):
+        passage.fate = Fate.REFUSED
 
 
 def _masked(refused: OmgmjError, read: Callable[[Answer], object], answer: Answer, token: Secret) -> OmgmjError:

@@ -79,6 +79,12 @@ class Limiter:
                 self.leave()
             raise
 
+    async def take_another(self) -> None:
+        """Wait until the rate allows one more request, for whoever holds a place and is to ask once more."""
+        while (at := self.rate.ready_at(self._loop.time())) > self._loop.time():  # noqa: ASYNC110 (as others may be first)
+            await asyncio.sleep(at - self._loop.time())
+        self.rate.take(self._loop.time())
+
     def leave(self) -> None:
         """Give a place in flight back."""
         self.in_flight -= 1

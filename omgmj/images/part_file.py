@@ -15,8 +15,8 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from omgmj.client.threads import own_thread
 from omgmj.errors import DownloadError, ImageExists, OmgmjError, UsageError
+from omgmj.threads import own_thread
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

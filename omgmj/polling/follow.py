@@ -6,6 +6,7 @@ from typing import Self
 
 from omgmj.errors import OmgmjError
 from omgmj.models import Task
+from omgmj.polling.hold import Hold
 from omgmj.polling.poller import Poller
 from omgmj.polling.sinks import ReaderSink, Terms
 from omgmj.polling.wait_errors import record_of
@@ -19,9 +20,9 @@ class Follow:
     leaves early, and keeps the iterator in a variable, uses `async with` or `aclose`.
     """
 
-    def __init__(self, poller: Poller, task_id: int, terms: Terms) -> None:
+    def __init__(self, poller: Poller, task_id: int, terms: Terms, hold: Hold | None = None) -> None:
         """Begin to wait; `Session.follow` makes these."""
-        self._latest = _Latest(poller, task_id)
+        self._latest = _Latest(poller, task_id, hold)
         self._latest.start(terms)
 
     def __aiter__(self) -> Self:
@@ -29,13 +30,17 @@ class Follow:
 
     async def __anext__(self) -> Task:
         """Return the next change; raise a `WaitError`, or an error of the account, if the task comes to no end."""
+        if (hold := self._latest.hold) is not None:
+            hold.come_back()
+            if not hold.is_written:
+                await hold.written()
         while (task := self._latest.take()) is None:
             await self._latest.told()
         return task
 
     async def aclose(self) -> None:
         """End the wait; whoever reads gets the end of the iteration."""
-        self._latest.leave()
+        self._latest.release()
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,8 +56,8 @@ class Follow:
 class _Latest(ReaderSink):
     """The sink of one follow: the latest news, until it is read."""
 
-    def __init__(self, poller: Poller, task_id: int) -> None:
-        super().__init__(poller)
+    def __init__(self, poller: Poller, task_id: int, hold: Hold | None) -> None:
+        super().__init__(poller, hold)
         self._task_id = task_id
         self._task: Task | None = None
         self._error: OmgmjError | None = None
@@ -63,15 +68,20 @@ class _Latest(ReaderSink):
     def start(self, terms: Terms) -> None:
         """Begin to wait."""
         self._poller.open(self)
+        if self.hold is not None:
+            self.hold.take_in((self._task_id,))
         self._join(terms)
 
     def take(self) -> Task | None:
         """Take the latest news, None where there is none yet; at the end raise the error, then `StopAsyncIteration`."""
         if (task := self._task) is not None:
             self._task = None
+            if task.is_terminal:
+                self.hand(task)
             return task
         if (error := self._error) is not None:
             self._error = None
+            self.hand(error)
             raise error
         if self._over:
             raise StopAsyncIteration
@@ -103,7 +113,7 @@ class _Latest(ReaderSink):
             return
         if self._over:
             return
-        self._poller.watch(self, (self._task_id,), *terms)
+        self._poller.watch(self, (self._task_id,), *terms, follows=True)
         self._task = record_of(self._poller.planner.last(self._task_id), self._task_id)
         self._hungry = self._task is None
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
 
 from omgmj.errors import OmgmjError, SessionClosed, UsageError, WatchErrors
 from omgmj.models import Task
+from omgmj.polling.hold import Hold
 from omgmj.polling.poller import Poller
 from omgmj.polling.sinks import ReaderSink, Terms
 from omgmj.scheduler.registry import Subscription
 from omgmj.validation import check_task_id
 
+T = TypeVar("T")
 CHUNK = 1000
 """IDs taken in at one go; the event loop gets its turn in between."""
 
@@ -25,8 +27,8 @@ class Inbox(ReaderSink):
     It is the one owner of the results, of the errors for the end, and of the cause that ends the watch.
     """
 
-    def __init__(self, poller: Poller, terms: Terms, max_watched: int | None) -> None:
-        super().__init__(poller)
+    def __init__(self, poller: Poller, terms: Terms, max_watched: int | None, hold: Hold | None) -> None:
+        super().__init__(poller, hold)
         self._terms = terms
         self._max_watched = max_watched
         self._results: deque[Task | OmgmjError] = deque()
@@ -36,6 +38,10 @@ class Inbox(ReaderSink):
         self._watching = 0
         self._subscriptions: set[Subscription] = set()
         self._backlog: deque[int] = deque()
+        self._resumed: deque[int] = deque()  # the same of those that were waited for before
+        self._unwritten: deque[tuple[Sequence[int], Sequence[Any] | None]] = deque()
+        self._all_noted = asyncio.Event()
+        self._all_noted.set()
         self._space = asyncio.Event()
         self._feeder: asyncio.Task[None] | None = None
 
@@ -54,25 +60,65 @@ class Inbox(ReaderSink):
         watched = (task_id for subscription in self._subscriptions for task_id in subscription.ids)
         return (
             *(one for one in watched if one in registry.rows and self in registry.who[registry.rows[one]]),
+            *self._resumed,
             *self._backlog,
         )
 
-    def open(self, source: AsyncIterator[int | str] | None) -> None:
-        """Begin, and draw IDs from `source` as there is room; `SessionClosed` where it is too late."""
+    def open(self) -> None:
+        """Begin; `SessionClosed` where it is too late."""
         self._poller.open(self)
-        if source is not None:
-            self._feeder = self._loop.create_task(self._feed(source), name="omgmj feeder")
 
-    def add(self, task_ids: Iterable[int]) -> None:
-        """Wait for these too."""
+    def feed(self, source: AsyncIterator[T], take_in: Callable[[T], None]) -> None:
+        """Draw from `source` as there is room, and have what it gives taken in."""
+        self._feeder = self._loop.create_task(self._feed(source, take_in), name="omgmj feeder")
+
+    def add(self, task_ids: Sequence[int], contexts: Sequence[Any] | None = None) -> None:
+        """Wait for these too. Their contexts go into the journal: `UsageError` where JSON cannot hold one."""
+        if self.hold is not None and task_ids:
+            self.hold.take_in(task_ids[:CHUNK], contexts and contexts[:CHUNK])
+            self._unwritten.extend(
+                (task_ids[at : at + CHUNK], contexts and contexts[at : at + CHUNK])
+                for at in range(CHUNK, len(task_ids), CHUNK)
+            )
+            if self._unwritten and self._all_noted.is_set():
+                self._all_noted.clear()
+                self._poller.soon(self._write)
         self._backlog.extend(task_ids)
         self._take_in()
+
+    def add_one(self, given: int | str) -> None:
+        """Wait for one more ID; one that is none becomes a result."""
+        try:
+            task_id = check_task_id(given)
+        except UsageError as error:
+            self._results.append(error)
+            self._told.set()
+        else:
+            self.add((task_id,))
+
+    def resume(self, task_ids: Sequence[int]) -> None:
+        """Wait again for these, which the journal has handed out."""
+        if self.hold is not None:
+            self.hold.resume(task_ids)
+        self._resumed.extend(task_ids)
+        self._take_in()
+
+    async def written(self) -> None:
+        """Wait until what the watch began with is in the journal."""
+        await self._all_noted.wait()
+        if self.hold is not None:
+            await self.hold.written()
 
     def discard(self, gone: set[int]) -> None:
         """Wait no longer for these, and drop what came of them."""
         self._results = deque(result for result in self._results if id_of(result) not in gone)
         self._put_aside = [error for error in self._put_aside if error.task_id not in gone]
         self._backlog = deque(task_id for task_id in self._backlog if task_id not in gone)
+        self._resumed = deque(task_id for task_id in self._resumed if task_id not in gone)
+        if self.hold is not None:
+            while self._unwritten:
+                self._write()
+            self.hold.discard(gone)
         self._drop(gone)
 
     def take(self) -> Task | OmgmjError | None:
@@ -87,12 +133,14 @@ class Inbox(ReaderSink):
             return result
         if self._fatal is not None:
             fatal, self._fatal = self._fatal, None
+            self.release()
             raise fatal
-        if not self._over and (self._watching or self._backlog or self._feeder):
+        if not self._over and (self._watching or self._backlog or self._resumed or self._feeder):
             return None
         self.leave()
         errors, self._put_aside = self._put_aside, []
         if errors:
+            self.hand(*errors)
             raise WatchErrors(f"{len(errors)} tasks came to no end", errors)
         raise StopAsyncIteration
 
@@ -105,7 +153,7 @@ class Inbox(ReaderSink):
         self._put_aside.clear()
         self._results.clear()
         self._fatal = None
-        self.leave()
+        self.release()
 
     # The poller's side.
 
@@ -157,19 +205,20 @@ class Inbox(ReaderSink):
         room = self._room()
         if room > 0:
             self._space.set()
-        size = min(CHUNK, room, len(self._backlog))
+        backlog = self._resumed or self._backlog
+        size = min(CHUNK, room, len(backlog))
         if self._over or size <= 0:
             return
-        chunk = [self._backlog.popleft() for _ in range(size)]
+        chunk = [backlog.popleft() for _ in range(size)]
         try:
-            subscription = self._poller.watch(self, chunk, *self._terms)
+            subscription = self._poller.watch(self, chunk, *self._terms, known=backlog is self._resumed)
         except SessionClosed as error:
             self.broke(error)
             return
         self._watching += subscription.joined
         if subscription.pending:
             self._subscriptions.add(subscription)
-        if self._backlog:
+        if self._resumed or self._backlog:
             self._poller.soon(self._take_in)
         elif not self._watching:
             self._told.set()
@@ -178,6 +227,7 @@ class Inbox(ReaderSink):
         self._left = self.pending()
         super()._end()
         self._backlog.clear()
+        self._resumed.clear()
         if self._feeder is not None:
             self._feeder.cancel()
 
@@ -186,22 +236,28 @@ class Inbox(ReaderSink):
             self._poller.leave(subscription)
         self._subscriptions.clear()
 
-    async def _feed(self, source: AsyncIterator[int | str]) -> None:
+    def _write(self) -> None:
+        """Write a chunk of IDs into the journal, and the next when the loop had its turn."""
+        try:
+            if self._unwritten and self.hold is not None:
+                self.hold.take_in(*self._unwritten.popleft())
+        except UsageError as error:
+            self._unwritten.clear()
+            self._fail(error)
+        if self._unwritten:
+            self._poller.soon(self._write)
+        else:
+            self._all_noted.set()
+
+    async def _feed(self, source: AsyncIterator[T], take_in: Callable[[T], None]) -> None:
         try:
             await asyncio.sleep(0)  # A task that starts eagerly could end before `open` has it.
             while not self._over:
-                if self._room() <= len(self._backlog):
+                if self._room() <= len(self._backlog) + len(self._resumed):
                     self._space.clear()
                     await self._space.wait()
                     continue
-                given = await anext(source)
-                try:
-                    task_id = check_task_id(given)
-                except UsageError as error:
-                    self._results.append(error)
-                    self._told.set()
-                else:
-                    self.add((task_id,))
+                take_in(await anext(source))
         except StopAsyncIteration:
             pass
         except asyncio.CancelledError:

@@ -28,6 +28,7 @@ from omgmj.polling.health import Health
 from omgmj.polling.sweeper import Sweeper
 from omgmj.polling.wait_errors import error_of, for_all
 from omgmj.protocol import failures, messages, responses
+from omgmj.protocol.callbacks import Callback
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.messages import Answer
 from omgmj.scheduler.planner import Ended, Found, Planner, Seen
@@ -86,12 +87,22 @@ class Poller:
         self._sinks.discard(sink)
 
     def watch(
-        self, sink: Sink, task_ids: Iterable[int], policy: Policy, timeout: float | None, stall: float | None
+        self,
+        sink: Sink,
+        task_ids: Iterable[int],
+        policy: Policy,
+        timeout: float | None,
+        stall: float | None,
+        *,
+        known: bool = False,
+        follows: bool = False,
     ) -> Subscription:
-        """Wait for IDs on behalf of `sink`, but those that it waits for already."""
+        """Wait for IDs on behalf of `sink`, but those that it waits for already; `known`: not for the first time."""
         if self._closed is not None:
             raise self._closed.about(None)
-        subscription = Subscription(sink, task_ids, policy, self._loop.time(), timeout, stall)
+        subscription = Subscription(
+            sink, task_ids, policy, self._loop.time(), timeout, stall, known=known, follows=follows
+        )
         if not self.planner.registry.watched:
             self.health.on_first_wait(subscription.since)
         self._tell_ended(self.planner.watch(subscription, subscription.since, random.random()))
@@ -116,12 +127,12 @@ class Poller:
         self._check_idle()
         return dropped
 
-    def push(self, task_id: int) -> None:
-        """Poll an ID once more, soon."""
+    def hear(self, callback: Callback) -> None:
+        """Take in what a webhook's callback claims."""
         if self.planner.progress.asking:
-            self.later(lambda: self.push(task_id))
+            self.later(lambda: self.hear(callback))
             return
-        self.planner.due_queue.push(task_id, self._loop.time())
+        self.planner.hear(callback, self._loop.time(), random.random())
         self._limiter.dispatch()
 
     def feed(self, task: Task, answer: Answer) -> None:

@@ -12,7 +12,9 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from omgmj.backoff.policies import Policy
-from omgmj.errors import UsageError
+from omgmj.errors import OmgmjError, UsageError
+from omgmj.models import Task
+from omgmj.polling.hold import Hold
 from omgmj.polling.poller import Poller
 from omgmj.scheduler.registry import Sink
 
@@ -26,9 +28,10 @@ class Terms(NamedTuple):
 
 
 class ReaderSink(Sink, ABC):
-    """A sink with one handle and any number of readers. It ends once, in whatever way."""
+    """A sink with one handle and its readers. It ends once, in whatever way. `hold` is what it has in the journal."""
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: Poller, hold: Hold | None) -> None:
+        self.hold: Hold | None = hold
         self._poller = poller
         self._loop = asyncio.get_running_loop()
         self._told = asyncio.Event()
@@ -45,6 +48,12 @@ class ReaderSink(Sink, ABC):
         self._told.clear()
         await self._told.wait()
 
+    def hand(self, *results: Task | OmgmjError) -> None:
+        """Note what the reader is handed and is the last of its ID."""
+        if self.hold is not None:
+            for result in results:
+                self.hold.hand(result)
+
     def leave(self) -> None:
         """End all waits and wake the readers; while a policy is being asked, right after it has answered."""
         if self._poller.planner.progress.asking:
@@ -55,10 +64,16 @@ class ReaderSink(Sink, ABC):
             self._unsubscribe()
         self._told.set()
 
+    def release(self) -> None:
+        """Leave, and leave in the journal what is not done with."""
+        self.leave()
+        if self.hold is not None:
+            self.hold.leave()
+
     def abandon(self) -> None:
         """Leave on behalf of a handle that is gone; the garbage collector may say so at any moment, in any thread."""
-        if not self._over:
-            self._poller.later(self.leave)
+        if not self._over or self.hold is not None:
+            self._poller.later(self.release)
 
     def _end(self) -> None:
         """Take no more part in anything; subscriptions are ended apart."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import Task
+from omgmj.polling.hold import Hold
 from omgmj.polling.inbox import Inbox, id_of
 from omgmj.polling.poller import Poller
 from omgmj.polling.sinks import Terms
@@ -40,8 +42,13 @@ class Watch:
         *,
         on_error: Callable[[OmgmjError], object] | None = None,
         max_watched: int | None = None,
+        hold: Hold | None = None,
+        resumes: bool = False,
     ) -> None:
-        """Check everything that was given, then begin to wait; `Session.watch` makes these."""
+        """Check everything that was given, then begin to wait; `Session.watch` makes these.
+
+        It `resumes` what the journal holds and nobody waits for.
+        """
         if on_error is not None and (not callable(on_error) or _is_async(on_error)):
             raise UsageError("on_error must be a plain function, not an async one, that takes an error")
         if max_watched is not None:
@@ -51,17 +58,21 @@ class Watch:
             raise UsageError("an async iterable of IDs may never end: on_error is needed to hear of errors before that")
         self._on_error = on_error
         self._contexts = _Contexts()
-        given = () if isinstance(task_ids, AsyncIterable) else self._check(task_ids)
+        given = ([], None) if isinstance(task_ids, AsyncIterable) else _check(task_ids, hold)
         source = _iterator(task_ids) if isinstance(task_ids, AsyncIterable) else None
-        self._inbox = Inbox(poller, terms, max_watched or (MAX_WATCHED if endless else None))
-        self._inbox.open(source)
-        self._inbox.add(given)
+        self._inbox = Inbox(poller, terms, max_watched or (MAX_WATCHED if endless else None), hold)
+        self._inbox.open()
+        if source is not None:
+            self._inbox.feed(source, self._inbox.add_one)
+        if resumes and hold is not None:
+            self._inbox.feed(hold.kept(), partial(_resume, self._inbox, self._contexts))
+        self._add(*given)
 
     def add(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> None:
         """Wait for these too; an ID that is waited for already is delivered once. `UsageError` after the end."""
         if self._inbox.over:
             raise UsageError("this watch has ended; make a new one")
-        self._inbox.add(self._check(task_ids))
+        self._add(*_check(task_ids, self._inbox.hold))
 
     def discard(self, task_ids: Iterable[int | str]) -> None:
         """Wait no longer for these, and drop what came of them; IDs that are not waited for are ignored."""
@@ -90,6 +101,10 @@ class Watch:
     async def __anext__(self) -> Task:
         """Return the next final record."""
         inbox = self._inbox
+        if (hold := inbox.hold) is not None:
+            hold.come_back()
+            if not hold.is_written:
+                await inbox.written()
         while True:
             result = inbox.take()
             if result is None:
@@ -97,6 +112,7 @@ class Watch:
                 continue
             self._contexts.on_end(id_of(result))
             if isinstance(result, Task):
+                inbox.hand(result)
                 return result
             if self._on_error is None:
                 inbox.put_aside(result)
@@ -104,8 +120,11 @@ class Watch:
             try:
                 self._on_error(result)
             except BaseException:
-                inbox.leave()
+                inbox.release()
                 raise
+            if hold is not None:
+                hold.hand(result)
+                hold.come_back()
 
     async def aclose(self) -> None:
         """End all waits; whoever reads gets the end of the iteration."""
@@ -121,12 +140,25 @@ class Watch:
         if (inbox := getattr(self, "_inbox", None)) is not None:
             inbox.abandon()
 
-    def _check(self, task_ids: Iterable[int | str] | Mapping[int, Any]) -> list[int]:
-        if isinstance(task_ids, str | bytes) or not isinstance(task_ids, Iterable):
-            raise UsageError(f"task IDs must be an iterable of them, not {type(task_ids).__name__}")
-        checked = [check_task_id(task_id) for task_id in task_ids]
-        self._contexts.on_add(checked, task_ids.values() if isinstance(task_ids, Mapping) else None)
-        return checked
+    def _add(self, task_ids: list[int], contexts: list[Any] | None) -> None:
+        self._inbox.add(task_ids, contexts)
+        self._contexts.on_add(task_ids, contexts)
+
+
+def _resume(inbox: Inbox, contexts: _Contexts, page: tuple[list[int], list[Any]]) -> None:
+    """Wait again for a page of IDs out of the journal. Their contexts came from JSON: none of them holds the handle."""
+    inbox.resume(page[0])
+    contexts.on_add(*page)
+
+
+def _check(task_ids: Iterable[int | str] | Mapping[int, Any], hold: Hold | None) -> tuple[list[int], list[Any] | None]:
+    """Return IDs, checked, and their contexts: of a mapping, or those that the tasks were made with."""
+    if isinstance(task_ids, str | bytes) or not isinstance(task_ids, Iterable):
+        raise UsageError(f"task IDs must be an iterable of them, not {type(task_ids).__name__}")
+    checked = [check_task_id(task_id) for task_id in task_ids]
+    if isinstance(task_ids, Mapping):
+        return checked, list(task_ids.values())
+    return checked, None if hold is None else hold.contexts(checked)
 
 
 class _Contexts:
@@ -142,7 +174,7 @@ class _Contexts:
     def get(self, task_id: int) -> Any:
         return self._of.get(task_id)
 
-    def on_add(self, task_ids: list[int], contexts: Iterable[Any] | None) -> None:
+    def on_add(self, task_ids: Sequence[int], contexts: Sequence[Any] | None) -> None:
         for task_id in task_ids:
             self._ended.pop(task_id, None)
         if contexts is not None:

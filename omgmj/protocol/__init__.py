@@ -33,7 +33,7 @@ Records
 - `imageDcUrl` is on Discord's CDN and expires, `imageS3Url` in the service's storage, where it is set [S] [D], as a URL
   or as a key [C]; both can be had through WSRV, smaller too [D].
 - `actions` offer what comes next; their custom IDs are opaque [S] [C].
-- A webhook posts the bare record and nothing signs it [C]: it is a hint to poll.
+- A webhook posts the bare record and nothing signs it [C]: it is a hint of when to poll.
 """
 
 from __future__ import annotations

@@ -79,6 +79,16 @@ def _is_final(status: int, code: int | None) -> bool:
     return code in _FINAL or status in _FINAL
 
 
+def is_of_the_way(error: Exception) -> bool:
+    """Whether an error is that of the address that was asked, or of the way there: the service itself said nothing.
+
+    A refused token and a 429 are the account's, wherever it is asked.
+    """
+    if isinstance(error, AuthError | RateLimited):
+        return False
+    return isinstance(error, TransportError) or (isinstance(error, ServiceError) and error.code is None)
+
+
 # What HTTP says of a request that was turned away for its size or form, before anybody read it.
 _TURNED_AWAY = frozenset({411, 413, 414, 417, 431})
 # Too slow, or given up by whoever asked: this says nothing about what the service does.

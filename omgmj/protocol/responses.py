@@ -22,13 +22,11 @@ from omgmj.errors import (
     ServiceError,
     TaskNotFound,
     TransportError,
-    UsageError,
 )
 from omgmj.models import Task, read_task
 from omgmj.protocol.failures import is_about_task
 from omgmj.protocol.messages import Answer
 from omgmj.records import UNTOLD, Oddities, bare_record
-from omgmj.validation import check_task_id
 from omgmj.wire_values import ID_LIMIT, id_of, json_type, number_of
 
 # The words by which a refusal says that there is no such task, compared in lower case. The service's own words are
@@ -117,22 +115,6 @@ def read_source(source: bytes, asked: int) -> Task:
     """Read again what a task's `source` holds: the bare record, or the answer round it."""
     value: Any = loads(source)
     return read_task(bare_record(value), asked=asked, source=source)
-
-
-def read_hint(payload: Mapping[str, Any] | bytes | str) -> int:
-    """Return the ID of the task that a webhook's body is about; `UsageError` where it names none.
-
-    The service posts the bare record. Nothing signs it, so nothing else of it is believed.
-    """
-    value: Any = payload
-    if isinstance(payload, str | bytes):
-        try:
-            value = loads(payload.encode() if isinstance(payload, str) else payload)
-        except (DecodeError, UnicodeEncodeError):
-            value = None
-    if not isinstance(value, Mapping) or "taskId" not in value:
-        raise UsageError("a webhook's body is a JSON object with a taskId; this is none")
-    return check_task_id(value["taskId"])
 
 
 def _envelope(answer: Answer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 import attrs
 
@@ -184,8 +184,19 @@ def check_blend(images: list[T]) -> list[T]:
     return images
 
 
+def bears_webhook(task: Task, submission: Submission) -> bool | None:
+    """Whether a task has the webhook of a submission; None where one of them tells none.
+
+    The service lists the URL as it was given [S]; spellings that mean the same are taken for one.
+    """
+    sent, listed = (_place(url) if url else None for url in (submission.webhook, task.webhook_url))
+    return None if sent is None or listed is None else sent == listed
+
+
 def fits(task: Task, submission: Submission) -> bool:
-    """Whether a task may have come of a submission, by its kind, prompt and action; its time is another matter."""
+    """Whether a task may have come of a submission, by its webhook, kind, prompt and action; its time is no matter."""
+    if bears_webhook(task, submission) is False:
+        return False
     is_known = task.kind in _KNOWN  # Another word may mean anything.
     if submission.kind != ACTION:
         if is_known and task.kind != submission.kind:
@@ -228,6 +239,17 @@ _UNSAID = ("kind", "sent_at", "served_at", "webhook")
 
 def _cut(value: str | int) -> str:
     return ascii(value if isinstance(value, int) or len(value) <= _SHOWN else f"{value[:_SHOWN]}…")
+
+
+def _place(url: str) -> tuple[str, ...] | None:
+    """Return what the spellings of a URL have in common, None where it is none, such as a masked one."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if not parts.scheme or not parts.netloc:
+        return None
+    return parts.scheme, parts.netloc.lower(), unquote(parts.path).rstrip("/"), unquote(parts.query)
 
 
 def _one_of(name: str, value: object, words: tuple[Word, ...]) -> Word | None:

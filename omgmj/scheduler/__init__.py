@@ -5,7 +5,9 @@ object, timer or task an ID: a row of plain numbers in `registry`, due times in 
 
 - *poll*: one request for one ID, sent because the scheduler says so. What a user calls is a *query*.
 - *sweep*: one request for a page of the account's list, which answers for up to 20 IDs.
-- *push*: a hint from outside, such as a webhook, that an ID may have changed; it brings one poll forward.
+- *callback*: a webhook's call, which is not believed. It *claims* an end, or that a task goes on.
+- *push*: a hint that an ID may have ended, such as such a claim; it brings one poll forward.
+- *heartbeat*: how long an ID goes unpolled at most while callbacks tell that it goes on.
 - *due*: an ID whose next poll may be sent now. A row is either due at some time or in flight, so nobody is forgotten.
 - *in flight*: sent, and not yet answered. There is at most one poll an ID in flight, also when those who wait change.
 - *stall*: no change of status or progress for longer than a wait allows, in service time.

@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from omgmj.scheduler.registry import FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry
+from omgmj.scheduler.registry import BROUGHT, FRESH, HELD, IN_FLIGHT, NEVER, PUSHED, SINGLE, Registry
 
 PUSH_SPACING = 1.0
-"""Seconds between two polls of one ID for pushes, at least."""
+"""Seconds between two polls of one ID on a callback's word, at least."""
 
 SPARE = 64
 """Due times that are not meant any more, which the wheels may hold beside as many as there are IDs."""
@@ -108,7 +108,8 @@ class DueQueue:
         self._registry = registry
         self._fresh = TimerWheel()
         self._polls = TimerWheel()
-        self._pushed: dict[int, float] = {}
+        self._pushed: dict[int, float] = {}  # when the last poll on a callback's word went
+        self._usual: dict[int, float] = {}  # when a poll that a callback brought forward is due else
 
     def mix(self, roll: float, *, fresh: bool) -> None:
         """Have chance choose among the IDs that are equally overdue."""
@@ -129,7 +130,7 @@ class DueQueue:
         registry = self._registry
         row = registry.rows[task_id]
         due, flags = registry.due[row], registry.flags[row]
-        if flags & PUSHED:
+        if flags & (PUSHED | BROUGHT):
             self._pushed[task_id] = now
         registry.due[row] = NEVER
         registry.flags[row] = IN_FLIGHT
@@ -143,8 +144,9 @@ class DueQueue:
     def hold(self, task_id: int, until: float) -> None:
         """Hold a poll until others of its page are due."""
         row = self._registry.rows[task_id]
-        self.schedule(task_id, row, until, fresh=bool(self._registry.flags[row] & FRESH))
-        self._registry.flags[row] |= HELD
+        flags = self._registry.flags[row]
+        self.schedule(task_id, row, until, fresh=bool(flags & FRESH))
+        self._registry.flags[row] |= HELD | flags & BROUGHT
 
     def held_enough(self, row: int) -> None:
         """Have a poll held no more: its ID has waited long enough for others of its page."""
@@ -172,6 +174,28 @@ class DueQueue:
             self._registry.flags[row] |= PUSHED
         elif not self._registry.flags[row] & PUSHED:
             self._schedule_push(task_id, row, now)
+
+    def bring(self, task_id: int, row: int, due: float) -> None:
+        """Make the next poll due sooner on a callback's word, where `due` is sooner: no sooner than a push might.
+
+        It is instead of what an earlier callback brought.
+        """
+        flags = self._registry.flags[row]
+        if flags & (IN_FLIGHT | PUSHED | HELD | SINGLE):
+            return
+        usual = self._usual[task_id] if flags & BROUGHT else self._registry.due[row]
+        due = min(usual, math.ceil(min(FAR, self._after_push(task_id, due)) * TICKS) / TICKS)
+        if due != self._registry.due[row]:
+            self.schedule(task_id, row, due, fresh=bool(flags & FRESH))
+        if due < usual:
+            self._usual[task_id] = usual
+            self._registry.flags[row] |= BROUGHT
+
+    def put_off(self, task_id: int, row: int, due: float) -> None:
+        """Make the next poll due later, where `due` is later: unless a push or a page wants it, or it is out."""
+        flags = self._registry.flags[row]
+        if due > self._registry.due[row] and not flags & (PUSHED | HELD | SINGLE | BROUGHT):
+            self.schedule(task_id, row, due, fresh=bool(flags & FRESH))
 
     def once_more(self, task_id: int, row: int, now: float) -> None:
         """Poll a row's ID at once; after the poll that is out, where one is."""
@@ -236,6 +260,7 @@ class DueQueue:
         self._registry.due[row] = NEVER
         self._registry.flags[row] &= IN_FLIGHT
         self._pushed.pop(task_id, None)
+        self._usual.pop(task_id, None)
         for fresh in (False, True):
             if task_id == self.heads[fresh].task_id:
                 self._note_head(fresh=fresh)
@@ -244,10 +269,14 @@ class DueQueue:
 
     def _schedule_push(self, task_id: int, row: int, now: float) -> None:
         """Make a poll due for a push; a poll that is due sooner anyway will do."""
-        at = max(now, self._pushed.get(task_id, -NEVER) + PUSH_SPACING)
+        at = self._after_push(task_id, now)
         if at <= self._registry.due[row]:
             self.schedule(task_id, row, at, fresh=True)
         self._registry.flags[row] |= PUSHED
+
+    def _after_push(self, task_id: int, at: float) -> float:
+        """Return `at`, or when the ID may be polled again on a callback's word where that is later."""
+        return max(at, self._pushed.get(task_id, -NEVER) + PUSH_SPACING)
 
     def _note_head(self, *, fresh: bool) -> None:
         """Note the head of a class anew; what stands before it and is not meant any more is thrown out."""

@@ -25,7 +25,7 @@ FAILED_WEIGHT = 0.08
 FAILING = 0.5
 """Share, 0 to 1: with more pages than that failing in passing, the list is left alone."""
 HOPED = 2.0
-"""IDs a page: what pages are thought to show of those they are read for, before any was read."""
+"""IDs a page: what pages are thought to show of those that are due, before any was read."""
 WORTH = 1.0
 """IDs a page: where pages show fewer on average, polling singly costs less."""
 WORTH_WEIGHT = 0.04
@@ -76,9 +76,12 @@ class ListTrust:
             self._begin_rest(now)
         self.rests_until = max(self.rests_until, now + held_for)
 
-    def on_answers(self, shown: int, absent: int) -> int:
-        """Record how many of its IDs a page showed, and how many it lacked; return the signs against the list."""
-        self._worth += WORTH_WEIGHT * (shown - self._worth)
+    def on_answers(self, due: int, shown: int, absent: int) -> int:
+        """Record how many due IDs a page showed; of those it was read for, how many it showed and how many it lacked.
+
+        Return the signs against the list.
+        """
+        self._worth += WORTH_WEIGHT * (due - self._worth)
         if self._worth < WORTH:
             return STRIKES
         return 1 if absent > shown else 0

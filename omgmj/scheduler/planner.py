@@ -21,7 +21,10 @@ from __future__ import annotations
 from omgmj.backoff.policies import Retry
 from omgmj.backoff.retry_after import believed
 from omgmj.errors import OmgmjError
+from omgmj.protocol.callbacks import Callback
 from omgmj.protocol.failures import Meaning
+from omgmj.scheduler.callbacks import Callbacks
+from omgmj.scheduler.claims import Claims
 from omgmj.scheduler.due_queue import DueQueue
 from omgmj.scheduler.first_polls import FirstPolls
 from omgmj.scheduler.progress import Ended, Found, Seen, TaskProgress, Turn, Why, lacks
@@ -90,8 +93,10 @@ class Planner:
         self._clock = ServiceClock()
         self.due_queue: DueQueue = DueQueue(self.registry)
         self.sweep_plan: SweepPlan = SweepPlan(self.registry, enabled=sweeps)
-        self.progress: TaskProgress = TaskProgress(self.registry)
-        self.first_polls: FirstPolls = FirstPolls(self.registry, self.due_queue, self.progress)
+        self._claims = Claims()
+        self.progress: TaskProgress = TaskProgress(self.registry, self._claims)
+        self.first_polls: FirstPolls = FirstPolls(self.registry, self.due_queue, self._claims, self.progress)
+        self._callbacks = Callbacks(self.registry, self.due_queue, self._claims, self.progress, self.first_polls)
         self.verdicts: Verdicts = Verdicts()
         self._retry = retry
         self._last_good: int | None = None
@@ -106,11 +111,14 @@ class Planner:
         When they are polled first is decided in `first_polls`. Return those that its policy ends at once.
         """
         subscription.begin(self._clock.at(now))
+        if subscription.known:
+            self.verdicts.on_known_ids()
         ended: list[Ended] = []
         for task_id in self.first_polls.begin(subscription, now):
             for one in self.first_polls.join(task_id, subscription, now, roll):
                 ended.append(one)
                 self._row(task_id, poll=False)  # Maybe it was the last one there.
+        self.sweep_plan.on_watch(subscription.ids)
         self.registry.start_clock(subscription)
         return ended
 
@@ -130,6 +138,12 @@ class Planner:
         """Whether somebody waits for the ID."""
         row = self.registry.rows.get(task_id)
         return row is not None and bool(self.registry.who[row])
+
+    def hear(self, callback: Callback, now: float, roll: float) -> None:
+        """Take in what a callback claims, as `callbacks` has it; an ID that goes on is on a page by now."""
+        self._callbacks.hear(callback, now, self._clock.at(now), roll)
+        if callback.goes_on and self.is_watched(callback.task_id):
+            self.sweep_plan.expect(callback.task_id, now)
 
     # Polls: what is due, and what came of it.
 
@@ -184,7 +198,10 @@ class Planner:
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
-        sweep = None if probe is not None or flags & (PUSHED | SINGLE) else self.sweep_plan.plan(task_id, now)
+        sweep = None
+        if probe is None and not flags & (PUSHED | SINGLE):
+            heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
+            sweep = self.sweep_plan.plan(task_id, now, heard=heard)
         if sweep is None:
             return task_id, due
         for other in sweep.task_ids:
@@ -401,6 +418,7 @@ class Planner:
         self.registry.listed[row] = UNLISTED
         self.verdicts.forget(task_id)
         self.progress.forget(task_id, row)
+        self._claims.forget(task_id)
         self.due_queue.forget(task_id, row)
 
     def _land(self, task_id: int, row: int, now: float, due: float, *, poll: bool) -> None:
@@ -425,6 +443,8 @@ class Planner:
         due, ended, moved = self.progress.on_answer(turn, found)
         self._good(turn, listed=listed)
         self._land(turn.task_id, turn.row, turn.now, due, poll=poll)
+        if turn.task_id in self._claims.of:
+            self._callbacks.after_poll(turn.task_id, turn.row, turn.now)
         return moved, ended
 
     def _end_subscription(self, subscription: Subscription, error: OmgmjError | None = None) -> list[Ended]:

@@ -7,7 +7,7 @@ status. Polls that fail, flight and due times are `planner`'s business.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
 from omgmj.protocol.responses import dump_brief
-from omgmj.scheduler.registry import NEVER, PUSHED, UNSEEN, Registry, Subscription, Trait
+from omgmj.scheduler.claims import Claims
+from omgmj.scheduler.registry import NEVER, PUSHED, REMEMBERED, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
 MIN_DELAY = 0.05
@@ -111,35 +112,44 @@ class TaskProgress:
     """The progress of each task, and what comes to that. Times are seconds on the planner's clock.
 
     While `asking`, a policy is being asked: what that calls must change nothing here. `known` is of how many watched
-    IDs it is known that they are there: they were seen, or made here.
+    IDs it is known that they are there: they were seen, made here, or waited for before.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, claims: Claims) -> None:
         self.asking: bool = False
         self.known: int = 0
         self._registry = registry
+        self._claims = claims
         self._durations = Durations()
         self._traits: dict[Trait, Trait] = {}
         self._bare: dict[int, tuple[int, float]] = {}  # succeeded without an image: polls since, and since when
 
-    def begin(self, rows: Iterable[int], now: float, served: float) -> None:
-        """Begin rows that nobody waited for: nothing is known of their tasks."""
-        registry = self._registry
+    def begin(self, rows: Sequence[int], now: float, subscription: Subscription) -> None:
+        """Begin rows that nobody waited for: of their tasks at most that they are there is known."""
+        registry, served = self._registry, subscription.served_since
+        unseen = REMEMBERED if subscription.known else UNSEEN
         rank, progress, answers, trait = registry.rank, registry.progress, registry.answers, registry.trait
         first, moved, quiet_since = registry.first, registry.moved, registry.quiet_since
         born, seen = registry.born, registry.seen
         for row in rows:
             rank[row] = progress[row] = -1
-            answers[row], trait[row] = 0, UNSEEN
+            answers[row], trait[row] = 0, unseen
             first[row] = moved[row] = now
             born[row] = seen[row] = math.nan
             quiet_since[row] = served
+        if subscription.known:
+            self.known += len(rows)
 
     def begin_made(self, row: int, made_at: float) -> None:
         """Begin a row of a task that was made at a moment, and is known to be there."""
         registry = self._registry
         registry.first[row] = registry.moved[row] = made_at
         self._know(row, JUST_MADE)
+
+    def remember(self, row: int) -> None:
+        """Take a task for known that was waited for before."""
+        if not self.is_known(row):
+            self._know(row, REMEMBERED)
 
     def forget(self, task_id: int, row: int) -> None:
         """Let go of what is known of an ID that nobody waits for."""
@@ -149,7 +159,7 @@ class TaskProgress:
         self._registry.trait[row] = UNSEEN
 
     def is_known(self, row: int) -> bool:
-        """Whether it is known that a task is there: it was seen, or made here."""
+        """Whether it is known that a task is there: it was seen, made here, or waited for before."""
         return self._registry.trait[row] is not UNSEEN
 
     def _know(self, row: int, trait: Trait) -> None:
@@ -236,7 +246,7 @@ class TaskProgress:
         registry, row, now = self._registry, turn.row, turn.now
         quiet_since = registry.quiet_since[row]
         ended: list[Ended] = []
-        asked: dict[int, float] = {}
+        asked: dict[tuple[int, bool], float] = {}
         next_stall = NEVER  # service time
         for subscription in tuple(registry.who[row].values()):
             stalls_at = max(quiet_since, subscription.served_since) + subscription.stall
@@ -246,10 +256,10 @@ class TaskProgress:
             if stalls_at <= turn.served:
                 ended.append(self.end(turn.task_id, row, subscription, Why.STALLED))
                 continue
-            if (key := id(subscription.policy)) not in asked:
+            if (key := (id(subscription.policy), subscription.follows)) not in asked:
                 delay = self._ask(turn, subscription)
-                if isinstance(delay, Ended):
-                    ended.append(delay)
+                if delay is None or isinstance(delay, UsageError):
+                    ended.append(self._stop(turn, subscription, delay))
                     continue
                 asked[key] = delay
             next_stall = min(next_stall, stalls_at)
@@ -261,13 +271,45 @@ class TaskProgress:
     def on_join(self, turn: Turn, subscription: Subscription, seen_at: float) -> Decision:
         """Decide for a subscription that comes now to an ID, whose task is known to have been there at a moment."""
         delay = self._ask(turn, subscription)
-        if isinstance(delay, Ended):
-            return Decision(NEVER, [delay])
+        if delay is None or isinstance(delay, UsageError):
+            return Decision(NEVER, [self._stop(turn, subscription, delay)])
         return Decision(max(turn.now, min(seen_at + delay, turn.now + subscription.stall)), [])
 
-    def _ask(self, turn: Turn, subscription: Subscription) -> float | Ended:
-        """Ask a policy for the seconds to the next poll; the wait ends where it says stop or makes no sense."""
+    def may_wait(self, task_id: int, row: int) -> bool:
+        """Whether the next poll of an ID may be put off: its task is there, and nobody wants one poll only."""
+        waiting = self._registry.who[row].values()
+        is_running = self.is_known(row) and task_id not in self._bare
+        return is_running and not any(subscription.once for subscription in waiting)
+
+    def seen_at(self, row: int) -> float:
+        """Return when a task was seen last, or when it was made here; before both, when its row began."""
+        seen = self._registry.seen[row]
+        return self._registry.first[row] if math.isnan(seen) else seen
+
+    def on_heard(self, turn: Turn) -> float:
+        """Return when the next poll is due as a callback is heard now; in the past where a policy does not say.
+
+        It counts from the last poll, or from when the task was made. No wait ends here: that is for polls to bring.
+        """
+        registry, row = self._registry, turn.row
+        due, seen_at = NEVER, self.seen_at(row)
+        for subscription in tuple(registry.who[row].values()):
+            delay = self._ask(turn, subscription)
+            if delay is None or isinstance(delay, UsageError):
+                return -NEVER
+            stalls_at = max(registry.quiet_since[row], subscription.served_since) + subscription.stall
+            due = min(due, seen_at + delay, stalls_at + (turn.now - turn.served))
+        return due
+
+    def _stop(self, turn: Turn, subscription: Subscription, error: UsageError | None) -> Ended:
+        """End the wait of one whose policy says stop, or makes no sense."""
+        why = Why.GAVE_UP if error is None else Why.FAILED
+        return self.end(turn.task_id, turn.row, subscription, why, error)
+
+    def _ask(self, turn: Turn, subscription: Subscription) -> float | UsageError | None:
+        """Return the seconds that a policy wants to the next poll, None where it says stop, an error for nonsense."""
         registry, row, now = self._registry, turn.row, turn.now
+        listens = turn.task_id in self._claims.of and not subscription.follows
         born = registry.born[row]
         trait = registry.trait[row]
         progress = registry.progress[row]
@@ -282,8 +324,8 @@ class TaskProgress:
             changed=now - registry.moved[row],
             hint=turn.hint,
             durations=self._durations,
+            heard=self._claims.heard(turn.task_id, now) if listens else None,
         )
-        why, error = Why.GAVE_UP, None
         self.asking = True
         try:
             delay = check_delay(subscription.policy(facts, turn.roll))
@@ -291,14 +333,12 @@ class TaskProgress:
             if isinstance(cause, KeyboardInterrupt | SystemExit):
                 raise
             # A policy is the user's code: what it raises, a CancelledError too, ends its own wait only.
-            why, delay = Why.FAILED, None
             error = UsageError(f"the backoff policy {brief(subscription.policy)} cannot be used: {brief(cause)}")
             error.__cause__ = cause
+            return error
         finally:
             self.asking = False
-        if delay is None:
-            return self.end(turn.task_id, row, subscription, why, error)
-        return max(delay, MIN_DELAY)
+        return None if delay is None else max(delay, MIN_DELAY)
 
     def end(
         self, task_id: int, row: int, subscription: Subscription, why: Why, error: OmgmjError | None = None

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from omgmj.backoff.policies import Policy
 
 NEVER = math.inf
-IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE = 1, 2, 4, 8, 16
-"""A row's flags: a poll is out; its class; a push wants a poll; it waits for its page; it is to be asked for singly."""
+IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE, BROUGHT = 1, 2, 4, 8, 16, 32
+"""A row's flags: a poll is out; its class; a push wants a poll; it waits for its page; it is to be asked for singly;
+its poll was brought forward on a callback's word."""
 
 
 UNLISTED, LISTED, MISSED, SLID = 0, 1, 2, 3
@@ -57,17 +58,45 @@ class Subscription:
     """One wait, watch or follow: its policy and limits, for the IDs that it took in together, at one moment.
 
     `sink` receives what becomes of it; here sinks are only told apart. `timeout` and `stall` are seconds, None for
-    ever; a `timeout` of 0 ends with the first poll. `since` is when it came, `served_since` the same in service time.
+    ever; a `timeout` of 0 ends with the first poll. `known`: the IDs are those of tasks that are there, as they were
+    waited for before. One that `follows` wants to see each change. `since` is when it came, `served_since` the same in
+    service time.
     """
 
-    __slots__ = ("deadline", "ids", "joined", "once", "pending", "policy", "served_since", "since", "sink", "stall")
+    __slots__ = (
+        *(
+            "deadline",
+            "follows",
+            "ids",
+            "joined",
+            "known",
+            "once",
+            "pending",
+            "policy",
+            "served_since",
+            "since",
+            "sink",
+        ),
+        "stall",
+    )
 
     def __init__(
-        self, sink: Sink, ids: Iterable[int], policy: Policy, now: float, timeout: float | None, stall: float | None
+        self,
+        sink: Sink,
+        ids: Iterable[int],
+        policy: Policy,
+        now: float,
+        timeout: float | None,
+        stall: float | None,
+        *,
+        known: bool = False,
+        follows: bool = False,
     ) -> None:
         self.sink: Sink = sink
         self.ids: array[int] = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
         self.policy: Policy = policy
+        self.known: bool = known
+        self.follows: bool = follows
         self.since: float = now
         self.served_since: float = now
         self.once: bool = timeout == 0
@@ -90,6 +119,8 @@ class Trait(NamedTuple):
 
 
 UNSEEN = Trait("", None, None)
+REMEMBERED = Trait("", None, None)
+"""Of an ID that nobody has seen yet since it was waited for before; not `UNSEEN`, though it says as little."""
 NOBODY: dict[Sink, Subscription] = {}
 """Of all rows that nobody waits for; like all that have one entry it is shared, and never changed."""
 

@@ -1,21 +1,23 @@
 """Sweep plan: whether a page of the account's list costs less than polling its due IDs one by one.
 
 A due ID may wait a little: for others of its page to fall due, for a page under way, or, if it was made just now, for
-others as new. `list_positions` foretells the page of each ID, `list_lag` the moment that a page tells of. `list_depth`
-limits reading beyond the pages known, and `list_trust` leaves alone a list that errs, lacks IDs or lags behind.
+others as new. `list_positions` foretells the page of each ID, `list_lag` the moment that a page tells of. The list is
+read deeper where watched IDs should lie that no page has shown: `list_backlog` has them in order, and `list_depth`
+limits such reading. `list_trust` leaves alone a list that errs, lacks IDs or lags behind.
 
 What pages cost and save is measured by `python -m benchmarks sweeps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from omgmj.protocol.messages import PAGE_MOST
+from omgmj.scheduler.list_backlog import ListBacklog
 from omgmj.scheduler.list_depth import ListDepth
 from omgmj.scheduler.list_lag import ListLag
-from omgmj.scheduler.list_positions import ListPositions
+from omgmj.scheduler.list_positions import KEPT, ListPositions
 from omgmj.scheduler.list_trust import LAG, STRIKES, ListTrust, SpotChecks
 from omgmj.scheduler.registry import IN_FLIGHT, LISTED, MISSED, NEVER, PUSHED, SINGLE, Registry
 
@@ -31,6 +33,14 @@ YOUNG = 5.0
 """Seconds since the first page was read: until then an ID it did not show counts as made just now."""
 BEYOND = 10 * PAGE_MOST
 """Places before the first: an ID never seen that seems to lie further out may not exist."""
+UNSURE = 3
+"""Places: an ID that should be so close to the end of a page below those known may be on the next one."""
+REPEATED = 5 * PAGE_MOST
+"""Places: known IDs that a page shows so far from where they are tell that it is another page."""
+DENSE = PAGE_MOST // 2
+"""IDs: a page that should show so many is tried again after a pause, and those of one with fewer are asked for."""
+LOOKED_AT = 32
+"""Pages: so many are looked at for one due ID, at most, before one that is worth reading."""
 FEW = 4
 """IDs: with fewer watched, the list is not read."""
 
@@ -41,8 +51,10 @@ class Sweep(NamedTuple):
     page: int
     task_ids: tuple[int, ...]
     deeper: bool
-    """Whether the page was never read before."""
+    """Whether the page lies below all that was read."""
     at: float
+    foretold: int = 0
+    """How many watched IDs it should show, where it lies below what was read."""
 
 
 class NotShown(NamedTuple):
@@ -57,6 +69,14 @@ class _Spot(NamedTuple):
 
     page: int
     offset: float
+
+
+class _Deep(NamedTuple):
+    """A page below all that was read: how many watched IDs it should show, and the oldest ID that it may show."""
+
+    page: int
+    foretold: int
+    oldest: int
 
 
 class _Head(NamedTuple):
@@ -74,6 +94,7 @@ class SweepPlan:
         self._enabled = enabled
         self._registry = registry
         self._positions = ListPositions()
+        self._backlog = ListBacklog(registry)
         self._lag = ListLag()
         self._depth = ListDepth()
         self._trust = ListTrust()
@@ -91,17 +112,23 @@ class SweepPlan:
         """Whether a page may be read at all, be it for no ID."""
         return self._enabled and now >= self._trust.rests_until
 
+    def on_watch(self, task_ids: Iterable[int]) -> None:
+        """Record that IDs are watched from now on."""
+        if self._enabled:
+            self._backlog.add(task_ids)
+            self._expect_passed()
+
     def expect(self, task_id: int, now: float) -> None:
         """Record that an ID is due, and so stands in the list; one never seen that seems far from it may not exist."""
         row = self._registry.rows[task_id]
         if not self.is_in_use(now) or self._is_deeper(task_id) or self._registry.listed[row] == MISSED:
             return
-        if self._registry.answers[row] or self._positions.beyond(task_id, now) <= BEYOND:
+        if self._registry.answers[row] or not self._is_remote(task_id, now):
             self._positions.expect(task_id, now)
 
     def awaited_until(self, task_id: int, now: float) -> float:
         """Until when a due ID may wait for pages that are read deeper; in the past where it need not."""
-        return self._depth.awaited_until if self._may_read_deeper(task_id, now) else -NEVER
+        return self._depth.awaited_until(task_id) if self._may_read_deeper(task_id, now) else -NEVER
 
     def holds(self, task_id: int, now: float) -> bool:
         """Whether a due ID should wait a little, as its page is under way, or others of it will be due soon."""
@@ -123,8 +150,11 @@ class SweepPlan:
         _, due = self._on_page(task_id, spot, now)
         return len(due) < NEW_PAYS
 
-    def plan(self, task_id: int, now: float) -> Sweep | None:
-        """Return the page to read instead of polling a due ID; None where a poll costs less."""
+    def plan(self, task_id: int, now: float, *, heard: bool = False) -> Sweep | None:
+        """Return the page to read instead of polling a due ID; None where a poll costs less.
+
+        `heard`: callbacks tell of the ID. The page costs no more than a poll, and serves its neighbours too.
+        """
         if not self.is_in_use(now):
             return None
         if self._may_read_deeper(task_id, now):
@@ -133,9 +163,10 @@ class SweepPlan:
         spot = self._locate(task_id, now)
         if spot is None or spot.page in self._out:
             return None
-        _, due = self._on_page(task_id, spot, now)
+        watched, due = self._on_page(task_id, spot, now)
         others = tuple(one for one in due if one != task_id)
-        if 1 + len(others) < PAYS and not self._is_first(task_id, spot, now):
+        served = watched if heard else 1 + len(others)
+        if served < PAYS and not self._is_first(task_id, spot, now):
             return None
         if self._spot_checks.is_due(now) and self._registry.listed[self._registry.rows[task_id]] == LISTED:
             self._spot_checks.on_check(now)
@@ -143,12 +174,16 @@ class SweepPlan:
         self._out.add(spot.page)
         return Sweep(spot.page, (task_id, *others), deeper=False, at=now)
 
+    def _is_remote(self, task_id: int, now: float) -> bool:
+        """Whether an ID seems to lie so far from all that was read that it may not exist."""
+        return self._positions.beyond(task_id, now) > BEYOND or self._positions.is_in_gap(task_id)
+
     def _is_first(self, task_id: int, spot: _Spot, now: float) -> bool:
         """Whether the first page costs no more than polling a new ID, and tells which ones are new from now on."""
         return spot.page == 1 and task_id > self._head.task_id and now - self._head.at > YOUNG
 
     def _is_deeper(self, task_id: int) -> bool:
-        """Whether an ID may only be on a page that was not read yet."""
+        """Whether an ID may only be on a page below all that was read."""
         return not self._positions or task_id < self._positions.oldest
 
     def _may_read_deeper(self, task_id: int, now: float) -> bool:
@@ -156,17 +191,44 @@ class SweepPlan:
         return self.is_in_use(now) and now >= self._depth.paused_until and self._is_deeper(task_id)
 
     def _plan_deeper(self, task_id: int, now: float) -> Sweep | None:
-        if self._depth.is_full:
+        deep = None if self._depth.is_full else self._next_page(now)
+        if deep is None or deep.page in self._out:
             return None
-        known = 0
+        self._out.add(deep.page)
+        self._depth.begin(deep.page, now, deep.oldest)
+        return Sweep(deep.page, (task_id,), deeper=True, at=now, foretold=deep.foretold)
+
+    def _next_page(self, now: float) -> _Deep | None:
+        """Return the first page below those known that is worth reading; None where none is found."""
+        if not self._positions:
+            return _Deep(1, 0, 0)
+        below, doubted = self._positions.oldest, False
+        for _ in range(LOOKED_AT):
+            newest = self._backlog.newest(below)
+            place = NEVER if newest is None else self._positions.place(newest, now, self._lag.ahead)
+            if newest is None or place >= KEPT:
+                break
+            page = int((place + UNSURE) // PAGE_MOST)
+            below = self._positions.reach(newest, (page + 1) * PAGE_MOST - place)
+            if page + 1 in self._out:
+                continue
+            foretold = self._backlog.count(below + 1, newest)
+            if self._depth.is_worth(foretold):
+                return _Deep(page + 1, foretold, below + 1)
+            if foretold < DENSE:
+                self._backlog.discard(below + 1, newest)
+            else:
+                doubted = True
+        if doubted and self._depth.is_idle:
+            self._depth.on_none(now)
+        return None
+
+    def _expect_passed(self) -> None:
+        """Expect those watched IDs in the list that it was read beyond, though no page may have shown them."""
         if self._positions:
-            known = 1 + int(self._positions.place(self._positions.oldest, now, self._lag.ahead) // PAGE_MOST)
-        page = self._depth.next_page(known + 1)
-        if page in self._out:
-            return None
-        self._out.add(page)
-        self._depth.begin(page, now)
-        return Sweep(page, (task_id,), deeper=True, at=now)
+            listed, rows = self._registry.listed, self._registry.rows
+            passed = self._backlog.pass_by(self._positions.oldest)
+            self._positions.expect_all([one for one in passed if one in rows and listed[rows[one]] != MISSED])
 
     # What became of a page.
 
@@ -178,8 +240,10 @@ class SweepPlan:
         self._lag.on_page(now - sweep.at)
         self._learn(sweep, shown, now)
         not_shown = _not_shown(sweep, shown)
-        absent = sum(one.absent for one in not_shown.values())
-        signs = 0 if sweep.deeper else self._trust.on_answers(len(sweep.task_ids) - len(not_shown), absent)
+        # One that was never seen may not exist at all.
+        absent = sum(one.absent and self._is_seen(task_id) for task_id, one in not_shown.items())
+        due = sum(self._wants_answer(one, now) for one in shown)
+        signs = 0 if sweep.deeper else self._trust.on_answers(due, len(sweep.task_ids) - len(not_shown), absent)
         if signs:
             self.strike(now, times=signs)
         else:
@@ -219,6 +283,7 @@ class SweepPlan:
         """Record so many signs against the list; where its rest begins, all places are forgotten."""
         if self._trust.strike(now, times):
             self._positions.clear()
+            self._backlog.begin_anew()
 
     def _learn(self, sweep: Sweep, shown: Sequence[int], now: float) -> None:
         """Learn the places on a page, unless it shows that the list stands still."""
@@ -231,9 +296,22 @@ class SweepPlan:
                 return
             heard_at = self._heard_at(newer[0]) if newer else polled
             self._lag.on_newest(polled - heard_at)
-        new = self._positions.learn((sweep.page - 1) * PAGE_MOST, shown, polled - self._lag.behind)
+        first, at = (sweep.page - 1) * PAGE_MOST, polled - self._lag.behind
+        if sweep.deeper and self._is_repeated(first, shown, at):
+            self._depth.on_page(0, sweep.foretold, now, asked_at=sweep.at, is_last=True)
+            return
+        new = self._positions.learn(first, shown, at)
+        self._expect_passed()
         if sweep.deeper:
-            self._depth.on_page(sum(one in self._registry.rows for one in new), now, is_new=bool(new))
+            watched = sum(one in self._registry.rows for one in new)
+            is_last = not new and len(shown) < PAGE_MOST
+            self._depth.on_page(watched, sweep.foretold, now, asked_at=sweep.at, is_last=is_last)
+
+    def _is_repeated(self, first: int, shown: Sequence[int], at: float) -> bool:
+        """Whether a page from a place on shows what lies far from there: some services repeat the last page so."""
+        if not shown or not all(map(self._positions.knows, shown)):
+            return False
+        return first - self._positions.place(max(shown), at) > REPEATED
 
     # What the registry tells.
 
@@ -241,6 +319,16 @@ class SweepPlan:
         """When it was first heard of an ID; infinite where it is not watched."""
         row = self._registry.rows.get(task_id)
         return NEVER if row is None else self._registry.first[row]
+
+    def _wants_answer(self, task_id: int, now: float) -> bool:
+        """Whether an ID wants an answer, and so has one with any page that shows it."""
+        row = self._registry.rows.get(task_id)
+        return row is not None and (self._registry.due[row] <= now or bool(self._registry.flags[row] & IN_FLIGHT))
+
+    def _is_seen(self, task_id: int) -> bool:
+        """Whether a poll or a page showed a watched ID."""
+        row = self._registry.rows.get(task_id)
+        return row is not None and self._registry.answers[row] > 0
 
     def _is_old(self, task_id: int, now: float) -> bool:
         """Whether an ID is there, and has been for so long that the list should show it."""
@@ -267,7 +355,7 @@ class SweepPlan:
         shown_at = now + self._lag.ahead
         watched = 0
         due = []
-        for one in self._positions.around(task_id, spot.offset, PAGE_MOST - 1 - spot.offset, now):
+        for one in self._positions.around(task_id, spot.offset, PAGE_MOST - 1 - spot.offset):
             row = registry.rows.get(one)
             if row is None or not registry.who[row] or listed[row] == MISSED or self._is_too_new(row, shown_at):
                 continue

@@ -277,6 +277,10 @@ class Verdicts:
         self._last_page = now
         self.on_good_call()
 
+    def on_known_ids(self) -> None:
+        """Record that IDs are waited for which were waited for before: the host was the service by then."""
+        self._is_proven = True
+
     def on_good_call(self) -> None:
         """Record that something else than a poll succeeded: the account is good, and the host is the service."""
         self._is_proven = True

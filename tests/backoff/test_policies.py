@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omgmj.backoff.durations import Durations
-from omgmj.backoff.policies import Adaptive, Exponential, Facts, Fixed, Retry, check_delay
+from omgmj.backoff.policies import (
+    HEARD_FOR,
+    HEARTBEAT,
+    Adaptive,
+    Exponential,
+    Facts,
+    Fixed,
+    Retry,
+    check_delay,
+)
 from omgmj.errors import UsageError
 from omgmj.models import Status
 from tests.test_validation import BAD_NUMBERS
@@ -52,6 +61,7 @@ some_facts = st.builds(
     changed=st.floats(0.0, 1e9),
     hint=st.none(),
     durations=some_durations(),
+    heard=st.none(),
 )
 rolls = st.floats(0.0, 1.0, exclude_max=True)
 
@@ -140,6 +150,13 @@ def test_exponential_stays_in_bounds(known: Facts, roll: float, factor: float, c
     """No number of attempts overflows, and the delay lies between its least and its cap."""
     delay = Exponential(initial=1.0, factor=factor, cap=cap, jitter=0.5)(known, roll)
     assert 0.5 <= delay <= cap
+
+
+@given(known=some_facts, roll=rolls, heard=st.floats(0.0, HEARD_FOR))
+def test_who_is_heard_of_is_polled_each_heartbeat(known: Facts, roll: float, heard: float) -> None:
+    """While callbacks tell of a task each policy waits for the heartbeat, or longer where it would anyway."""
+    for policy in (Fixed(2.0), Fixed(90.0), Exponential(), Exponential(cap=300.0), Adaptive()):
+        assert policy(known._replace(heard=heard), roll) == max(HEARTBEAT, policy(known, roll))
 
 
 def test_retry_grows_to_its_cap_and_jitters_downwards() -> None:

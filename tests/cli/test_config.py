@@ -69,6 +69,15 @@ def test_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert repr(read_settings().session(ServiceOptions())) == "<omgmj.Session https://environment.example>"
 
 
+def test_several_addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The config file and the environment may name several addresses, with commas between."""
+    monkeypatch.setenv("OMGMJ_TOKEN", "t")
+    write_config('base_url = "https://a.example, https://b.example"', tmp_path)
+    assert repr(read_settings().session(ServiceOptions())) == "<omgmj.Session https://a.example, https://b.example>"
+    monkeypatch.setenv("OMGMJ_BASE_URL", "https://c.example,https://d.example")
+    assert repr(read_settings().session(ServiceOptions())) == "<omgmj.Session https://c.example, https://d.example>"
+
+
 def test_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the settings' repr nor what is said of the token holds it."""
     monkeypatch.setenv("OMGMJ_TOKEN", "sk-secret")

@@ -97,7 +97,7 @@ class FaultyProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, out = await asyncio.open_connection(*self._upstream)
-        coming = asyncio.ensure_future(_message(reader))
+        coming = asyncio.ensure_future(read_message(reader))
         try:
             while request := await coming:
                 self.requests[request.call] += 1
@@ -108,10 +108,10 @@ class FaultyProxy:
                     self.done[fault] += 1
                     break
                 out.write(request.content)
-                answer = await _message(there)
+                answer = await read_message(there)
                 if answer is None:
                     break
-                coming = asyncio.ensure_future(_message(reader))
+                coming = asyncio.ensure_future(read_message(reader))
                 content = answer.content
                 if fault == "swap":
                     content = await self._swapped(content)
@@ -182,7 +182,7 @@ class FaultyProxy:
         writer.write(answer[at:])
 
 
-async def _message(reader: asyncio.StreamReader) -> Message | None:
+async def read_message(reader: asyncio.StreamReader) -> Message | None:
     """Read one message of HTTP, whose length is told or which has no body; None where the connection has ended."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")

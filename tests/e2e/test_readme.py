@@ -18,13 +18,23 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 SHELL = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-PRINTS = ["SUCCESS https://", "SUCCESS 100", "IN_PROGRESS", "Stats(queries=", "task-", "3432 1.", ""]
+PRINTS = [
+    "SUCCESS https://",
+    "SUCCESS 100",
+    "IN_PROGRESS",
+    "Stats(queries=",
+    "task-",
+    "{'chat': 9}",
+    "SUCCESS after 1 poll",
+    "3432 1.",
+    "",
+]
 """What each script prints, among other things."""
 
 
 def test_readme_is_short() -> None:
-    """README is at most 290 lines, each way to wait among them; what it links to is found wherever it is shown."""
-    assert len(README.splitlines()) <= 290
+    """README is at most 360 lines, each way to wait among them; what it links to is found wherever it is shown."""
+    assert len(README.splitlines()) <= 360
     assert all(f"session.{door}(" in "".join(SCRIPTS) for door in ("query", "wait", "watch", "follow", "stats"))
     assert not re.search(r"\]\((?!https://)", README)
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import shutil
-import socket
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-import trustme
 
 import omgmj
+from benchmarks.nginx import Nginx
 from omgmj.testing import FakeService, Life
 from tests.conftest import need
 
@@ -56,54 +51,6 @@ async def test_two_thousand_tasks_over_loopback() -> None:
         assert fake.limited > 0
 
 
-@asynccontextmanager
-async def nginx_before(upstream: str, folder: Path) -> AsyncIterator[tuple[str, ssl.SSLContext]]:
-    """Run nginx with TLS and `limit_req` in front of `upstream`; give its URL and a context that trusts it."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
-    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "nginx.conf").write_text(f"""
-        daemon off; pid {folder}/pid; error_log stderr crit; worker_processes 1;
-        {"user root;" if os.geteuid() == 0 else ""}
-        events {{ worker_connections 1024; }}
-        http {{
-          access_log off;
-          client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-          uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-          limit_req_zone $http_authorization zone=k:1m rate={LIMIT}r/s; limit_req_status 429; limit_req_log_level info;
-          upstream app {{ server {upstream.removeprefix("http://")}; keepalive 32; }}
-          server {{
-            listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
-            keepalive_requests 1000000;
-            location / {{
-              limit_req zone=k burst={BURST} nodelay; proxy_pass http://app; proxy_http_version 1.1;
-              proxy_set_header Connection "";
-            }}
-          }}
-        }}""")
-    process = await asyncio.create_subprocess_exec("nginx", "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf")
-    try:
-        for _ in range(500):
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                assert process.returncode is None, "nginx did not start"
-                await asyncio.sleep(0.01)
-            else:
-                writer.close()
-                break
-        yield f"https://127.0.0.1:{port}", trusting
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 @pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_thousand_tasks_through_nginx(tmp_path: Path) -> None:
@@ -113,13 +60,13 @@ async def test_a_thousand_tasks_through_nginx(tmp_path: Path) -> None:
     async with FakeService(seed=7, faults=SHARES) as fake:
         ids = [fake.add_task(Life.succeed(chance.uniform(10, 25))) for _ in range(MANY)]
         fake.inject("list_forbidden", times=None)  # With pages the limit would not be reached.
-        async with nginx_before(await fake.serve(), tmp_path) as (url, trusting):
+        async with Nginx(await fake.serve(), tmp_path, limit=LIMIT, burst=BURST) as nginx:
             session = omgmj.Session(
                 "t",
-                base_url=url,
+                base_url=nginx.url,
                 rate=2.5 * LIMIT,
                 backoff=omgmj.Fixed(1.0),
-                http=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)),
+                http=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=nginx.trusting)),
             )
             samples = []
 

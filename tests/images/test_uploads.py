@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.client.threads import in_thread
 from omgmj.errors import UsageError
 from omgmj.images import uploads
 from omgmj.images.media_type import image_type
 from omgmj.images.uploads import MAX_IMAGE, check_image, check_images, data_uris
+from omgmj.threads import in_thread
 from tests.images.test_media_type import HEADS
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))

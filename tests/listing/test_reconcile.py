@@ -8,6 +8,7 @@ import time
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
@@ -241,3 +242,139 @@ async def test_a_search_ends_where_no_record_tells_a_time() -> None:
     assert asked == list(range(1, 11))
     assert (len(found), found.looked_back_to) == (20, None)
     assert isinstance(found, list)
+
+
+# By the webhook.
+
+
+HOOK = "https://me.test/hook/"
+
+
+async def lose_with_webhook(session: omgmj.Session, fake: FakeService, webhook: str) -> SubmissionUncertain:
+    fake.inject(Fault("drop_before_headers", only="submissions"))
+    with pytest.raises(SubmissionUncertain) as caught:
+        await session.imagine("a cat", webhook=webhook)
+    return caught.value
+
+
+async def test_a_webhook_of_its_own_tells_which_one_it_is() -> None:
+    """Of many tasks of one prompt, made by several processes, the one with the webhook that was sent is found."""
+    async with FakeService() as fake, fake.session() as session, fake.session() as another:
+        errors = []
+        for number in range(5):
+            errors.append((await lose_with_webhook(session, fake, f"{HOOK}{number}"), fake.created[-1].task_id))
+            await another.imagine("a cat", webhook=f"{HOOK}other-{number}")
+        for error, lost in errors:
+            assert [task.id for task in await session.reconcile(error)] == [lost]
+
+
+async def test_others_webhooks_are_no_finds() -> None:
+    """Where nothing was made, tasks of the same prompt with other webhooks are not taken for it."""
+    async with FakeService() as fake, fake.session() as session:
+        fake.inject(Fault("html_502", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat", webhook=f"{HOOK}mine")
+        fake.add_task(prompt="a cat", webhook=f"{HOOK}other")
+        assert await session.reconcile(caught.value) == []
+
+
+async def test_a_task_is_known_by_its_webhook_whatever_its_prompt_became() -> None:
+    """The service may rewrite a prompt: the only task that has the webhook is the one all the same."""
+    async with FakeService() as fake, fake.session() as session:
+        error = await lose_with_webhook(session, fake, f"{HOOK}mine")
+        lost = fake._simulator.tasks[fake.created[-1].task_id]
+        lost.prompt = "a translated cat"
+        fake.add_task(prompt="a cat")
+        assert [task.id for task in await session.reconcile(error)] == [lost.id]
+
+
+async def test_a_webhook_that_all_tasks_have_tells_nothing() -> None:
+    """Where others have the same webhook, older ones too, a task must fit by its prompt."""
+    async with FakeService() as fake, fake.session() as session:
+        fake.add_task(prompt="a dog", webhook=HOOK)
+        await asyncio.sleep(600.0)
+        fake.inject(Fault("html_502", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat", webhook=HOOK)
+        other = fake.add_task(prompt="a bird", webhook=HOOK)
+        assert await session.reconcile(caught.value) == []
+        lost = fake.add_task(prompt="a cat", webhook=HOOK)
+        assert [task.id for task in await session.reconcile(caught.value)] == [lost]
+        assert other != lost
+
+
+async def test_a_task_that_is_known_to_be_anothers_is_not_known_by_its_webhook() -> None:
+    """The answer to another submission of the session with the same webhook is left out."""
+    async with FakeService() as fake, fake.session() as session:
+        fake.inject(Fault("html_502", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat", webhook=HOOK)
+        await session.imagine("a dog", webhook=HOOK)
+        assert await session.reconcile(caught.value) == []
+
+
+async def test_a_list_without_webhooks_is_searched_as_ever() -> None:
+    """Where the service lists no webhook, tasks fit by kind, prompt and time."""
+    async with FakeService() as fake, fake.session() as session:
+        error = await lose_with_webhook(session, fake, f"{HOOK}mine")
+        lost = fake._simulator.tasks[fake.created[-1].task_id]
+        lost.webhook = None
+        fake.add_task(prompt="a dog")
+        assert [task.id for task in await session.reconcile(error)] == [lost.id]
+
+
+# Waiting for the list.
+
+
+async def test_reconcile_waits_for_a_list_that_lags() -> None:
+    """It reads again, with growing pauses, until the list shows the task."""
+    async with FakeService(list_lag=20.0) as fake, fake.session() as session:
+        error = await lose(session, fake)
+        before = fake.requests
+        assert await session.reconcile(error) == []
+        each = fake.requests - before
+        assert [task.id for task in await session.reconcile(error, wait=60)] == [fake.created[-1].task_id]
+        assert 20.0 <= fake.now <= 32.0
+        assert fake.requests <= before + 8 * each
+
+
+async def test_reconcile_waits_no_longer_than_it_is_told() -> None:
+    """Where nothing comes, it ends with a last search when the seconds are over; these are checked."""
+    async with FakeService() as fake, fake.session() as session:
+        fake.inject(Fault("html_502", only="submissions"))
+        with pytest.raises(SubmissionUncertain) as caught:
+            await session.imagine("a cat")
+        began = fake.now
+        assert await session.reconcile(caught.value, wait=60) == []
+        assert fake.now - began == pytest.approx(60.0, abs=0.5)
+        assert fake.times[-1] - began == pytest.approx(60.0, abs=0.5)
+        wrong: Any
+        for wrong in (-1, "60", float("inf")):
+            with pytest.raises(UsageError, match="wait"):
+                await session.reconcile(caught.value, wait=wrong)
+
+
+async def test_reconcile_waits_out_what_passes() -> None:
+    """A service that is down meanwhile ends no search that may wait; what does not pass ends it at once."""
+    async with FakeService() as fake, fake.session(retry=omgmj.Retry(attempts=1)) as session:
+        error = await lose(session, fake)
+        fake.outage(fake.now + 20.0)
+        with pytest.raises(TransportError):
+            await session.reconcile(error)
+        with pytest.raises(TransportError):
+            await session.reconcile(error, wait=5)
+        assert [task.id for task in await session.reconcile(error, wait=60)] == [fake.created[-1].task_id]
+        fake.tokens.clear()
+        with pytest.raises(omgmj.AuthError):
+            await session.reconcile(error, wait=60)
+
+
+async def test_a_session_that_is_closed_ends_the_search() -> None:
+    """Who waits for the list is told that the session was closed."""
+    async with FakeService(list_lag=1000.0) as fake, fake.session() as session:
+        error = await lose(session, fake)
+        search = asyncio.ensure_future(session.reconcile(error, wait=600))
+        await asyncio.sleep(60.0)
+        await session.aclose()
+        with pytest.raises(omgmj.SessionClosed):
+            await search

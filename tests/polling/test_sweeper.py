@@ -218,3 +218,34 @@ async def test_records_that_cannot_be_read_hold_nobody_up(caplog: pytest.LogCapt
         assert session.stats().sweeps > 0
     (line,) = [record.getMessage() for record in caplog.records if "odd" in record.getMessage()]
     assert line.endswith("tasks holds a record that is left out, as it names no task")
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+async def test_tasks_below_others_are_read_where_they_lie(blocks: int) -> None:
+    """Watched tasks under a thousand others, or between them, cost hardly more than with none above."""
+    requests = {}
+    for others in (0, 1000):
+        async with FakeService(seed=2) as fake:
+            ids = []
+            for _ in range(blocks):
+                ids += fake.add_tasks(200)
+                fake.add_foreign(others)
+            seen, delays = await watched(fake, ids)
+            assert seen == Counter(ids)
+            assert sum(delays) / len(delays) < 1.6
+            requests[others] = fake.requests
+    assert requests[1000] < 1.1 * requests[0]
+
+
+async def test_ids_on_no_page_do_not_end_the_reading() -> None:
+    """IDs that do not exist, between those that do, are asked for; the others are read by pages all the same."""
+    async with FakeService(seed=2) as fake:
+        ids = [fake.add_task(task_id=10_000 + 2 * number) for number in range(200)]
+        fake.add_foreign(200)
+        wrong = [task_id + 1 for task_id in ids[:40]]
+        errors: list[Exception] = []
+        async with fake.session(rate=1000.0) as session:
+            seen = [task.id async for task in session.watch([*ids, *wrong], on_error=errors.append)]
+        assert sorted(seen) == ids
+        assert len(errors) == len(wrong)
+        assert sum(fake.asked[task_id] for task_id in ids) + sum(fake.pages.values()) < 3 * len(ids)

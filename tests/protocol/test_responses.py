@@ -36,7 +36,6 @@ from omgmj.protocol.messages import KEPT_HEADERS, Answer, Request, page_request,
 from omgmj.protocol.pages import read_page, read_record, read_records, records_by_id
 from omgmj.protocol.responses import (
     ages,
-    read_hint,
     read_query,
     read_source,
     record_id,
@@ -411,21 +410,6 @@ def test_a_new_status_word_is_kept(word: str) -> None:
     assert (running.status, running.is_terminal, running.failed) == (word, False, False)
     ended = read_query(answer(envelope(200, "", {**RECORD, "status": word})), 20)
     assert (ended.is_terminal, ended.succeeded) == (True, False)
-
-
-@pytest.mark.parametrize("payload", [{"taskId": 5}, b'{"taskId": 5, "status": "SUCCESS"}', '{"taskId":"5"}'])
-def test_a_webhook_body_names_its_task(payload: dict[str, Any] | bytes | str) -> None:
-    """A webhook's body is taken as a mapping, as bytes and as text."""
-    assert read_hint(payload) == 5
-
-
-@pytest.mark.parametrize(
-    "payload", [{}, [], None, b"", "", b"[1]", "{", "\ud800", {"taskId": "x"}, {"taskId": True}, b'{"taskId": -1}', 5]
-)
-def test_a_webhook_body_without_a_task(payload: Any) -> None:
-    """What names no task is a `UsageError`, whatever it is."""
-    with pytest.raises(UsageError):
-        read_hint(payload)
 
 
 # Pages of the account's list.

@@ -14,6 +14,7 @@ from omgmj.errors import RateLimited, SubmissionUncertain, UsageError
 from omgmj.models import Action, Status, Submission, Task
 from omgmj.protocol import submissions
 from omgmj.protocol.submissions import (
+    bears_webhook,
     check_blend,
     check_dimensions,
     check_mask,
@@ -320,3 +321,27 @@ def test_the_text_of_a_submission_tells_no_webhook() -> None:
     assert len(said) < 300
     assert "x" * 5000 in text(sent, whole=True)
     assert not any("secret" in shown for shown in (said, text(sent, whole=True), repr(sent)))
+
+
+@pytest.mark.parametrize(
+    ("sent", "listed", "same"),
+    [
+        ("https://me.test/hook/4f1c", "https://me.test/hook/4f1c", True),
+        ("https://me.test/hook/4f1c", "https://ME.test/hook/4f1c/", True),
+        ("https://me.test/h%C3%A9?task=4f%201c", "https://me.test/hé?task=4f 1c", True),
+        ("https://me.test/hook/4f1c", "https://me.test/hook/4F1C", False),
+        ("https://me.test/hook?4f1c", "https://me.test/hook?4f1d", False),
+        ("https://me.test/hook/4f1c", "http://me.test/hook/4f1c", False),
+        ("https://me.test/hook/4f1c", None, None),
+        ("https://me.test/hook/4f1c", "", None),
+        ("https://me.test/hook/4f1c", "***", None),
+        ("https://me.test/hook/4f1c", "https://[", None),
+        (None, "https://me.test/hook/4f1c", None),
+    ],
+)
+def test_whose_webhook_a_task_has(sent: str | None, listed: str | None, same: bool | None) -> None:
+    """Spellings of one URL are one; where either tells none, nothing is known. A task with another's fits nothing."""
+    task = Task(9, "SUBMITTED", kind="IMAGINE", prompt="a cat", webhook_url=listed)
+    submission = Submission("IMAGINE", prompt="a cat", webhook=sent)
+    assert bears_webhook(task, submission) is same
+    assert fits(task, submission) is (same is not False)

@@ -82,7 +82,7 @@ class Willing(SweepPlan):
     def holds_new(self, task_id: int, now: float) -> bool:
         return self.is_holding
 
-    def plan(self, task_id: int, now: float) -> Sweep | None:
+    def plan(self, task_id: int, now: float, *, heard: bool = False) -> Sweep | None:
         registry = self.registry
         if not self.pays:
             return None

@@ -90,9 +90,9 @@ def test_the_ids_on_a_page_are_those_around_one_of_them() -> None:
     read(places, latest, 2, 0.0)
     for one in (1090, 1095, 1105):
         places.expect(one, 0.0)
-    assert sorted(places.around(1080, 10, 3, 0.0)) == [1077, 1078, 1079, 1080, 1090]
-    assert sorted(places.around(1105, 3, 10, 0.0)) == [1095, 1105]
-    assert sorted(places.around(1061, 0, 5, 0.0)) == [1061]
+    assert sorted(places.around(1080, 10, 3)) == [1077, 1078, 1079, 1080, 1090]
+    assert sorted(places.around(1105, 3, 10)) == [1095, 1105]
+    assert sorted(places.around(1061, 0, 5)) == [1061]
 
 
 def test_the_page_that_tells_most_is_the_nearer_or_the_newer() -> None:
@@ -101,13 +101,13 @@ def test_the_page_that_tells_most_is_the_nearer_or_the_newer() -> None:
     places = ListPositions()
     read(places, latest, 1, 0.0)
     read(places, latest, 5, 0.0)
-    assert places._nearest(1175, 0.0).high == 1200
-    assert places._nearest(1125, 0.0).high == 1120
+    assert places._near(1175)[0].high == 1200
+    assert places._near(1125)[0].high == 1120
     places.expect(1300, 1.0)
     read(places, list(range(1300, 1000, -1)), 10, 1.0)
-    assert places._nearest(1175, 1.0).high == 1120
-    assert places._nearest(1400, 1.0).high == 1200
-    assert places._nearest(900, 1.0).high == 1120
+    assert places._near(1175)[0].high == 1120
+    assert places._near(1400)[0].high == 1200
+    assert places._near(900)[0].high == 1120
 
 
 def test_an_empty_page_and_one_of_a_single_task_tell_nothing_of_numbers() -> None:

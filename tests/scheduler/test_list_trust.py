@@ -56,9 +56,9 @@ def test_good_pages_shorten_the_next_rest(rest: float, *, deeper: bool) -> None:
 def test_pages_are_to_show_those_they_were_read_for() -> None:
     """A page that lacks more than it shows is one sign; where pages show next to nothing on average, that is enough."""
     trust = ListTrust()
-    assert trust.on_answers(2, 2) == 0
-    assert trust.on_answers(2, 3) == 1
-    signs = [trust.on_answers(0, 0) for _ in range(40)]
+    assert trust.on_answers(2, 2, 2) == 0
+    assert trust.on_answers(2, 2, 3) == 1
+    signs = [trust.on_answers(0, 0, 0) for _ in range(40)]
     assert signs == sorted(signs)
     assert set(signs) == {0, STRIKES}
 

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from omgmj.backoff import Adaptive, Exponential, Facts, Fixed, Policy
 from omgmj.errors import DecodeError, OmgmjError, RateLimited, ServiceError, TaskNotFound
 from omgmj.models import STATUS_ORDER, Kind, Task
+from omgmj.protocol.callbacks import Callback
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler import registry as rows
 from omgmj.scheduler.due_queue import PUSH_SPACING
@@ -178,6 +179,10 @@ class PlannerMachine(RuleBasedStateMachine):
         self.planner.due_queue.push(task_id, self.now)
         if task_id in self.wanted:
             self.wanted[task_id].pushed_at = self.now
+
+    @rule(task_id=IDS, progress=PROGRESS, roll=ROLLS)
+    def hear(self, task_id: int, progress: int | None, roll: float) -> None:
+        self.planner.hear(Callback(task_id, goes_on=True, progress=progress), self.now, roll)
 
     @rule(pays=st.booleans(), is_holding=st.booleans())
     def the_list_is(self, pays: bool, is_holding: bool) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from unittest.mock import patch
 
 import pytest
 
 from omgmj.backoff import Fixed
 from omgmj.errors import RateLimited
 from omgmj.models import Kind, Task
+from omgmj.protocol.callbacks import Callback
 from omgmj.protocol.failures import Meaning
 from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.due_queue import TICKS
@@ -178,6 +180,17 @@ def test_who_left_is_missed_by_nobody() -> None:
     assert bench.listed(record(2), poll=True) is None
     assert bench.listed(record(3), poll=False) is None
     assert (bench.planner.due_queue.in_flight, bench.due) == (0, NEVER)
+
+
+def test_an_id_that_callbacks_tell_of_is_expected_in_the_list() -> None:
+    """Who is said to go on stands on a page, polled or not: not so one whose end is claimed, or that nobody watches."""
+    bench = Bench()
+    expected: list[int] = []
+    bench.watch(1, 2)
+    with patch.object(bench.willing, "expect", side_effect=lambda task_id, _now: expected.append(task_id)):
+        for callback in (Callback(1, goes_on=True), Callback(2), Callback(3, goes_on=True)):
+            bench.planner.hear(callback, 0.0, 0.0)
+    assert expected == [1]
 
 
 def test_a_pushed_id_is_polled_alone() -> None:

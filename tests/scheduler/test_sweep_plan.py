@@ -49,15 +49,78 @@ def test_the_list_is_read_from_the_newest_down() -> None:
 
 
 def test_a_list_without_watched_ids_is_read_no_deeper() -> None:
-    """After some pages that were not worth it the list is read no deeper for a while."""
+    """IDs that lie in no list are looked for where they should be, in vain, and then there is a pause."""
     latest = list(range(5000, 1000, -1))
     _, plan = listing(*range(1, 50))
-    pages = 0
+    pages = []
     while (sweep := plan.plan(1, 1.0)) is not None:
-        pages += 1
+        pages.append(sweep.page)
         read(plan, sweep, latest, 1.0)
-    assert 3 <= pages <= 15
-    assert plan.plan(1, 1.0 + VAIN_PAUSE) is not None
+    assert pages == [1, 248]
+    assert plan.plan(1, 1.0 + EMPTY_PAUSE) is not None
+
+
+def test_the_list_is_read_where_watched_ids_should_lie() -> None:
+    """Pages of IDs that nobody watches are left out, above the watched ones and between them."""
+    latest = list(range(9000, 1000, -1))
+    _, plan = listing(*range(7961, 8001), *range(1001, 1021))
+    pages = []
+    for _ in range(4):
+        pages.append(read(plan, plan.plan(1001, 1.0), latest, 1.0).page)
+    assert pages == [1, 51, 52, 400]
+    assert plan.plan(1001, 1.0) is None or plan._positions.oldest == 1001
+
+
+def test_too_few_on_a_page_are_not_looked_for() -> None:
+    """Watched IDs that lie far from each other cost a page each: they are asked for, and no page is read."""
+    latest = list(range(9000, 1000, -1))
+    _, plan = listing(*range(7000, 1000, -100))
+    read(plan, plan.plan(1100, 1.0), latest, 1.0)
+    assert plan.plan(1100, 1.0) is None
+    assert plan.plan(1100, 1.0) is None
+
+
+def test_ids_that_the_list_was_read_beyond_are_expected_in_it() -> None:
+    """A page that lies too deep tells where those are that it passed; IDs watched later are expected there, too."""
+    latest = list(range(9000, 1000, -1))
+    registry, plan = listing(*range(7901, 8001))
+    read(plan, plan.plan(7901, 1.0), latest, 1.0)
+    deep = plan.plan(7901, 1.0)
+    assert deep is not None
+    plan.on_page(deep, latest[1040:1060], 1.0)
+    assert plan._positions.knows(7990)
+    assert not plan._positions.knows(8500)
+    subscription = Subscription(Sink(), [8500], Fixed(2.0), 0.0, None, None)
+    registry.join(registry.open(8500), subscription)
+    plan.on_watch([8500])
+    assert plan._positions.knows(8500)
+
+
+def test_a_page_shown_again_past_the_end_moves_nothing() -> None:
+    """Some services answer a page past the end with the last one: no place is learned from it, and there is a pause."""
+    latest = list(range(1100, 1000, -1))
+    _, plan = listing(*latest, *range(1, 9))
+    for _ in range(5):
+        read(plan, plan.plan(1, 1.0), latest, 1.0)
+    before = plan._positions.place(1001, 1.0)
+    past = Sweep(60, (1,), deeper=True, at=1.0, foretold=8)
+    plan.on_page(past, latest[-PAGE_MOST:], 1.0)
+    assert plan._positions.place(1001, 1.0) == before
+    assert plan.plan(1, 1.0) is None
+
+
+def test_dense_pages_are_tried_again_after_a_pause() -> None:
+    """Where pages show nothing of what they should the rest is left alone, and not forgotten."""
+    latest = list(range(9000, 1000, -1))
+    _, plan = listing(*range(6001, 8001))
+    read(plan, plan.plan(6001, 0.0), latest, 0.0)
+    now, pages = 1.0, 0
+    while (sweep := plan.plan(6001, now)) is not None:
+        pages += 1
+        plan.on_page(sweep, latest[pages * 40 : pages * 40 + PAGE_MOST], now)
+        now += 1.0
+    assert 3 <= pages <= 25
+    assert plan.plan(6001, now + VAIN_PAUSE) is not None
 
 
 def test_the_end_of_the_list_is_found() -> None:
@@ -84,6 +147,24 @@ def test_drift_is_learned() -> None:
             read(plan, sweep, latest, float(second))
     place = plan._positions.place(1990, 30.0)
     assert abs(place - (latest.index(1990) + 10)) < PAGE_MOST
+
+
+def test_one_that_callbacks_tell_of_is_read_with_its_neighbours() -> None:
+    """Its page costs no more than a poll where others of it are watched, though none of them is due."""
+    latest = list(range(1100, 1000, -1))
+    registry, plan = listing(*latest[:42], *latest[80:])
+    for _ in range(3):
+        read(plan, plan.plan(latest[41], 1.0), latest, 1.0)
+    for row in registry.rows.values():
+        registry.due[row] = 100.0
+    for task_id, page in ((latest[25], 2), (latest[40], 3)):
+        registry.due[registry.rows[task_id]] = 60.0
+        assert plan.plan(task_id, 60.0) is None
+        assert plan.plan(task_id, 60.0, heard=True) == Sweep(page, (task_id,), deeper=False, at=60.0)
+    registry, plan = listing(*latest[:41], *latest[80:])
+    for _ in range(3):
+        read(plan, plan.plan(latest[40], 1.0), latest, 1.0)
+    assert plan.plan(latest[40], 1.0, heard=True) is None
 
 
 def test_strikes_leave_the_list_alone_longer_each_time() -> None:
@@ -161,14 +242,29 @@ def test_pages_that_lack_more_than_they_show_speak_against_the_list() -> None:
     """A page without most of its IDs is a sign, which a good one takes off: only many in a row end the reading."""
     latest = list(range(1100, 1000, -1))
     gaps = [task_id for task_id in latest if task_id == 1100 or task_id < 1085]
-    _, plan = listing(*latest)
-    read(plan, plan.plan(1001, 0.0), latest, 0.0)
+    registry, plan = listing(*latest)
+    for row in registry.rows.values():
+        registry.answers[row] = 1
+    first = read(plan, plan.plan(1001, 0.0), latest, 0.0)._replace(task_ids=tuple(latest[:PAGE_MOST]), deeper=False)
     for _ in range(3 * STRIKES):
-        read(plan, plan.plan(1095, 0.0), gaps, 0.0)
-        read(plan, plan.plan(1095, 0.0), latest, 0.0)
+        read(plan, first, gaps, 0.0)
+        read(plan, first, latest, 0.0)
+    assert plan.is_in_use(0.0)
     for _ in range(STRIKES):
-        read(plan, plan.plan(1095, 0.0), gaps, 0.0)
-    assert plan.plan(1095, 0.0) is None
+        read(plan, first, gaps, 0.0)
+    assert not plan.is_in_use(0.0)
+
+
+def test_ids_that_may_not_exist_are_no_sign_against_the_list() -> None:
+    """A page that lacks IDs which nobody ever saw says nothing of the list."""
+    latest = list(range(1100, 1000, -2))
+    _, plan = listing(*range(1001, 1101))
+    first = read(plan, plan.plan(1001, 0.0), latest, 0.0)._replace(task_ids=(1099, 1097, 1095), deeper=False)
+    for _ in range(3 * STRIKES):
+        read(plan, first, latest, 0.0)
+    assert plan.is_in_use(0.0)
+    assert not plan._positions.knows(1099)
+    assert plan.plan(1099, 0.0) is None  # a page shows that it is not there: it is asked for
 
 
 def test_an_id_that_the_list_does_not_hold_is_asked_for() -> None:
@@ -375,6 +471,8 @@ def test_a_page_that_is_out_is_not_read_once_more_for_older_ids() -> None:
     assert out.page == 2
     for _ in range(10):
         plan.on_page(sweep, latest[:PAGE_MOST], 0.0)
-    assert plan.plan(1001, 0.0) is None
+    deeper = plan.plan(1001, 0.0)
+    assert deeper is not None
+    assert deeper.page == 3
     plan.on_page(out, latest[PAGE_MOST : 2 * PAGE_MOST], 0.0)
-    assert plan.plan(1001, 0.0) == Sweep(3, (1001,), deeper=True, at=0.0)
+    assert plan.plan(1001, 0.0) is None or plan._depth._paid

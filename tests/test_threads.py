@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from omgmj.client.threads import in_thread
+from omgmj.threads import in_thread
 
 
 async def test_a_cancellation_passes_through() -> None:
