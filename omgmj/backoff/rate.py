@@ -3,11 +3,12 @@
 A bucket of slots that are given at the moment of sending, never ahead, so that a lowered rate holds at once. Time is
 handed in as seconds on the caller's clock. Who gets the next slot is `limiter`'s business, whose a 429 is `refusals`'.
 
-After a cut the limit rises by `_SLOW * sqrt(level * rate)` a second up to `_WELL_PAST * level`, and then by the tenth a
-second: a binomial algorithm, as congestion control has it. `level` is what the service let through at the cut. Sessions
-that share a limit come to equal parts of it, as a rise depends less on one's own part than a cut does. By the part alone (MIMD) no inequality would ever end. By the rate alone (AIMD) the rise would be too steep
-where the limit is far below the rate. (The curve of CUBIC, RFC 9438, shared no better and met more 429s.) The shares
-were tuned on the limiters of `tests/backoff/test_noise.py` and are held by `python -m benchmarks pace --check`.
+After a cut the limit rises by `_SLOW * sqrt(level * rate)` a second to `_WELL_PAST * level`, then by `_FAST * level`:
+a binomial algorithm of congestion control. `level` is what the service let through at the cut. Sessions that
+share a limit come to equal parts of it, as a rise depends less on one's own part than a cut does. By the part alone
+(MIMD) no inequality would ever end. By the rate alone (AIMD) the rise would be too steep where the limit is far below
+the rate. (The curve of CUBIC, RFC 9438, shared no better and met more 429s.) The shares were tuned on the limiters of
+`tests/backoff/test_noise.py` and are held by `python -m benchmarks pace --check`.
 
 A 429 cuts only where it is more than `noise` explains, and only then its Retry-After holds all. A long hold is tried
 once, after a moment: an answer to the one request that may start ends it, as it was not meant for all.
