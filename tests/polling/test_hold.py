@@ -86,6 +86,34 @@ async def test_what_a_killed_process_watched_is_resumed_with_its_contexts() -> N
         assert kept(died) == []
 
 
+@pytest.mark.parametrize("kind", [omgmj.TaskNotFound, omgmj.WaitTimeout])
+async def test_an_id_that_is_waited_for_again_as_its_error_is_told_is_kept(kind: type[omgmj.OmgmjError]) -> None:
+    """It stands in the journal until its reader has had what came of it then, and no longer."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService() as fake, fake.session(journal=journal) as session:
+        again, told = 99, asyncio.Event()
+        if kind is omgmj.WaitTimeout:
+            fake.add_task(Life.succeed(100), task_id=again)
+
+        def on_error(error: omgmj.OmgmjError) -> None:
+            assert isinstance(error, kind)
+            if kind is omgmj.TaskNotFound:
+                fake.add_task(Life.succeed(40), task_id=again)
+            watch.add([again])
+            told.set()
+
+        watch = session.watch([again], on_error=on_error, timeout=60)
+        reader = asyncio.ensure_future(anext(watch))
+        await told.wait()
+        await lingered()
+        assert kept(journal) == [again]
+        assert (await reader).id == again
+        with pytest.raises(StopAsyncIteration):
+            await anext(watch)
+        await lingered()
+        assert kept(journal) == []
+
+
 @pytest.mark.parametrize("life", ["unknown", "unreadable"])
 async def test_a_verdict_on_an_id_ends_it(life: str) -> None:
     """An ID that is unknown, or whose record cannot be read, leaves the journal when its error was told."""
