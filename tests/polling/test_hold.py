@@ -332,6 +332,20 @@ async def test_the_journal_of_another_account_delivers_nothing_and_forgets_nothi
         assert kept(journal) == before
 
 
+async def test_a_handle_that_was_refused_the_journal_waits_no_longer_than_it_is_held() -> None:
+    """Nothing keeps the error, whose traceback holds the handle: who lets go of it ends the wait."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService(tasks=1) as fake:
+        async with fake.session(journal=journal) as session, session.watch([*fake.task_ids, 99]) as watch:
+            await anext(watch)
+        async with fake.session("another", journal=journal) as session:
+            for make in (lambda: session.watch([99]), lambda: session.follow(99)):
+                with pytest.raises(omgmj.JournalError):
+                    await anext(make())
+                await lingered()
+                assert session.stats().watched == 0
+
+
 async def test_a_token_that_was_never_taken_claims_no_journal() -> None:
     """A journal that was begun with a wrong token is not of that account: the right one goes on with it."""
     journal = omgmj.MemoryJournal()
