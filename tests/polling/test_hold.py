@@ -309,6 +309,24 @@ async def test_a_resumed_watch_is_open_for_more() -> None:
             assert errors[1][1] > 300
 
 
+@pytest.mark.parametrize("count", [1, 2, 20])
+async def test_a_journal_of_nothing_but_unknown_ids_comes_to_an_end(count: int) -> None:
+    """Where the service has forgotten all of them, and answers the list, they are told in minutes, not in a day."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService() as fake:
+        async with fake.session(journal=journal) as session, session.watch(range(9001, 9001 + count)) as watch:
+            reader = asyncio.ensure_future(anext(watch))
+            await lingered()
+            reader.cancel()
+        assert len(kept(journal)) == count
+        began_at, errors = fake.now, list[omgmj.OmgmjError]()
+        async with fake.session(journal=journal) as session:
+            assert [task async for task in session.resume(on_error=errors.append)] == []
+        assert {type(error) for error in errors} == {omgmj.TaskNotFound}
+        assert (len(errors), kept(journal)) == (count, [])
+        assert 360 < fake.now - began_at < 900
+
+
 async def test_the_journal_of_another_account_delivers_nothing_and_forgets_nothing() -> None:
     """Another account's session gets an error at the first step of each handle, and the journal stays as it was."""
     journal = omgmj.MemoryJournal()
