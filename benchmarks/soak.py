@@ -16,6 +16,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,8 @@ FULL, SHORT = Size(600.0, 60.0, 0.5), Size(30.0, 15.0, 0.4)
 async def serve(seconds: float, every: float) -> None:
     """Serve until the standard input ends; tell the address, and the ID of each task that is made meanwhile."""
     chance = random.Random(7)
-    async with FakeService(lives=LIVES, seed=7) as fake:
+    # Its clock is right, as nginx tells its own.
+    async with FakeService(lives=LIVES, seed=7, epoch=datetime.now(UTC)) as fake:
         print(await fake.serve(), flush=True)
 
         async def make() -> None:

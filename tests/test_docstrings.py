@@ -17,9 +17,7 @@ from omgmj import MemoryJournal, Session
 from omgmj.backoff import Fixed
 from omgmj.testing import PNG, FakeService, Life
 
-METHODS = sorted(
-    name for name, value in vars(Session).items() if inspect.isfunction(value) and not name.startswith("_")
-)
+METHODS = sorted(name for name, _ in inspect.getmembers(Session, inspect.isfunction) if not name.startswith("_"))
 
 
 def docstring(name: str) -> str:
@@ -48,7 +46,7 @@ async def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / picture).write_bytes(PNG)
     code = compile(example(name), name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     assert f"session.{name}(" in example(name)
-    monkeypatch.setattr("omgmj.session.Adaptive", partial(Fixed, 0.5))
+    monkeypatch.setattr("omgmj.session.opening.Adaptive", partial(Fixed, 0.5))
     async with FakeService() as service:
         for task_id in (3432, 3433):
             service.add_task(Life.succeed(after=0.0, queue=0.0), task_id=task_id)

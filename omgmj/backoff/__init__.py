@@ -5,7 +5,7 @@ each policy is a frozen value: the same facts give the same answer.
 
 `policies` has `Fixed`, `Exponential` (capped exponential backoff with jitter) and `Adaptive`, which poll a task that
 runs, and `Retry` for a request that failed. `retry_after` says how far the service's own word is believed. `durations`
-learns by pool how long tasks run. `rate` is the session's budget of requests a second: AIMD, cut by a 429, recovering
+learns by pool how long tasks run. `rate` is the session's budget of requests a second: cut by a 429, recovering
 step by step. Which 429s it should mind is told by `refusals` (one subject's are not everybody's) and `noise` (those by
 chance have nothing to do with the pace). `answer_times` says when an answer is late.
 

@@ -3,7 +3,8 @@
 A limit that was met refuses nothing at a lower pace; what refuses by chance goes on as before. So answers are counted
 while the pace stands well below what the service let through at the last cut, in blocks of `BLOCK`. The share of 429s
 in the middle one of the last blocks is the noise: a limit seen late, a window that is used up or another session spoil
-some blocks, and not the half of them. 429s in excess of the noise, and of what is borne anyway, are the pace's.
+some blocks, and not the half of them. A cut counts as a block without a 429, so who meets a limit again and again takes
+longer to believe in noise. 429s in excess of the noise, and of what is borne anyway, are the pace's.
 
 Its numbers come from simulated limiters (token buckets, fixed and sliding windows, caps on what is in flight, far and
 near, shared by two sessions) and from shares of noise up to 10 %: `python -m benchmarks pace` has the most telling.
@@ -89,8 +90,8 @@ class Noise:
         if self._must_measure(now):
             self._in_block = self._refused_in_block = 0
             self._measured_at = now
-        elif self.share:
-            self._blocks.append(0)  # More than noise: there is a limit, which may have been taken for noise.
+        else:
+            self._blocks.append(0)  # More than noise: there is a limit, which may be or have been taken for noise.
         self._suspected = min(MOST, self._refused / self._answers)
         self._answers = self._refused = 0.0
         self._cut_at = now

@@ -3,6 +3,13 @@
 A bucket of slots that are given at the moment of sending, never ahead, so that a lowered rate holds at once. Time is
 handed in as seconds on the caller's clock. Who gets the next slot is `limiter`'s business, whose a 429 is `refusals`'.
 
+After a cut the limit rises by `_SLOW * sqrt(level * rate)` a second to `_WELL_PAST * level`, then by `_FAST * level`:
+a binomial algorithm of congestion control. `level` is what the service let through at the cut. Sessions that
+share a limit come to equal parts of it, as a rise depends less on one's own part than a cut does. By the part alone
+(MIMD) no inequality would ever end. By the rate alone (AIMD) the rise would be too steep where the limit is far below
+the rate. (The curve of CUBIC, RFC 9438, shared no better and met more 429s.) The shares were tuned on the limiters of
+`tests/backoff/test_noise.py` and are held by `python -m benchmarks pace --check`.
+
 A 429 cuts only where it is more than `noise` explains, and only then its Retry-After holds all. A long hold is tried
 once, after a moment: an answer to the one request that may start ends it, as it was not meant for all.
 """
@@ -22,9 +29,10 @@ _WINDOW = 2.0  # seconds over which is counted what the service let through
 _FEW = 16  # requests: with fewer allowed in that time it is counted over longer
 _FLOOR = 0.5  # requests a second: a 429 never cuts below this
 _KEEP = 0.92  # share of what the service let through that is left after a cut
-_HALF = 0.5  # share of the limit that is left where the count says nothing, and at least
+_UNKNOWN = 0.6  # share of the limit that is left where the count says nothing, and at least
 _WELL_PAST = 1.1  # from this much above the level of the last cut the service seems to allow more than it did
-_SLOW, _FAST = 0.01, 0.1  # shares of that level that come back each second, below and above that mark
+_SLOW = 0.006  # share of the geometric mean of that level and the rate that comes back each second, below that mark
+_FAST = 0.1  # share of the level that comes back each second above that mark
 _TRAIL = 0.9  # share of the limit that a level is put to where none is known: the limit is well past it
 _YOUNG = 0.2  # seconds: what was let through is counted over so long at least
 _LOW = 0.97  # share of the level below which a limit would refuse nothing
@@ -126,7 +134,7 @@ class Rate:
         credit = min(_CREDIT, now - credited_at)
         self._refill(now)
         if self._limit < self._level * _WELL_PAST:
-            self._allow(min(self._rate, self._limit + credit * self._level * _SLOW))
+            self._allow(min(self._rate, self._limit + credit * math.sqrt(self._level * self._rate) * _SLOW))
         else:
             self._allow(min(self._rate, self._limit + credit * self._level * _FAST))
             # The old level says nothing up here; one that moves along keeps the climb in proportion.
@@ -152,12 +160,14 @@ class Rate:
             self._successes.popleft()
         seconds = min(self._window, max(_YOUNG, now - self._began))
         through = min(self._limit, len(self._successes) / seconds)
-        # Less than half the limit got through: the session was idle, or the service is far slower than thought.
-        # Halving finds out; and what is not known needs no careful recovery.
-        known = through * _KEEP >= self._limit * _HALF
-        cut = through * _KEEP if known else self._limit * _HALF
+        # Far less than the limit got through: the session was idle or stalled, or the service is far slower than
+        # thought. A deep cut finds out; and what is not known needs no careful recovery.
+        known = through * _KEEP >= self._limit * _UNKNOWN
+        cut = through * _KEEP if known else self._limit * _UNKNOWN
         self._allow(max(cut, min(_FLOOR, self._rate)))
-        self._level = through if known else self._limit * _TRAIL
+        # A count over less than the window still tells of the burst that the service takes at first.
+        is_settled = known and now - self._began >= self._window
+        self._level = through if is_settled else self._limit * _TRAIL
         self._cut_at = self._credited_at = now
         self._noise.on_cut(now)
         return True

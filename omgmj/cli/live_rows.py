@@ -36,7 +36,7 @@ async def watching(
     stall: float | None = None,
 ) -> AsyncIterator[Watch]:
     """Watch the IDs that `view` expects, or those `coming`; seconds, and `stall` None is the library's own."""
-    from omgmj.session import STALL  # noqa: PLC0415 (imports aiohttp)
+    from omgmj.session.waiting import STALL  # noqa: PLC0415 (imports aiohttp)
 
     bound = STALL if stall is None else stall
     rows = _Rows(session, view)

@@ -268,9 +268,10 @@ class Ledger:
             self._writer.pending.settled.add(task_id)
             self._writer.linger()
 
-    def context(self, task_id: int) -> Any:
-        """Return the context of a task that this session made; None where it has none."""
-        return self._contexts.get(task_id)
+    def contexts(self, task_ids: Iterable[int]) -> list[Any] | None:
+        """Return the contexts that tasks were made with in this session, None for one without; None where all are."""
+        found = list(map(self._contexts.get, task_ids)) if self._contexts else []
+        return found if any(one is not None for one in found) else None
 
     async def unsettled(self) -> list[Unsettled]:
         """Return the submissions that may have made a task, and are not under way."""

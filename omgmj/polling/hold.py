@@ -54,6 +54,8 @@ class Hold:
 
     def come_back(self) -> None:
         """Be done with what the reader was handed, as it comes for more."""
+        if not self._handed:
+            return
         for task_id, is_over in self._handed.items():
             if task_id in self._held:
                 self._held.discard(task_id)
@@ -70,8 +72,7 @@ class Hold:
 
     def contexts(self, task_ids: Iterable[int]) -> list[Any] | None:
         """Return the contexts that these were made with, None for one without; None where none has any."""
-        found = [self._ledger.context(task_id) for task_id in task_ids]
-        return found if any(one is not None for one in found) else None
+        return self._ledger.contexts(task_ids)
 
     def kept(self) -> AsyncIterator[tuple[list[int], list[Any]]]:
         """Yield, held, all that the journal holds and nobody waits for, with the contexts."""

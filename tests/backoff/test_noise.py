@@ -145,6 +145,24 @@ def test_noise_beside_a_limit(noise: float) -> None:
     assert seen.through > 0.7 * 50
 
 
+def test_two_sessions_share_a_token_bucket() -> None:
+    """Each of two gets 35 to 65 % of a bucket, with hardly an exception: he who has less wins back more."""
+    seen = [simulate(Bucket(50, 20), seed, sessions=2, latency=(0.01, 0.1)) for seed in range(1, 17)]
+    assert max(one.refused for one in seen) < 0.02
+    assert min(one.through for one in seen) > 0.95 * 50
+    largest = sorted(max(one.parts) for one in seen)
+    assert largest[-2] < 0.65
+    assert sum(largest) / len(largest) < 0.55
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_four_sessions_share_a_token_bucket(seed: int) -> None:
+    """No one of four gets twice its part, and few are refused."""
+    seen = simulate(Bucket(50, 20), seed, sessions=4, latency=(0.01, 0.1))
+    assert seen.refused < 0.05
+    assert max(seen.parts) < 0.5
+
+
 @pytest.mark.parametrize("seed", [1, 3, 5])
 @pytest.mark.parametrize("limiter", [lambda: Sliding(50), lambda: Window(50)])
 def test_two_sessions_share_a_limit(limiter: Callable[[], Callable[[float], bool]], seed: int) -> None:

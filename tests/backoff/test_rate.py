@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -44,6 +45,18 @@ def crowd(times: list[float], rate: float) -> float:
     return worst
 
 
+def keep_busy(budget: Rate, start: float, end: float, *, good: int = 5) -> None:
+    """Send whenever the rate allows it; of five requests `good` succeed at once, and of the others nothing is heard."""
+    now = start
+    for number in range(sys.maxsize):
+        now = budget.ready_at(now)
+        if now >= end:
+            break
+        budget.take(now)
+        if number % 5 < good:
+            budget.saw_success(now, now)
+
+
 def refuse(budget: Rate, sent_at: float, now: float) -> None:
     """Refuse until there is a cut, as a few 429s among many answers are borne."""
     while not budget.saw_429(sent_at, now, None):
@@ -55,6 +68,12 @@ def test_starts_with_a_burst_and_then_one_at_a_time() -> None:
     budget = Rate(100.0, 50.0)
     assert send_all(budget, 50.0, 50.025) == pytest.approx([50.0, 50.0, 50.01, 50.02])
     assert (budget.rate, budget.limit, budget._held_until) == (100.0, 100.0, -math.inf)
+
+
+def test_a_slot_may_be_taken_at_once() -> None:
+    """Who does not wait gets a slot where one is free."""
+    budget = Rate(100.0, 0.0)
+    assert [budget.take_at_once(0.0) for _ in range(3)] == [True, True, False]
 
 
 def test_low_rate_gives_single_slots() -> None:
@@ -122,15 +141,15 @@ def test_no_window_holds_more_than_the_limit_of_the_moment(rate: float, cuts: in
 
 @pytest.mark.parametrize("rate", [64.0, 512.0])
 def test_a_lowered_rate_holds_at_once(rate: float) -> None:
-    """Slots are given late: after a cut to 4 a second at most 4 and the burst start in the next second."""
+    """Slots are given late: after a cut below 4 a second no more than that and the burst start in the next second."""
     budget = Rate(rate, 0.0)
     assert len(send_all(budget, 0.0, 1.0)) >= rate
     now = 10.0  # long idle: the burst is full again
     while budget.limit > 4.0:
         budget.saw_429(now, now, None)
         now += 0.0001
-    assert budget.limit == pytest.approx(4.0)
-    assert len(send_all(budget, now, now + 1.0)) <= 4 + burst(4.0)
+    assert budget.limit > 2.0
+    assert len(send_all(budget, now, now + 1.0)) <= budget.limit + burst(budget.limit)
 
 
 def test_one_cut_per_epoch() -> None:
@@ -138,33 +157,54 @@ def test_one_cut_per_epoch() -> None:
     budget = Rate(64.0, 0.0)
     for _ in range(20):
         budget.saw_429(1.0, 1.1, None)
-    assert budget.limit == 32.0
+    assert budget.limit == pytest.approx(0.6 * 64)
     budget.saw_429(1.1, 1.2, None)  # sent in the very moment of the cut: not after it
-    assert budget.limit == 32.0
+    assert budget.limit == pytest.approx(0.6 * 64)
     assert not budget.saw_429(1.15, 1.2, None)  # one by itself may be chance
     refuse(budget, 1.16, 1.2)
-    assert budget.limit == 16.0
+    assert budget.limit == pytest.approx(0.6 * 0.6 * 64)
 
 
 def test_cut_goes_to_what_got_through() -> None:
     """A cut leaves 92 % of what the service let through in the last two seconds, and never raises the limit."""
     budget = Rate(100.0, 0.0)
-    for index in range(400):
-        budget.saw_success(index * 0.0125, index * 0.0125)  # 80 a second
+    keep_busy(budget, 0.0, 5.0, good=4)
     refuse(budget, 4.99, 5.0)
     assert budget.limit == pytest.approx(73.6, rel=0.02)
     refuse(budget, 5.05, 5.1)  # the window still holds 80 a second, more than the limit: that is no reason to stay
     assert budget.limit == pytest.approx(73.6 * 0.92, rel=0.02)
 
 
-def test_cut_is_half_where_the_window_says_nothing() -> None:
-    """After an idle time the count of successes says nothing, so the limit is halved, not cut to next to nothing."""
+def test_cut_is_deep_where_hardly_anything_got_through() -> None:
+    """Where far less than the limit got through, 60 % of it are left, and not next to nothing."""
     budget = Rate(100.0, 0.0)
-    for index in range(100):
-        budget.saw_success(index * 0.01, index * 0.01)
+    keep_busy(budget, 0.0, 5.0, good=1)
+    refuse(budget, 5.0, 5.1)
+    assert budget.limit == 60.0
+
+
+def test_cut_is_deep_where_the_window_says_nothing() -> None:
+    """After an idle time the count of successes says nothing, so 60 % of the limit are left, not next to nothing."""
+    budget = Rate(100.0, 0.0)
+    keep_busy(budget, 0.0, 1.0)
     budget.saw_success(60.0, 60.0)
     refuse(budget, 60.0, 60.1)
-    assert budget.limit == 50.0
+    assert budget.limit == 60.0
+
+
+def test_a_young_count_is_no_level() -> None:
+    """What got through in the first second holds a burst that the service takes once: the climb after it is quick."""
+    young, old = Rate(100.0, 0.0), Rate(100.0, 0.0)
+    keep_busy(young, 0.0, 1.0, good=4)
+    keep_busy(old, 0.0, 4.0, good=4)
+    refuse(young, 1.0, 1.0)
+    refuse(old, 4.0, 4.0)
+    cut = young.limit
+    assert cut == pytest.approx(old.limit, rel=0.02)
+    young.saw_success(2.0, 2.0)
+    old.saw_success(5.0, 5.0)
+    assert young.limit > 1.08 * cut
+    assert old.limit < 1.02 * cut
 
 
 def test_cuts_end_at_a_floor() -> None:
@@ -192,47 +232,33 @@ def test_retry_after_counts_on_a_429_that_does_not_cut() -> None:
     budget.saw_429(1.0, 2.0, None)
     budget.saw_429(1.5, 2.1, 7.0)
     budget.saw_429(1.6, 2.2, 1.0)
-    assert budget.limit == 50.0
+    assert budget.limit == 60.0
     assert budget._held_until == pytest.approx(9.1)
     assert len(send_all(budget, 2.2, 9.1)) == 1  # tried once
-    assert len(send_all(budget, 9.1, 9.1001)) == burst(50.0)
+    assert len(send_all(budget, 9.1, 9.1001)) == burst(60.0)
 
 
 def test_recovery_is_slow_below_the_level_and_quicker_above() -> None:
-    """About 1 % of the level of the cut comes back each second, about 10 % once it is well past that level."""
-    budget = Rate(500.0, 0.0)
-    for index in range(2000):
-        budget.saw_success(index * 0.002, index * 0.002)
-    refuse(budget, 3.99, 4.0)
-    cut = budget.limit
-    level = cut / 0.92
-    for index in range(1, 11):
-        budget.saw_success(4.0 + index / 10, 4.0 + index / 10)
-    assert budget.limit - cut == pytest.approx(0.01 * level)
-
-
-def test_recovery_is_quicker_well_past_the_level() -> None:
-    """About 10 % of the level comes back each second where nothing was refused well past it, in proportion."""
+    """Below the level of the cut 0.6 % of its mean with the rate comes back each second, well past it 10 % of it."""
     budget = Rate(1000.0, 0.0)
-    for index in range(1, 101):
-        budget.saw_success(index / 50, index / 50)  # 50 a second
-    for step in range(5):
-        refuse(budget, 2.0 + step / 1000, 2.0005 + step / 1000)
-    cut = budget.limit
-    assert cut == pytest.approx(46.0)
-    now, mark = 2.1, 0.0
-    while budget.limit < 55.0:
+    keep_busy(budget, 0.0, 4.0, good=4)
+    refuse(budget, 3.999, 4.0)
+    cut, level = budget.limit, 800.0
+    assert cut == pytest.approx(0.92 * level, rel=0.01)
+    now = 4.0
+    for _ in range(100):
         now += 0.1
-        mark = budget.limit
         budget.saw_success(now, now)
-        assert budget.limit - mark < 0.1
-    assert now == pytest.approx(20.0, abs=0.5)
-    for _ in range(3):
-        mark = budget.limit
-        for _ in range(10):
-            now += 0.1
-            budget.saw_success(now, now)
-        assert budget.limit / mark == pytest.approx(1.1, abs=0.02)
+    assert budget.limit - cut == pytest.approx(10 * 0.006 * math.sqrt(level * 1000), rel=0.01)
+    while budget.limit < 1.1 * level:
+        now += 0.1
+        budget.saw_success(now, now)
+    assert now == pytest.approx(31, abs=1)
+    mark = budget.limit
+    for _ in range(5):
+        now += 0.1
+        budget.saw_success(now, now)
+    assert budget.limit / mark == pytest.approx(1.05, abs=0.01)
 
 
 def test_recovery_ends_at_the_rate() -> None:
@@ -249,7 +275,7 @@ def test_an_idle_session_gains_no_rate() -> None:
     budget = Rate(100.0, 0.0)
     budget.saw_429(1.0, 1.1, None)
     budget.saw_success(3600.0, 3600.0)
-    assert 50.0 < budget.limit < 55.0
+    assert 60.0 < budget.limit < 66.0
 
 
 class Seen(NamedTuple):
@@ -336,10 +362,10 @@ def test_follows_when_the_service_allows_less() -> None:
     """When the service's limit falls to a tenth, the rate is down within seconds and not far below it for long."""
     loop = Loop(500.0, lambda now: 200.0 if now < 60.0 else 20.0, 20.0, 5)
     loop.run(65.0)
-    assert loop.budget.limit < 25.0
+    assert loop.budget.limit < 30.0
     loop.run(80.0)
     seen = loop.run(140.0)
-    assert seen.refused < 0.02 * seen.sent
+    assert seen.refused < 0.03 * seen.sent
     assert seen.used > 0.85
 
 
@@ -357,7 +383,7 @@ def test_a_hold_is_tried_once() -> None:
             assert budget.ready_at(3.2) == 3.2
         else:
             assert not budget.saw_429(3.0, 3.1, 60.0)
-            assert budget.limit == 50.0
+            assert budget.limit == 60.0
             assert send_all(budget, 3.1, 63.1) == []
 
 

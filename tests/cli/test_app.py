@@ -25,7 +25,7 @@ import pytest
 
 from omgmj.cli import app
 from omgmj.cli.view import View
-from omgmj.session import STALL
+from omgmj.session.waiting import STALL
 from omgmj.testing import PNG, FakeService, Life
 from tests.cli.streams import shown_on
 

@@ -33,7 +33,7 @@ def fake(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSer
     service.add_task(DONE, task_id=1)
     service.add_task(ENDLESS, task_id=2)
     # Lives are over at once here, and so is what the policy waits for.
-    monkeypatch.setattr("omgmj.session.Adaptive", partial(Fixed, 0.01))
+    monkeypatch.setattr("omgmj.session.opening.Adaptive", partial(Fixed, 0.01))
     monkeypatch.setenv("COLUMNS", "100")
     with in_thread(service):
         monkeypatch.setenv("OMGMJ_TOKEN", "sk-secret")

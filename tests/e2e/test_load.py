@@ -151,7 +151,7 @@ async def test_every_class_gets_its_share() -> None:
 
 @pytest.mark.parametrize(("burst", "latency"), [(1, 0.0), (20, 0.3), (50, 0.0)], ids=["tight", "far", "loose"])
 async def test_a_rate_ten_times_too_high_is_found_out(burst: int, latency: float) -> None:
-    """Of a service that takes 50 requests a second over 90 % are used, and under 1 % of the answers are 429."""
+    """Of a service that takes 50 requests a second over 90 % are used, and under 2 % of the answers are 429."""
     rate, half = 50, 30.0
     async with (
         FakeService(rate=rate, burst=burst, latency=latency) as fake,
@@ -165,7 +165,7 @@ async def test_a_rate_ten_times_too_high_is_found_out(burst: int, latency: float
                 await asyncio.sleep(1)
                 assert session.stats().overdue > 0
             asked, limited = fake.requests - asked, fake.limited - limited
-    assert limited < 0.01 * asked
+    assert limited < 0.02 * asked
     assert asked - limited > 0.9 * rate * half
 
 

@@ -264,11 +264,11 @@ async def test_what_was_made_is_resumed_until_it_is_settled() -> None:
     ledger = await bound(journal)
     for task_id in (11, 12, 13, 14):
         ledger.made(await ledger.intend(CAT, {"chat": task_id}), task_id)
-    assert ledger.context(11) == {"chat": 11}
-    assert ledger.context(99) is None
+    assert ledger.contexts((11, 99)) == [{"chat": 11}, None]
+    assert ledger.contexts((99,)) is None
     ledger.settle(11)
     ledger.settle(99)
-    assert ledger.context(11) is None
+    assert ledger.contexts((11,)) is None
     ledger.hold([12])
     assert await resumed(ledger) == {13: {"chat": 13}, 14: {"chat": 14}}
     ledger.done(12)
