@@ -403,6 +403,23 @@ async def test_a_journal_has_one_session() -> None:
             pass
 
 
+@pytest.mark.real_time
+async def test_a_session_that_is_refused_the_journal_opens_nothing() -> None:
+    """A second session on one journal leaves no connections behind that nobody closes."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService() as fake, fake.session(journal=journal) as session, session.watch([1]):
+        opened: list[bool] = []
+
+        def connect() -> Any:
+            opened.append(True)
+
+        second = omgmj.Session("t", base_url="http://127.0.0.1:1", journal=journal, http=connect)
+        with pytest.raises(omgmj.JournalError, match="in use by another session"):
+            second.watch([1])
+        assert opened == []
+        await second.aclose()
+
+
 async def test_what_needs_a_journal_says_so() -> None:
     """Without a journal there is nothing to resume, and no place for the context of a submission."""
     async with FakeService() as fake, fake.session() as session:
