@@ -164,9 +164,10 @@ class TaskProgress:
         return self._registry.trait[row] is not UNSEEN
 
     def _know(self, row: int, trait: Trait) -> None:
-        traits = self._registry.trait
-        self.met += _is_met(trait) - _is_met(traits[row])
-        traits[row] = trait
+        before = self._registry.trait[row]
+        if trait is not before:
+            self.met += _is_met(trait) - _is_met(before)
+            self._registry.trait[row] = trait
 
     def image_due(self, task: Task, now: float) -> float | None:
         """Return when to look for the image of a task that has ended; None where there is none to wait for."""
