@@ -13,6 +13,7 @@ from benchmarks import (
     decode,
     download,
     economics,
+    fuzz,
     journal,
     kill9,
     outage,
@@ -40,6 +41,7 @@ ALL = {
     "outage": outage.run,
     "kill9": kill9.run,
     "soak": soak.run,
+    "fuzz": fuzz.run,
     "callbacks": callbacks.run,
     "journal": journal.run,
 }

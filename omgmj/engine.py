@@ -83,6 +83,8 @@ class Engine:
         journal: Journal | None,
     ) -> Self:
         """Put together what a session was told; the arguments are its own, checked."""
+        # First, as it may be refused: nothing is open yet.
+        ledger = None if journal is None else Ledger(journal, base_url.hosts, credentials, loop)
         if transport is None:
             # Not before it is needed: aiohttp takes longer to import than all the rest.
             from omgmj.client.aiohttp_adapter import HttpTransport  # noqa: PLC0415
@@ -95,7 +97,6 @@ class Engine:
             transport, base_url, credentials, limiter, request_timeout=request_timeout, retry=retry, loop=loop
         )
         poller = Poller(exchange, limiter, retry, loop, outage=outage, sweeps=sweeps)
-        ledger = None if journal is None else Ledger(journal, base_url.hosts, credentials, loop)
         return cls(loop, transport, limiter, exchange, poller, ledger)
 
     async def begin(self) -> None:

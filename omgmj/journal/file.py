@@ -6,6 +6,7 @@ Whatever stands in the way is found here, and said in plain words: of most of it
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sqlite3
 import threading
@@ -29,10 +30,26 @@ class OpenFile:
     """A file that is locked and ready, until it is closed."""
 
     connection: sqlite3.Connection
+    path: Path
     numbers: tuple[int, int]
+    process: int = attrs.field(factory=os.getpid)
+
+    def obstacle(self) -> str | None:
+        """Return what keeps this process from using it, None where nothing does."""
+        if self.process != os.getpid():
+            return "was opened before a fork, and is the other process's; open it after the fork"
+        try:
+            is_there = _numbers(self.path.stat()) == self.numbers
+        except OSError:
+            is_there = False
+        return None if is_there else "was moved or deleted while it was open: what is written now would be lost"
 
     def close(self) -> None:
-        """Bring the WAL into the file, and let go of both."""
+        """Bring the WAL into the file, and let go of both; what came by a fork is the other process's."""
+        if self.process != os.getpid():
+            # Who closes it deletes the WAL into which the other process writes, and so does who frees it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.connection))
+            return
         try:
             self.connection.close()
         finally:
@@ -78,7 +95,7 @@ def _open_or_copy(path: Path, sync: str) -> OpenFile | _Damaged:
             with _told(path, str(error)):
                 return _Damaged(str(error), damage.copy_aside(path))
     _in_use.add(numbers)
-    return OpenFile(connection, numbers)
+    return OpenFile(connection, path, numbers)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from omgmj.errors import JournalError
+from omgmj.errors import JournalError, OmgmjError
 from omgmj.journal.account import Account, check_account
 from omgmj.journal.contexts import NO_CONTEXT, decode, decode_submission, encode, encode_submission
 from omgmj.journal.journal import FIRST, IdRow, Journal, SubmissionRow
@@ -83,6 +83,14 @@ class Ledger:
             self._binding.add_done_callback(_ignore_error)  # Who waits for it is told.
         return self._binding
 
+    async def _bound(self) -> None:
+        """Wait until it is known whose the journal is."""
+        try:
+            await asyncio.shield(self.begin())
+        except OmgmjError as error:
+            # A copy: the task keeps its own, and a traceback holds all that it passed, such as a reader's handle.
+            raise error.about(error.task_id) from error.__cause__
+
     async def _bind(self) -> None:
         token = await self._tokens.current()
         stored = await self._writer.call(self._journal.read_account)
@@ -108,7 +116,7 @@ class Ledger:
 
         `JournalError` where the journal is of another account.
         """
-        await asyncio.shield(self.begin())
+        await self._bound()
         await self._writer.written()
 
     async def aclose(self) -> None:
@@ -217,7 +225,7 @@ class Ledger:
         `JournalError` where it cannot be written: then it must not be sent. `UsageError` where the context is not JSON.
         """
         text = None if context is None else encode([context])[0]
-        await asyncio.shield(self.begin())
+        await self._bound()
         self._last_key += 1
         key = self._last_key
         self._under_way[key] = context
@@ -267,7 +275,7 @@ class Ledger:
 
     async def unsettled(self) -> list[Unsettled]:
         """Return the submissions that may have made a task, and are not under way."""
-        await asyncio.shield(self.begin())
+        await self._bound()
         found: list[Unsettled] = []
         after = FIRST
         while sent := await self._writer.call(partial(self._journal.read_submissions, after)):

@@ -42,8 +42,8 @@ class SqliteJournal:
         shown = _check_path(path)
         if sync not in get_args(Sync):
             raise UsageError(f"sync must be NORMAL, FULL or OFF, not {brief(sync)}")
-        if account is not None and not (isinstance(account, str) and account):
-            raise UsageError(f"account must be a name, or None, not {brief(account)}")
+        if account is not None:
+            _check_name(account)
         self._path = shown
         self._sync = sync
         self._account_name = account
@@ -144,6 +144,8 @@ class SqliteJournal:
     def _connection(self) -> sqlite3.Connection:
         if self._file is None:
             raise JournalError(f"{self.name} is closed; make a new SqliteJournal for a new session")
+        if (obstacle := self._file.obstacle()) is not None:
+            raise JournalError(f"{self.name} {obstacle}")
         return self._file.connection
 
 
@@ -197,6 +199,15 @@ def _page(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
             size += len(row[1] or "")
             if size > PAGE_SIZE:
                 return
+
+
+def _check_name(account: object) -> None:
+    if not (isinstance(account, str) and account):
+        raise UsageError(f"account must be a name, or None, not {brief(account)}")
+    try:
+        account.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"account must be a name that can be written, not {account!a}") from None
 
 
 def _check_path(path: object) -> str:

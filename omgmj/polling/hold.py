@@ -23,12 +23,17 @@ class Hold:
         self._ledger = ledger
         self._left = False
         self._held: set[int] = set()
-        self._handed: list[tuple[int, bool]] = []  # whether that is all that comes of it
+        self._handed: dict[int, bool] = {}  # whether that is all that comes of it
 
     def take_in(self, task_ids: Sequence[int], contexts: Sequence[Any] | None = None) -> None:
-        """Write IDs into the journal; `UsageError` for a context that JSON cannot hold."""
+        """Write IDs into the journal; `UsageError` for a context that JSON cannot hold.
+
+        One that the reader has in hand, and waits for again, is not done with as the reader comes back.
+        """
         if self._left or not self._held.isdisjoint(task_ids):
             self._ledger.put(task_ids, contexts)
+            for task_id in self._handed.keys() & task_ids:
+                del self._handed[task_id]
             if self._left:
                 return  # What was still to be written when the handle left is for a later run.
             task_ids, contexts = [task_id for task_id in task_ids if task_id not in self._held], None
@@ -45,13 +50,13 @@ class Hold:
             self._ledger.prove()
         task_id = result.id if isinstance(result, Task) else result.task_id
         if task_id in self._held:
-            self._handed.append((task_id, not isinstance(result, WaitError | UsageError)))
+            self._handed[task_id] = not isinstance(result, WaitError | UsageError)
 
     def come_back(self) -> None:
         """Be done with what the reader was handed, as it comes for more."""
         if not self._handed:
             return
-        for task_id, is_over in self._handed:
+        for task_id, is_over in self._handed.items():
             if task_id in self._held:
                 self._held.discard(task_id)
                 if is_over:

@@ -117,13 +117,13 @@ class Watch:
             if self._on_error is None:
                 inbox.put_aside(result)
                 continue
+            inbox.hand(result)
             try:
                 self._on_error(result)
             except BaseException:
                 inbox.release()
                 raise
             if hold is not None:
-                hold.hand(result)
                 hold.come_back()
 
     async def aclose(self) -> None:

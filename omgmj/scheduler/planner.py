@@ -341,7 +341,7 @@ class Planner:
     def _crowd(self, task_id: int) -> Crowd:
         """Return what is watched besides an ID, and how that goes."""
         of_others = self._success_before if self._success_of == task_id else self._success
-        return Crowd(self.registry.watched == 1, self.progress.known == 0, of_others, self._success)
+        return Crowd(self.registry.watched == 1, self.progress.met == 0, of_others, self._success)
 
     def succeeded(self, task_id: int, now: float, *, listed: bool = False) -> None:
         """Record that an ID was seen, be it watched or not; `listed`: on a page."""

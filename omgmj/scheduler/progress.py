@@ -108,16 +108,20 @@ def lacks(task: Task) -> bool:
     return task.succeeded and task.kind != Kind.DESCRIBE and not (task.image_url and task.actions)
 
 
+def _is_met(trait: Trait) -> bool:
+    return trait is not UNSEEN and trait is not REMEMBERED
+
+
 class TaskProgress:
     """The progress of each task, and what comes to that. Times are seconds on the planner's clock.
 
-    While `asking`, a policy is being asked: what that calls must change nothing here. `known` is of how many watched
-    IDs it is known that they are there: they were seen, made here, or waited for before.
+    While `asking`, a policy is being asked: what that calls must change nothing here. `met` is how many watched IDs
+    were seen or made here.
     """
 
     def __init__(self, registry: Registry, claims: Claims) -> None:
         self.asking: bool = False
-        self.known: int = 0
+        self.met: int = 0
         self._registry = registry
         self._claims = claims
         self._durations = Durations()
@@ -137,8 +141,6 @@ class TaskProgress:
             first[row] = moved[row] = now
             born[row] = seen[row] = math.nan
             quiet_since[row] = served
-        if subscription.known:
-            self.known += len(rows)
 
     def begin_made(self, row: int, made_at: float) -> None:
         """Begin a row of a task that was made at a moment, and is known to be there."""
@@ -155,16 +157,17 @@ class TaskProgress:
         """Let go of what is known of an ID that nobody waits for."""
         self._registry.last[row] = None
         self._bare.pop(task_id, None)
-        self.known -= self.is_known(row)
-        self._registry.trait[row] = UNSEEN
+        self._know(row, UNSEEN)
 
     def is_known(self, row: int) -> bool:
         """Whether it is known that a task is there: it was seen, made here, or waited for before."""
         return self._registry.trait[row] is not UNSEEN
 
     def _know(self, row: int, trait: Trait) -> None:
-        self.known += not self.is_known(row)
-        self._registry.trait[row] = trait
+        before = self._registry.trait[row]
+        if trait is not before:
+            self.met += _is_met(trait) - _is_met(before)
+            self._registry.trait[row] = trait
 
     def image_due(self, task: Task, now: float) -> float | None:
         """Return when to look for the image of a task that has ended; None where there is none to wait for."""

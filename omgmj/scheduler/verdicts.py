@@ -5,7 +5,7 @@ this one ID. A gateway that is out of order speaks in any words, also in those t
 about an ID counts against it only beside something that goes well:
 
 - others: a poll of another ID succeeded since this one failed last, or its success is the last thing heard of others;
-- the list: a page was answered lately, and it matters (the ID is alone, or no watched ID was ever seen);
+- the list: a page was answered lately, and it matters (the ID is alone, or no watched ID was seen in this session);
 - nobody: the ID is the only one that is watched, so that there is nobody to ask.
 
 The rows of `RULES` say how often and how long it is heard beside each, until the ID is given up. Where polls fail and
@@ -74,6 +74,7 @@ RULES: tuple[Rule, ...] = (
     Rule(frozenset({Meaning.UNKNOWN}), False, Beside.NOBODY, UNSEEN),  # noqa: FBT003
     Rule(frozenset({Meaning.REFUSED, Meaning.GARBLED}), False, Beside.NOBODY, VAGUE),  # noqa: FBT003
     Rule(WORDS, True, Beside.OTHERS, SEEN),  # noqa: FBT003
+    Rule(frozenset({Meaning.UNKNOWN}), True, Beside.LIST, WHATEVER),  # noqa: FBT003
     Rule(frozenset(), None, Beside.OTHERS, WHATEVER),
     Rule(frozenset(), None, Beside.LIST, WHATEVER),
 )
@@ -113,7 +114,7 @@ class FailedPoll(NamedTuple):
 
 
 class Crowd(NamedTuple):
-    """What is watched besides an ID: `alone`, nothing; `unseen`, no watched ID was ever seen, itself included.
+    """What is watched besides an ID: `alone`, nothing; `unseen`, no watched ID was seen here, itself included.
 
     `others_at` is when a poll of another ID succeeded last, `any_at` when any ID's did; minus infinity for never.
     """
@@ -325,7 +326,7 @@ class Verdicts:
         if meaning is Meaning.PACED and not poll.odd:
             failures.note(poll.error)
             return Verdict(Whose.SERVICE, final=False)
-        beside = self._contrast(task_id, meaning, failures.at, now, crowd)
+        beside = self._contrast(poll, failures.at, crowd, seen=seen)
         failures.add(poll, beside, served)
         is_suspect = self._is_suspect(failures, now, crowd.any_at)
         heard = beside | {Beside.OTHERS} if is_suspect else beside
@@ -373,9 +374,10 @@ class Verdicts:
             return False
         return now - success <= LATELY or failures.against >= WHATEVER.polls
 
-    def _contrast(self, task_id: int, meaning: Meaning, before: float, now: float, crowd: Crowd) -> set[Beside]:
-        """Return what a poll that failed now stands beside; `before` is when the ID's last one failed."""
+    def _contrast(self, poll: FailedPoll, before: float, crowd: Crowd, *, seen: bool) -> set[Beside]:
+        """Return what a failed poll stands beside; `before` is when the ID's last one failed."""
         beside: set[Beside] = set()
+        task_id, now = poll.task_id, poll.at
         success = crowd.others_at
         is_last_word = success > self._failed.of_others(task_id) and now - success <= LATELY
         if is_last_word or success > before > -math.inf:
@@ -385,8 +387,8 @@ class Verdicts:
             beside.add(Beside.NOBODY)
             if page:
                 beside.add(Beside.LIST)
-        elif crowd.unseen and meaning is Meaning.UNKNOWN:
-            assumed = self._meaning is meaning and now - self._run.since >= ASSUMED
+        elif crowd.unseen and poll.meaning is Meaning.UNKNOWN:
+            assumed = not seen and self._meaning is poll.meaning and now - self._run.since >= ASSUMED
             if page or assumed:
                 beside.add(Beside.LIST)
         return beside

@@ -1,4 +1,4 @@
-"""The process is killed, and nginx comes and goes: short forms of `python -m benchmarks kill9` and `soak`."""
+"""Kills, a front that comes and goes, chance: short forms of `python -m benchmarks kill9`, `soak` and `fuzz`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from benchmarks import kill9, soak
+from benchmarks import fuzz, kill9, soak
 from tests.conftest import need
 
 
@@ -21,3 +21,8 @@ def test_a_soak_loses_nothing() -> None:
     """Two fronts are stopped in turn, faults of every name befall requests: no task is lost, no socket is left."""
     need("nginx", shutil.which("nginx"))
     soak.run(short=True).hold()
+
+
+def test_chance_loses_nothing() -> None:
+    """In worlds of faults and kills each watched task is delivered, each created one known, nothing is sent twice."""
+    fuzz.run(short=True).hold()

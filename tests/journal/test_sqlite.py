@@ -264,7 +264,9 @@ def test_wrong_paths(arguments: tuple[Any, ...], why: str) -> None:
         SqliteJournal(*arguments)
 
 
-@pytest.mark.parametrize("setting", [{"sync": "normal"}, {"sync": None}, {"account": ""}, {"account": 3}])
+@pytest.mark.parametrize(
+    "setting", [{"sync": "normal"}, {"sync": None}, {"account": ""}, {"account": 3}, {"account": "half: \ud83d"}]
+)
 def test_wrong_settings(path: Path, setting: Any) -> None:
     """Each names itself."""
     with pytest.raises(UsageError, match=f"^{next(iter(setting))} must be"):
@@ -314,6 +316,53 @@ def test_what_is_dropped_is_closed_quietly(path: Path) -> None:
     again = SqliteJournal(path)
     assert ids_of(again) == {1: None}
     again.close()
+
+
+FORK = """
+    import os, signal, sys
+    from omgmj.errors import JournalError
+    from omgmj.journal.journal import Changes
+    from omgmj.journal.sqlite import SqliteJournal
+    journal = SqliteJournal(sys.argv[1])
+    journal.write(Changes(held={1}))
+    if (child := os.fork()) == 0:
+        try:
+            journal.write(Changes(held={2}))
+        except JournalError as error:
+            print(error, flush=True)
+        if sys.argv[2] == "closes":
+            journal.close()
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+    journal.write(Changes(held={3}))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("what", ["closes", "leaves"])
+def test_a_fork_takes_nothing_from_who_opened_it(path: Path, what: str) -> None:
+    """A child may not write, and its end does not delete the log into which its parent writes."""
+    said, errors = python(FORK, path, what).communicate(timeout=60)
+    assert "opened before a fork" in said, errors
+    journal = SqliteJournal(path)
+    assert set(ids_of(journal)) == {1, 3}
+    journal.close()
+
+
+def test_a_file_that_is_moved_is_not_written_until_it_is_back(path: Path) -> None:
+    """What nobody would find again is refused, as on a full disk, and so where another file took its place."""
+    journal = SqliteJournal(path)
+    away = path.rename(path.with_name("away"))
+    with pytest.raises(JournalError, match="was moved or deleted"):
+        journal.write(Changes(held={1}))
+    path.touch()
+    with pytest.raises(JournalError, match="was moved or deleted"):
+        journal.write(Changes(held={1}))
+    away.rename(path)
+    journal.write(Changes(held={2}))
+    assert ids_of(journal) == {2: None}
+    journal.close()
 
 
 def test_it_is_found_in_the_package() -> None:

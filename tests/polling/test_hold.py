@@ -86,6 +86,34 @@ async def test_what_a_killed_process_watched_is_resumed_with_its_contexts() -> N
         assert kept(died) == []
 
 
+@pytest.mark.parametrize("kind", [omgmj.TaskNotFound, omgmj.WaitTimeout])
+async def test_an_id_that_is_waited_for_again_as_its_error_is_told_is_kept(kind: type[omgmj.OmgmjError]) -> None:
+    """It stands in the journal until its reader has had what came of it then, and no longer."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService() as fake, fake.session(journal=journal) as session:
+        again, told = 99, asyncio.Event()
+        if kind is omgmj.WaitTimeout:
+            fake.add_task(Life.succeed(100), task_id=again)
+
+        def on_error(error: omgmj.OmgmjError) -> None:
+            assert isinstance(error, kind)
+            if kind is omgmj.TaskNotFound:
+                fake.add_task(Life.succeed(40), task_id=again)
+            watch.add([again])
+            told.set()
+
+        watch = session.watch([again], on_error=on_error, timeout=60)
+        reader = asyncio.ensure_future(anext(watch))
+        await told.wait()
+        await lingered()
+        assert kept(journal) == [again]
+        assert (await reader).id == again
+        with pytest.raises(StopAsyncIteration):
+            await anext(watch)
+        await lingered()
+        assert kept(journal) == []
+
+
 @pytest.mark.parametrize("life", ["unknown", "unreadable"])
 async def test_a_verdict_on_an_id_ends_it(life: str) -> None:
     """An ID that is unknown, or whose record cannot be read, leaves the journal when its error was told."""
@@ -281,6 +309,24 @@ async def test_a_resumed_watch_is_open_for_more() -> None:
             assert errors[1][1] > 300
 
 
+@pytest.mark.parametrize("count", [1, 2, 20])
+async def test_a_journal_of_nothing_but_unknown_ids_comes_to_an_end(count: int) -> None:
+    """Where the service has forgotten all of them, and answers the list, they are told in minutes, not in a day."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService() as fake:
+        async with fake.session(journal=journal) as session, session.watch(range(9001, 9001 + count)) as watch:
+            reader = asyncio.ensure_future(anext(watch))
+            await lingered()
+            reader.cancel()
+        assert len(kept(journal)) == count
+        began_at, errors = fake.now, list[omgmj.OmgmjError]()
+        async with fake.session(journal=journal) as session:
+            assert [task async for task in session.resume(on_error=errors.append)] == []
+        assert {type(error) for error in errors} == {omgmj.TaskNotFound}
+        assert (len(errors), kept(journal)) == (count, [])
+        assert 360 < fake.now - began_at < 900
+
+
 async def test_the_journal_of_another_account_delivers_nothing_and_forgets_nothing() -> None:
     """Another account's session gets an error at the first step of each handle, and the journal stays as it was."""
     journal = omgmj.MemoryJournal()
@@ -302,6 +348,20 @@ async def test_the_journal_of_another_account_delivers_nothing_and_forgets_nothi
             assert fake.created == []
             assert (await session.wait(fake.task_ids[0])).is_terminal
         assert kept(journal) == before
+
+
+async def test_a_handle_that_was_refused_the_journal_waits_no_longer_than_it_is_held() -> None:
+    """Nothing keeps the error, whose traceback holds the handle: who lets go of it ends the wait."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService(tasks=1) as fake:
+        async with fake.session(journal=journal) as session, session.watch([*fake.task_ids, 99]) as watch:
+            await anext(watch)
+        async with fake.session("another", journal=journal) as session:
+            for make in (lambda: session.watch([99]), lambda: session.follow(99)):
+                with pytest.raises(omgmj.JournalError):
+                    await anext(make())
+                await lingered()
+                assert session.stats().watched == 0
 
 
 async def test_a_token_that_was_never_taken_claims_no_journal() -> None:
@@ -341,6 +401,23 @@ async def test_a_journal_has_one_session() -> None:
                 await fake.session(journal=journal).__aenter__()
         async with fake.session(journal=journal):
             pass
+
+
+@pytest.mark.real_time
+async def test_a_session_that_is_refused_the_journal_opens_nothing() -> None:
+    """A second session on one journal leaves no connections behind that nobody closes."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService() as fake, fake.session(journal=journal) as session, session.watch([1]):
+        opened: list[bool] = []
+
+        def connect() -> Any:
+            opened.append(True)
+
+        second = omgmj.Session("t", base_url="http://127.0.0.1:1", journal=journal, http=connect)
+        with pytest.raises(omgmj.JournalError, match="in use by another session"):
+            second.watch([1])
+        assert opened == []
+        await second.aclose()
 
 
 async def test_what_needs_a_journal_says_so() -> None:

@@ -189,6 +189,20 @@ def test_only_unknown_ids_are_believed_once_the_list_answers() -> None:
     assert not bench.verdicts.wants_page(61, MANY)
 
 
+def test_ids_of_an_earlier_run_that_are_all_unknown_are_believed_beside_the_list() -> None:
+    """Ten minutes of that word give up each of them where pages are answered; none where they are not."""
+    for pages in (True, False):
+        bench = Bench()
+        for now in range(0, 2000, 30):
+            if pages and bench.verdicts.wants_page(now, FRESH):
+                bench.verdicts.on_page(now)
+                bench.verdicts.on_page_asked(now)
+            verdicts = {bench.at(now).bad(task_id, seen=True, crowd=FRESH) for task_id in (BAD, 3)}
+            if verdicts == {GIVEN_UP}:
+                break
+        assert bench.now == (630 if pages else 1980)
+
+
 def test_only_unknown_ids_are_believed_after_five_minutes_without_a_list() -> None:
     """Where the list cannot be read, five minutes of nothing but that word are believed."""
     bench = Bench()
