@@ -28,6 +28,7 @@ from omgmj.images.uploads import Given, data_uris
 from omgmj.journal.journal import Journal
 from omgmj.journal.ledger import Ledger
 from omgmj.listing.reconcile import reconcile, until_found
+from omgmj.listing.tasks import Fetch
 from omgmj.models import Reconciled, Submission, TaskPage, Unsettled
 from omgmj.polling.hold import Hold
 from omgmj.polling.poller import Poller
@@ -176,11 +177,14 @@ class Engine:
         self.poller.planner.first_polls.created(task_id, self.loop.time(), webhook=webhook)
         return task_id
 
-    async def reconcile(self, submission: Submission, since: datetime | None, wait: float) -> Reconciled:
+    async def reconcile(
+        self, submission: Submission, since: datetime | None, wait: float, fetch: Fetch | None = None
+    ) -> Reconciled:
         """Return the tasks made after `since`, by this machine's clock, that may have come of a submission.
 
         None: after it was sent, by the service's clock where that was known. Not among them are those whose IDs this
         session got as the answers to other submissions. It searches again for up to `wait` seconds until there is one.
+        `fetch` reads pages in place of `page`.
         """
         clock = self.exchange.clock
 
@@ -192,7 +196,7 @@ class Engine:
             since, ahead = submission.served_at, timedelta
         is_known = self.poller.planner.first_polls.is_created
         since = check_since(submission.sent_at if since is None else since)
-        search = partial(reconcile, self.page, submission, since, ahead=ahead, is_known=is_known)
+        search = partial(reconcile, fetch or self.page, submission, since, ahead=ahead, is_known=is_known)
         return await until_found(search, wait, self._pause)
 
     async def _pause(self, seconds: float) -> None:
@@ -202,8 +206,15 @@ class Engine:
 
     async def unsettled(self) -> list[Unsettled]:
         """Return the submissions that may have made a task nobody knows of, with the tasks that may be theirs."""
+        read: dict[tuple[int, int], TaskPage] = {}
+
+        async def fetch(number: int, size: int) -> TaskPage:
+            if (number, size) not in read:
+                read[number, size] = await self.page(number, size)
+            return read[number, size]
+
         return [
-            attrs.evolve(one, found=await self.reconcile(one.submission, None, wait=0.0))
+            attrs.evolve(one, found=await self.reconcile(one.submission, None, 0.0, fetch))
             for one in await self.journal().unsettled()
         ]
 

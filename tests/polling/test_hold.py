@@ -558,3 +558,15 @@ async def test_a_cancelled_submission_is_kept_where_it_may_have_been_read(after:
             await queries
         await asyncio.sleep(5)
         assert len(await session.unsettled()) == len(fake.created) == (after > 1)
+
+
+async def test_many_lost_answers_cost_one_reading_of_the_list() -> None:
+    """Whatever the number of unsettled submissions, each page is read once to search for all of them."""
+    async with FakeService(tasks=50) as fake, fake.session(journal=omgmj.MemoryJournal()) as session:
+        fake.inject(omgmj.testing.Fault("drop_before_headers", only="submissions"), times=8)
+        for number in range(8):
+            with pytest.raises(omgmj.SubmissionUncertain):
+                await session.imagine(f"cat number {number}")
+        lost = await session.unsettled()
+        assert [[task.prompt for task in one.found] for one in lost] == [[f"cat number {one}"] for one in range(8)]
+        assert set(fake.pages.values()) == {1}
