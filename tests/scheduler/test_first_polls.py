@@ -7,7 +7,8 @@ import pytest
 from omgmj.backoff import Facts, Fixed
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.planner import Why
-from tests.scheduler.bench import BLIP, NEVER, Bench, record
+from omgmj.scheduler.registry import Subscription
+from tests.scheduler.bench import BLIP, NEVER, Bench, Sink, record
 
 
 def test_of_many_ids_each_begins_as_it_is_known() -> None:
@@ -115,3 +116,14 @@ def test_a_row_whose_poll_is_out_counts_it_for_who_comes_next() -> None:
     assert bench.due == NEVER
     (ended,) = bench.planner.expire(bench.now + 9.0)
     assert (ended.subscription, ended.polls) == (two, 1)
+
+
+def test_who_waited_before_makes_an_id_known_to_all() -> None:
+    """An ID out of a journal counts as seen, also where somebody waits for it already who never saw it."""
+    bench = Bench()
+    bench.watch(1, 2)
+    again = Subscription(Sink(), (1, 3), Fixed(2.0), bench.now, None, None, known=True)
+    assert bench.planner.watch(again, bench.now, 0.0) == []
+    registry, progress = bench.planner.registry, bench.planner.progress
+    assert {one: progress.is_known(registry.rows[one]) for one in (1, 2, 3)} == {1: True, 2: False, 3: True}
+    assert progress.met == 0, "none of them was seen in this session"
