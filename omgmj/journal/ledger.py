@@ -89,6 +89,7 @@ class Ledger:
             await asyncio.shield(self.begin())
         except OmgmjError as error:
             # A copy: the task keeps its own, and a traceback holds all that it passed, such as a reader's handle.
+            error.__traceback__ = None
             raise error.about(error.task_id) from error.__cause__
 
     async def _bind(self) -> None:
