@@ -183,8 +183,8 @@ class Engine:
         """Return the tasks made after `since`, by this machine's clock, that may have come of a submission.
 
         None: after it was sent, by the service's clock where that was known. Not among them are those whose IDs this
-        session got as the answers to other submissions. It searches again for up to `wait` seconds until there is one.
-        `fetch` reads pages in place of `page`.
+        session, or an earlier one with its journal, got as the answers to other submissions. It searches again for up
+        to `wait` seconds until there is one. `fetch` reads pages in place of `page`.
         """
         clock = self.exchange.clock
 
@@ -194,7 +194,11 @@ class Engine:
 
         if since is None and submission.served_at is not None:
             since, ahead = submission.served_at, timedelta
-        is_known = self.poller.planner.first_polls.is_created
+        created, ledger = self.poller.planner.first_polls.is_created, self.ledger
+
+        def is_known(task_id: int) -> bool:
+            return created(task_id) or (ledger is not None and ledger.is_made(task_id))
+
         since = check_since(submission.sent_at if since is None else since)
         search = partial(reconcile, fetch or self.page, submission, since, ahead=ahead, is_known=is_known)
         return await until_found(search, wait, self._pause)

@@ -269,6 +269,10 @@ class Ledger:
             self._writer.pending.settled.add(task_id)
             self._writer.linger()
 
+    def is_made(self, task_id: int) -> bool:
+        """Whether a task is known to have come of a submission whose end was not delivered yet."""
+        return task_id in self._made
+
     def contexts(self, task_ids: Iterable[int]) -> list[Any] | None:
         """Return the contexts that tasks were made with in this session, None for one without; None where all are."""
         found = list(map(self._contexts.get, task_ids)) if self._contexts else []

@@ -572,3 +572,17 @@ async def test_many_lost_answers_cost_one_reading_of_the_list() -> None:
         lost = await session.unsettled()
         assert [[task.prompt for task in one.found] for one in lost] == [[f"cat number {one}"] for one in range(8)]
         assert set(fake.pages.values()) == {1}
+
+
+async def test_what_an_earlier_run_knows_is_no_lost_task() -> None:
+    """Of two submissions of one prompt, the one whose ID the journal has is not found for the one that was lost."""
+    journal = omgmj.MemoryJournal()
+    async with FakeService(lives="mix") as fake:
+        async with fake.session(journal=journal) as session:
+            known = await session.imagine("a cat")
+            fake.inject(omgmj.testing.Fault("drop_before_headers", only="submissions"))
+            with pytest.raises(omgmj.SubmissionUncertain):
+                await session.imagine("a cat")
+        async with fake.session(journal=journal) as session:
+            (lost,) = await session.unsettled()
+            assert [task.id for task in lost.found] == [one.task_id for one in fake.created if one.task_id != known]
