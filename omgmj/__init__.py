@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from omgmj.client.transport import Stream, Transport
     from omgmj.errors import (
         AuthError,
+        Cancelled,
         DecodeError,
         DownloadError,
         ExchangeTimeout,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         ImageExists,
         JournalError,
         OmgmjError,
+        QueueError,
         RateLimited,
         ServiceError,
         ServiceUnavailable,
@@ -99,6 +101,7 @@ __all__ = [
     "Adaptive",
     "Answer",
     "AuthError",
+    "Cancelled",
     "DecodeError",
     "Dimensions",
     "DownloadError",
@@ -121,6 +124,7 @@ __all__ = [
     "Policy",
     "Pool",
     "Progress",
+    "QueueError",
     "RateLimited",
     "Reconciled",
     "Request",

@@ -153,6 +153,10 @@ class GaveUp(WaitError):
     """The backoff policy said stop."""
 
 
+class Cancelled(WaitError):
+    """Whoever handed the ID in to a queue took it back; the task itself goes on at the service."""
+
+
 class TaskFailed(OmgmjError):
     """A task's final record is no success; raised by `Task.raise_for_failure` only. `task` is the record."""
 
@@ -214,6 +218,10 @@ class ImageExists(UsageError, FileExistsError):
 
 class JournalError(OmgmjError):
     """A journal that cannot be used: not opened, not written, in use by another, of another account or program."""
+
+
+class QueueError(OmgmjError):
+    """A queue's Redis that cannot be used: not reached, refused, or full."""
 
 
 class WatchErrors(OmgmjError, ExceptionGroup[OmgmjError]):

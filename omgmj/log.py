@@ -107,3 +107,13 @@ def unreadable_body(reason: str) -> None:
 def served_to_others(host: str, port: int) -> None:
     """Tell of a fake that listens beyond this machine itself."""
     log.warning("the fake service listens at %s, port %d: who reaches it and knows its token can use it", host, port)
+
+
+def leader_refused(account: str, error: Exception) -> None:
+    """Tell of an account whose token is refused: its IDs wait."""
+    log.error("account %s: %s; its tasks wait, and the token is tried again in a minute", account, error)
+
+
+def leader_ended(account: str, error: Exception) -> None:
+    """Tell of a leader that cannot go on: another one, or this one again, takes over."""
+    log.warning("account %s is led no longer by this worker: %s", account, error)

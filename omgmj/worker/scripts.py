@@ -1,0 +1,111 @@
+"""The Lua scripts: what has to happen at once in Redis, each with its keys and arguments.
+
+An ID of a batch stands in one of the batch's sets of all IDs, and in the set of pending ones beside it until its result
+is in the stream. To take it out of the pending ones is the mark that its result was written.
+"""
+
+from __future__ import annotations
+
+HAND_IN = """
+-- KEYS: meta, batches, contexts, stream, wake, then for each group its set of all and its set of pending IDs.
+-- ARGV: name, layers as they were read, layers from now on, expiry (s), most IDs that the wake-up names,
+--       then for each group how many IDs, the IDs, and their contexts ('' for none).
+local layers = redis.call('HGET', KEYS[1], 'layers') or ''
+if layers ~= ARGV[2] and layers ~= ARGV[3] then return -1 end
+if layers ~= ARGV[3] then redis.call('HSET', KEYS[1], 'layers', ARGV[3], 'last', 0) end
+local expiry, at, added, named = ARGV[4], 6, 0, {}
+for group = 6, #KEYS, 2 do
+    local count, ids, contexts = tonumber(ARGV[at]), {}, {}
+    for i = 1, count do ids[i] = ARGV[at + i] end
+    local known, new, texts = redis.call('SMISMEMBER', KEYS[group], unpack(ids)), {}, {}
+    for i = 1, count do
+        if known[i] == 0 then
+            new[#new + 1] = ids[i]
+            named[#named + 1] = ids[i]
+            local text = ARGV[at + count + i]
+            if text ~= '' then texts[#texts + 1] = ids[i]; texts[#texts + 1] = text end
+        end
+    end
+    at = at + 1 + 2 * count
+    if #new > 0 then
+        added = added + #new
+        redis.call('SADD', KEYS[group], unpack(new))
+        redis.call('SADD', KEYS[group + 1], unpack(new))
+        redis.call('EXPIREAT', KEYS[group], expiry)
+        redis.call('EXPIREAT', KEYS[group + 1], expiry)
+    end
+    if #texts > 0 then redis.call('HSET', KEYS[3], unpack(texts)); redis.call('HSET', KEYS[1], 'contexts', 1) end
+end
+redis.call('HINCRBY', KEYS[1], 'total', added)
+redis.call('HINCRBY', KEYS[1], 'last', added)
+redis.call('HSET', KEYS[1], 'expiry', expiry)
+if added > 0 then
+    local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+    local names = #named <= tonumber(ARGV[5]) and table.concat(named, ',') or ''
+    redis.call('XADD', KEYS[5], 'MAXLEN', '~', 1000, '*', 'b', ARGV[1], 'v', version, 'a', names)
+end
+redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('EXPIREAT', KEYS[1], expiry)
+redis.call('EXPIREAT', KEYS[3], expiry)
+redis.call('EXPIREAT', KEYS[4], expiry)
+redis.call('EXPIREAT', KEYS[5], expiry)
+return added
+"""
+
+FINISH = """
+-- KEYS: meta, stream, contexts, lease, wake, then for each ID its sets of pending IDs, one for each layer.
+-- ARGV: the lease's holder ('' for who is no leader, and tells it), layers as they were read, name,
+--       then for each ID itself, the letter of its end, and its packed outcome.
+if ARGV[1] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[1] then return -2 end
+local meta = redis.call('HMGET', KEYS[1], 'layers', 'contexts', 'expiry')
+if not meta[1] then return 0 end
+if meta[1] ~= ARGV[2] then return -1 end
+local ids = (#ARGV - 3) / 3
+local layers, counts, written, gone = (#KEYS - 5) / ids, {}, 0, {}
+for i = 0, ids - 1 do
+    local id, kind, outcome = ARGV[4 + 3 * i], ARGV[5 + 3 * i], ARGV[6 + 3 * i]
+    for layer = layers, 1, -1 do
+        if redis.call('SREM', KEYS[5 + i * layers + layer], id) == 1 then
+            local context = ''
+            if meta[2] then
+                context = redis.call('HGET', KEYS[3], id) or ''
+                if context ~= '' then redis.call('HDEL', KEYS[3], id) end
+            end
+            redis.call('XADD', KEYS[2], '*', 'i', id, 'r', outcome, 'c', context)
+            counts[kind] = (counts[kind] or 0) + 1
+            written = written + 1
+            gone[#gone + 1] = id
+            break
+        end
+    end
+end
+if written > 0 then
+    for kind, count in pairs(counts) do redis.call('HINCRBY', KEYS[1], kind, count) end
+    redis.call('EXPIREAT', KEYS[2], meta[3])
+    if ARGV[1] == '' then
+        local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+        redis.call('XADD', KEYS[5], 'MAXLEN', '~', 1000, '*', 'b', ARGV[3], 'v', version, 'x', table.concat(gone, ','))
+    end
+end
+return written
+"""
+
+RENEW = """
+-- KEYS: lease. ARGV: holder, milliseconds.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+
+TAKE = """
+-- KEYS: lease. ARGV: holder, milliseconds. Whoever holds it already, takes it again.
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+RELEASE = """
+-- KEYS: lease. ARGV: holder.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
