@@ -117,3 +117,10 @@ def leader_refused(account: str, error: Exception) -> None:
 def leader_ended(account: str, error: Exception) -> None:
     """Tell of a leader that cannot go on: another one, or this one again, takes over."""
     log.warning("account %s is led no longer by this worker: %s", account, error)
+
+
+def nobody_leads(account: str, batch: str) -> None:
+    """Tell a reader that no worker waits for what it reads."""
+    log.warning(
+        "no worker leads the account %s, so the batch %s does not go on: start one (omgmj worker)", account, batch
+    )

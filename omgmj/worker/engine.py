@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import socket
@@ -36,7 +37,7 @@ from omgmj.worker.leader import Leader
 from omgmj.worker.lease import Lease, LeasedTransport
 from omgmj.worker.queue import check_name
 from omgmj.worker.shares import declines, gives_up
-from omgmj.worker.store import Store, connect
+from omgmj.worker.store import Away, Store, connect
 
 LEASE = 15.0
 """Seconds in which another worker leads after one has died."""
@@ -165,7 +166,9 @@ class Worker:
     async def _lead(self, account: _Account, docket: Docket) -> float:
         """Lead an account, when it is this worker's turn; return the seconds after which the job is to run again."""
         async with account.turn:
-            if self._stop.is_set() or declines(self._leads(), await self._others(docket)):
+            if self._stop.is_set() or time.monotonic() < account.refused_until:
+                return 1.0
+            if declines(self._leads(), await self._others(docket)):
                 return 1.0
             account.end.clear()
             lease = Lease(account.store, self.name, self._lease * _HELD)
@@ -177,10 +180,11 @@ class Worker:
                 await account.leader.run(account.end)
             except AuthError as error:
                 log.leader_refused(account.name, error)
-                return REFUSED_FOR
+                account.refused_until = time.monotonic() + REFUSED_FOR
+            except Away:
+                raise  # docket reconnects when its jobs have ended.
             except QueueError as error:
                 log.leader_ended(account.name, error)
-                raise
             finally:
                 account.leader = None
                 self._tell(account, leader=None)
@@ -239,6 +243,8 @@ class _Account:
     docket: Docket | None = None
     leader: Leader | None = None
     standing: Standing | None = None
+    refused_until: float = -math.inf
+    """The token was refused; by this machine's monotonic clock."""
     turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     """Of jobs: one leads at a time."""
     end: asyncio.Event = attrs.field(factory=asyncio.Event)

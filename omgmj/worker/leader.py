@@ -69,7 +69,7 @@ class Leader:
             self._until_over(), stall=self._stall, on_error=self._on_error, max_watched=EVERYTHING
         )
         async with watch:
-            watch.add(self._of)
+            watch.add(list(self._of))
             jobs = [
                 asyncio.create_task(work, name=f"omgmj leader {name}")
                 for name, work in (
@@ -106,8 +106,9 @@ class Leader:
             self._take(task.id, task)
 
     def _on_error(self, error: OmgmjError) -> None:
-        if error.task_id is not None:
-            self._take(error.task_id, error)
+        if error.task_id is None or isinstance(error, UsageError):
+            raise error  # It is no end of an ID: the session broke.
+        self._take(error.task_id, error)
 
     def _take(self, task_id: int, outcome: Task | OmgmjError) -> None:
         if task_id in self._of:
@@ -151,14 +152,11 @@ class Leader:
     async def _hear(self, watch: Watch, after: str) -> None:
         while True:
             after, changes = await self._store.changes(after)
-            read_again = set()
-            for change in changes:
-                if not change.batch:
-                    await self._follow_those_asked_for()
-                elif not self._apply(change, watch):
-                    read_again.add(change.batch)
-            for batch in read_again:
+            named = [change for change in changes if change.batch]
+            for batch in {change.batch for change in named if not self._apply(change, watch)}:
                 await self._look_at(batch, watch)
+            if len(named) < len(changes):
+                await self._follow_those_asked_for()
 
     def _apply(self, change: Change, watch: Watch) -> bool:
         """Take in what a wake-up tells, where it tells all."""
@@ -255,13 +253,13 @@ class Leader:
         outcome: Task | OmgmjError
         if task_id not in self._of:
             outcome = UsageError(f"nobody waits for task {task_id} now: hand it in, or read the results of its batch")
-            await self._store.tell(task_id, results.encode(outcome), is_last=True)
+            await self._store.tell(task_id, results.encode(outcome), is_last=True, is_record=False)
             return
         try:
             async for task in self._session.follow(task_id, stall=self._stall):
                 await self._store.tell(task_id, results.encode(task), is_last=task.is_terminal)
         except OmgmjError as error:
-            await self._store.tell(task_id, results.encode(error), is_last=True)
+            await self._store.tell(task_id, results.encode(error), is_last=True, is_record=False)
 
 
 class _Known:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Self
 
+from omgmj import log
 from omgmj.errors import Cancelled, OmgmjError, UsageError
 from omgmj.journal.contexts import NO_CONTEXT, encode
 from omgmj.models import Task
@@ -25,6 +26,8 @@ MARKED_EVERY = 1.0
 """Seconds after which a reader's place is written, at the latest when it comes back for one more."""
 ASKED_EVERY = 20.0
 """Seconds after which progress is asked for again."""
+UNLED = 30.0
+"""Seconds without a result after which a reader is told that no worker leads the account, where none does."""
 HANDED_IN = 50_000
 """IDs that are handed in at once."""
 
@@ -82,11 +85,11 @@ class Queue:
             await patiently(
                 partial(self._store.hand_in, name, ids[part], None if texts is None else texts[part], self._ttl)
             )
-        return Batch(self._store, name)
+        return Batch(self._store, self._account, name)
 
     def batch(self, name: str) -> Batch:
         """Return the batch of this name, which somebody has handed in, or will."""
-        return Batch(self._store, check_name("batch", name))
+        return Batch(self._store, self._account, check_name("batch", name))
 
     async def batches(self) -> list[str]:
         """Return the names of all batches of this account."""
@@ -120,9 +123,10 @@ class Queue:
 class Batch:
     """IDs that were handed in together, under a `name`; `Queue.watch` and `Queue.batch` make these."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, account: str, name: str) -> None:
         self.name: str = name
         self._store = store
+        self._account = account
 
     def __repr__(self) -> str:
         return f"<omgmj.worker.Batch {self.name}>"
@@ -154,6 +158,8 @@ class Batch:
                 await self._store.move_cursor(self.name, reader, at)
 
     async def _entries(self, after: str) -> AsyncGenerator[Entry, None]:
+        loop = asyncio.get_running_loop()
+        quiet_since, warned = loop.time(), False
         while True:
             # What is counted as done before the stream is read, is in it.
             is_over = not (await self.counts()).pending
@@ -163,6 +169,11 @@ class Batch:
                 after = entry.key
             if is_over and not entries:
                 return
+            if entries:
+                quiet_since = loop.time()
+            elif not warned and loop.time() - quiet_since > UNLED and await patiently(self._store.holder) is None:
+                log.nobody_leads(self._account, self.name)
+                warned = True
 
     async def counts(self) -> Counts:
         """Return how many IDs there are, and how they ended. Raise `UsageError` where there is no such batch."""

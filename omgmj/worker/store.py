@@ -48,6 +48,7 @@ NAMED = 200
 """IDs that a wake-up names at most."""
 FOLLOWED = 60
 """Seconds for which progress is kept, and told unless it is asked for again."""
+ERROR_KEPT = 2
 
 
 class Change(NamedTuple):
@@ -304,12 +305,13 @@ class Store:
             await self._redis.zremrangebyscore(self.prefix + ":follow", 0, time.time())
             return {int(member) for member in await self._redis.zrange(self.prefix + ":follow", 0, -1)}
 
-    async def tell(self, task_id: int, packed: bytes, *, is_last: bool) -> None:
+    async def tell(self, task_id: int, packed: bytes, *, is_last: bool, is_record: bool = True) -> None:
         """Tell the progress of an ID to who follows it."""
         stream = f"{self.prefix}:f:{task_id}"
         async with trouble(), self._redis.pipeline(transaction=True) as together:
             together.xadd(stream, {"r": packed, "e": int(is_last)}, maxlen=100)
-            together.expire(stream, FOLLOWED)
+            # An error is for who asked now: the ID may be handed in next.
+            together.expire(stream, FOLLOWED if is_record else ERROR_KEPT)
             if is_last:
                 together.zrem(self.prefix + ":follow", task_id)
             await together.execute()
