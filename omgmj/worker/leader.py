@@ -15,8 +15,10 @@ from omgmj.session import Session
 from omgmj.worker import results
 from omgmj.worker.lease import Lease
 from omgmj.worker.results import End
-from omgmj.worker.store import Change, Meta, Store
+from omgmj.worker.storage import Change, Meta, Storage
 
+STALL = 3600.0
+"""Seconds without a change after which an ID is given up, unless told otherwise."""
 EVERYTHING = 2**31
 """Bound of what is watched at once: none."""
 CHECKED_EVERY = 30.0
@@ -30,13 +32,19 @@ QUIET = 1.0
 
 
 class Leader:
-    """The waits of one account, in a session of its own, under a lease that is held when it runs."""
+    """The waits of one account, in a session that stays open, under a lease that is held when it runs.
 
-    def __init__(self, store: Store, session: Session, lease: Lease, *, stall: float | None) -> None:
+    It begins to send `quiet` seconds after it began to lead.
+    """
+
+    def __init__(
+        self, store: Storage, session: Session, lease: Lease, *, stall: float | None, quiet: float = QUIET
+    ) -> None:
         self._store = store
         self._session = session
         self._lease = lease
         self._stall = stall
+        self._quiet = quiet
         self._batches: dict[str, _Known] = {}
         self._of: dict[int, tuple[str, ...]] = {}
         self._ended: dict[int, Task | OmgmjError] = {}
@@ -54,12 +62,8 @@ class Leader:
 
         `QueueError` where Redis is gone, `LeaseLost` where another leads, `AuthError` where the token is refused.
         """
-        async with self._session:
-            await self._run(stop)
-
-    async def _run(self, stop: asyncio.Event) -> None:
         after = await self._store.wake_end()
-        quiet = asyncio.create_task(asyncio.sleep(QUIET))
+        quiet = asyncio.create_task(asyncio.sleep(self._quiet))
         try:
             await self._look_at_all(None)
             await quiet
