@@ -154,13 +154,14 @@ class Leader:
     # Batches.
 
     async def _hear(self, watch: Watch, after: str) -> None:
+        await self._follow_those_asked_for(watch)  # Of the last leader, or of nobody yet.
         while True:
             after, changes = await self._store.changes(after)
             named = [change for change in changes if change.batch]
             for batch in {change.batch for change in named if not self._apply(change, watch)}:
                 await self._look_at(batch, watch)
             if len(named) < len(changes):
-                await self._follow_those_asked_for()
+                await self._follow_those_asked_for(watch)
 
     def _apply(self, change: Change, watch: Watch) -> bool:
         """Take in what a wake-up tells, where it tells all."""
@@ -244,8 +245,10 @@ class Leader:
 
     # Progress.
 
-    async def _follow_those_asked_for(self) -> None:
+    async def _follow_those_asked_for(self, watch: Watch) -> None:
         asked = await self._store.followed()
+        if not asked <= self._of.keys():
+            await self._look_at_all(watch)  # They may have been handed in just now.
         for task_id, job in list(self._follows.items()):
             if task_id not in asked or job.done():
                 job.cancel()
