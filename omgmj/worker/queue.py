@@ -23,7 +23,7 @@ TTL = 7 * 86_400.0
 PAGE = 100
 """Results that are read at a time."""
 MARKED_EVERY = 1.0
-"""Seconds after which a reader's place is written, at the latest when it comes back for one more."""
+"""Seconds after which a reader's place is written, when it comes back for one more, or waits for one for a while."""
 ASKED_EVERY = 20.0
 """Seconds after which progress is asked for again."""
 UNLED = 30.0
@@ -127,16 +127,18 @@ class Batch:
         try:
             async with aclosing(self._entries(at)) as entries:
                 async for entry in entries:
-                    if loop.time() - marked_at > MARKED_EVERY and at != marked:
+                    if at != marked and (entry is None or loop.time() - marked_at > MARKED_EVERY):
                         await patiently(partial(self._store.move_cursor, self.name, reader, at))
                         marked, marked_at = at, loop.time()
-                    yield _result(entry)
-                    at = entry.key  # The reader has come back.
+                    if entry is not None:
+                        yield _result(entry)
+                        at = entry.key  # The reader has come back.
         finally:
             if at != marked:
                 await self._store.move_cursor(self.name, reader, at)
 
-    async def _entries(self, after: str) -> AsyncGenerator[Entry, None]:
+    async def _entries(self, after: str) -> AsyncGenerator[Entry | None, None]:
+        """Yield what is in the stream until the end, and None where nothing came for a while."""
         loop = asyncio.get_running_loop()
         quiet_since, warned = loop.time(), False
         while True:
@@ -150,7 +152,9 @@ class Batch:
                 return
             if entries:
                 quiet_since = loop.time()
-            elif not warned and loop.time() - quiet_since > UNLED and await patiently(self._store.holder) is None:
+                continue
+            yield None
+            if not warned and loop.time() - quiet_since > UNLED and await patiently(self._store.holder) is None:
                 log.nobody_leads(self._account, self.name)
                 warned = True
 

@@ -160,6 +160,20 @@ async def test_a_reader_that_left_goes_on(opened: Opened) -> None:
         assert Counter(seen + rest[1:]) == Counter(ids)
 
 
+@pytest.mark.in_memory
+async def test_the_place_of_a_reader_that_waits_is_kept() -> None:
+    """What it had before it began to wait is not seen again, although it never comes to its end."""
+    async with _in_memory(ttl=7200) as (fake, queue):
+        soon, late = fake.add_task(SOON), fake.add_task(LATE)
+        batch = await queue.watch([soon, late])
+        async with aclosing(batch.results()) as results:
+            assert (await anext(results)).task_id == soon
+            waiting = asyncio.create_task(anext(results))
+            await asyncio.sleep(20)
+            assert await first_of(batch, 1) == [late]
+            assert (await waiting).task_id == late
+
+
 async def test_results_come_as_they_come_to_their_ends(opened: Opened) -> None:
     """A reader has the first ones while others are waited for, and waits for those."""
     async with opened() as (fake, queue):
@@ -363,7 +377,7 @@ async def test_many_ids(opened: Opened) -> None:
     """2,000 IDs, of which some are added later and some are cancelled, have each one result."""
     async with opened() as (fake, queue):
         ids = [fake.add_task(SOON) for _ in range(1500)] + [fake.add_task(LATE) for _ in range(500)]
-        batch = await queue.watch(ids[:700], batch="b")
+        batch = await queue.watch(ids[:5], batch="b")
         reading = asyncio.create_task(all_of(batch))
         await queue.watch(ids, batch="b")
         assert await batch.cancel(ids[1500:]) == 500
