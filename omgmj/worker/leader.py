@@ -14,7 +14,6 @@ from omgmj.polling.watch import Watch
 from omgmj.session import Session
 from omgmj.worker import results
 from omgmj.worker.lease import Lease
-from omgmj.worker.results import End
 from omgmj.worker.storage import Change, Meta, Storage
 
 STALL = 3600.0
@@ -140,11 +139,12 @@ class Leader:
                 self._drop(batch, part)
 
     async def _finish(self, batch: str, ids: list[int]) -> None:
-        ends: list[tuple[int, End, bytes]] = []
-        for task_id in ids:
-            outcome = self._ended[task_id]
-            ends.append((task_id, results.end_of(outcome), results.encode(outcome)))
-        known = self._batches[batch]
+        """Write the results of IDs of a batch, unless it was forgotten, or they were taken back, in the meantime."""
+        known = self._batches.get(batch)
+        outcomes = {task_id: self._ended[task_id] for task_id in ids if task_id in self._ended}
+        if known is None or not outcomes:
+            return
+        ends = [(task_id, results.end_of(outcome), results.encode(outcome)) for task_id, outcome in outcomes.items()]
         while await self._store.finish(batch, known.meta, ends, self._lease.holder) is None:
             meta = await self._store.meta(batch)
             if meta is None:
