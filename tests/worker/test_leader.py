@@ -35,7 +35,7 @@ class SlowStore(MemoryStore):
 
 @asynccontextmanager
 async def led() -> AsyncIterator[tuple[FakeService, SlowStore, BaseQueue]]:
-    """Lead an account; what ends the leader is raised as the block ends."""
+    """Lead an account; what ends the leader is raised as the block ends, after a minute at most."""
     store = SlowStore()
     async with FakeService() as fake, fake.session(rate=1000) as session:
         lease = Lease(store, "test", 86_400)
@@ -43,7 +43,8 @@ async def led() -> AsyncIterator[tuple[FakeService, SlowStore, BaseQueue]]:
         stop = asyncio.Event()
         leading = asyncio.create_task(Leader(store, session, lease, stall=None, quiet=0).run(stop))
         try:
-            yield fake, store, BaseQueue(store, "default", 600)
+            async with asyncio.timeout(60):
+                yield fake, store, BaseQueue(store, "default", 600)
         finally:
             stop.set()
             await leading
