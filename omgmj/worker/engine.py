@@ -112,6 +112,9 @@ class Worker:
                     Docket(
                         name=f"{account.store.prefix}:docket",
                         url=_with_connections(self._url),
+                        # So that a worker that died is none that may lead by the time that its lease is free.
+                        heartbeat_interval=timedelta(seconds=min(2.0, self._lease * _HELD / 5)),
+                        missed_heartbeats=5,
                         execution_ttl=timedelta(0),
                     )
                 )
