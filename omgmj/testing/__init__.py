@@ -6,8 +6,12 @@
 
 It is a product: users' tests, this project's own, `omgmj demo` and README run on it. What is answered is decided in
 `service`, which is pure. `fake_service` is the door, with a clock and the faults of a line; `memory_transport` and
-`http_server` are the two ways in, `webhook_sender` is the one way out.
+`http_server` are the two ways in, `webhook_sender` is the one way out. `MemoryQueue` is `omgmj.worker.Queue` in memory.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from omgmj.testing.fake_service import IN_MEMORY, PNG, FakeService
 from omgmj.testing.memory_transport import InMemoryTransport
@@ -16,6 +20,19 @@ from omgmj.testing.service.fake_task import VARIANTS
 from omgmj.testing.service.faults import FAULTS, Fault, FaultShares
 from omgmj.testing.service.lives import PRESETS, Life, Lives, Moment
 from omgmj.testing.service.simulator import EPOCH
+
+if TYPE_CHECKING:
+    from omgmj.testing.memory_queue import MemoryQueue
+else:
+
+    def __getattr__(name: str) -> object:
+        # Who serves on loopback needs none of what waits.
+        if name != "MemoryQueue":
+            raise AttributeError(f"module 'omgmj.testing' has no attribute {name!r}")
+        from omgmj.testing.memory_queue import MemoryQueue  # noqa: PLC0415 (only where it is needed)
+
+        return MemoryQueue
+
 
 __all__ = [
     "BANNED",
@@ -32,5 +49,6 @@ __all__ = [
     "InMemoryTransport",
     "Life",
     "Lives",
+    "MemoryQueue",
     "Moment",
 ]

@@ -33,11 +33,12 @@ from omgmj.client.proxies import Proxies
 from omgmj.errors import AuthError, QueueError, UsageError
 from omgmj.session import Session
 from omgmj.validation import check_rate, check_seconds
-from omgmj.worker.leader import Leader
+from omgmj.worker.leader import STALL, Leader
 from omgmj.worker.lease import Lease, LeasedTransport
 from omgmj.worker.queue import check_name
 from omgmj.worker.shares import declines, gives_up
-from omgmj.worker.store import Away, Store, connect
+from omgmj.worker.storage import Away
+from omgmj.worker.store import Store, connect
 
 LEASE = 15.0
 """Seconds in which another worker leads after one has died."""
@@ -45,7 +46,6 @@ _HELD = 2 / 3
 """Part of that for which the lease itself, and docket's hold on a job, last; the rest goes by until this is noticed."""
 REFUSED_FOR = 60.0
 """Seconds after which a refused token is tried again."""
-STALL = 3600.0
 LOOKED_EVERY = 2.0
 """Seconds after which a worker looks who leads."""
 
@@ -132,14 +132,15 @@ class Worker:
                 self._tell(account, leader=await account.store.holder())
             looks = asyncio.create_task(self._look(), name="omgmj worker look")
             stopped = asyncio.create_task(self._stop.wait())
+            jobs: list[asyncio.Task[Any]] = [*runs, looks, stopped]
             try:
-                await asyncio.wait([*runs, looks, stopped], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 # The jobs end first, as docket waits for them; and it takes no new ones after its cancellation.
                 self.stop()
-                for task in (*runs, looks, stopped):
-                    task.cancel()
-                ended = await asyncio.gather(*runs, looks, stopped, return_exceptions=True)
+                for job in jobs:
+                    job.cancel()
+                ended = await asyncio.gather(*jobs, return_exceptions=True)
         for end in ended:
             if isinstance(end, Exception):
                 raise end
@@ -177,10 +178,12 @@ class Worker:
             lease = Lease(account.store, self.name, self._lease * _HELD)
             if not await _unless(account.end, lease.take()):
                 return 1.0
-            account.leader = Leader(account.store, self._session(account, lease), lease, stall=self._stall)
+            session = self._session(account, lease)
+            account.leader = leader = Leader(account.store, session, lease, stall=self._stall)
             self._tell(account, leader=self.name)
             try:
-                await account.leader.run(account.end)
+                async with session:
+                    await leader.run(account.end)
             except AuthError as error:
                 log.leader_refused(account.name, error)
                 account.refused_until = time.monotonic() + REFUSED_FOR

@@ -14,9 +14,10 @@ from omgmj.polling.watch import Watch
 from omgmj.session import Session
 from omgmj.worker import results
 from omgmj.worker.lease import Lease
-from omgmj.worker.results import End
-from omgmj.worker.store import Change, Meta, Store
+from omgmj.worker.storage import Change, Meta, Storage
 
+STALL = 3600.0
+"""Seconds without a change after which an ID is given up, unless told otherwise."""
 EVERYTHING = 2**31
 """Bound of what is watched at once: none."""
 CHECKED_EVERY = 30.0
@@ -30,13 +31,19 @@ QUIET = 1.0
 
 
 class Leader:
-    """The waits of one account, in a session of its own, under a lease that is held when it runs."""
+    """The waits of one account, in a session that stays open, under a lease that is held when it runs.
 
-    def __init__(self, store: Store, session: Session, lease: Lease, *, stall: float | None) -> None:
+    It begins to send `quiet` seconds after it began to lead.
+    """
+
+    def __init__(
+        self, store: Storage, session: Session, lease: Lease, *, stall: float | None, quiet: float = QUIET
+    ) -> None:
         self._store = store
         self._session = session
         self._lease = lease
         self._stall = stall
+        self._quiet = quiet
         self._batches: dict[str, _Known] = {}
         self._of: dict[int, tuple[str, ...]] = {}
         self._ended: dict[int, Task | OmgmjError] = {}
@@ -54,12 +61,8 @@ class Leader:
 
         `QueueError` where Redis is gone, `LeaseLost` where another leads, `AuthError` where the token is refused.
         """
-        async with self._session:
-            await self._run(stop)
-
-    async def _run(self, stop: asyncio.Event) -> None:
         after = await self._store.wake_end()
-        quiet = asyncio.create_task(asyncio.sleep(QUIET))
+        quiet = asyncio.create_task(asyncio.sleep(self._quiet))
         try:
             await self._look_at_all(None)
             await quiet
@@ -136,11 +139,12 @@ class Leader:
                 self._drop(batch, part)
 
     async def _finish(self, batch: str, ids: list[int]) -> None:
-        ends: list[tuple[int, End, bytes]] = []
-        for task_id in ids:
-            outcome = self._ended[task_id]
-            ends.append((task_id, results.end_of(outcome), results.encode(outcome)))
-        known = self._batches[batch]
+        """Write the results of IDs of a batch, unless it was forgotten, or they were taken back, in the meantime."""
+        known = self._batches.get(batch)
+        outcomes = {task_id: self._ended[task_id] for task_id in ids if task_id in self._ended}
+        if known is None or not outcomes:
+            return
+        ends = [(task_id, results.end_of(outcome), results.encode(outcome)) for task_id, outcome in outcomes.items()]
         while await self._store.finish(batch, known.meta, ends, self._lease.holder) is None:
             meta = await self._store.meta(batch)
             if meta is None:
@@ -150,13 +154,14 @@ class Leader:
     # Batches.
 
     async def _hear(self, watch: Watch, after: str) -> None:
+        await self._follow_those_asked_for(watch)  # Of the last leader, or of nobody yet.
         while True:
             after, changes = await self._store.changes(after)
             named = [change for change in changes if change.batch]
             for batch in {change.batch for change in named if not self._apply(change, watch)}:
                 await self._look_at(batch, watch)
             if len(named) < len(changes):
-                await self._follow_those_asked_for()
+                await self._follow_those_asked_for(watch)
 
     def _apply(self, change: Change, watch: Watch) -> bool:
         """Take in what a wake-up tells, where it tells all."""
@@ -240,8 +245,10 @@ class Leader:
 
     # Progress.
 
-    async def _follow_those_asked_for(self) -> None:
+    async def _follow_those_asked_for(self, watch: Watch) -> None:
         asked = await self._store.followed()
+        if not asked <= self._of.keys():
+            await self._look_at_all(watch)  # They may have been handed in just now.
         for task_id, job in list(self._follows.items()):
             if task_id not in asked or job.done():
                 job.cancel()

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from omgmj.client.secrets import Secret
 from omgmj.client.transport import Stream, Transport
 from omgmj.protocol.messages import Answer, Passage, Request
-from omgmj.worker.store import LeaseLost, Store
+from omgmj.worker.storage import LeaseLost, Storage
 
 MARGIN = 0.1
 """Part of the lease that is given away for clocks that go differently."""
@@ -24,7 +24,7 @@ RENEWALS = 5
 class Lease:
     """An account's lease for `seconds`, held by a worker of that name."""
 
-    def __init__(self, store: Store, holder: str, seconds: float) -> None:
+    def __init__(self, store: Storage, holder: str, seconds: float) -> None:
         self.holder: str = holder
         self._store = store
         self._seconds = seconds

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from omgmj import log
 from omgmj.errors import Cancelled, OmgmjError, UsageError
@@ -16,14 +16,14 @@ from omgmj.models import Task
 from omgmj.validation import check_seconds, check_task_id
 from omgmj.worker import results
 from omgmj.worker.results import Counts, End, Result
-from omgmj.worker.store import Entry, Store, connect, patiently
+from omgmj.worker.storage import Entry, Storage, patiently
 
 TTL = 7 * 86_400.0
 """Seconds after its last hand-in that a batch is kept."""
 PAGE = 100
 """Results that are read at a time."""
 MARKED_EVERY = 1.0
-"""Seconds after which a reader's place is written, at the latest when it comes back for one more."""
+"""Seconds after which a reader's place is written, when it comes back for one more, or waits for one for a while."""
 ASKED_EVERY = 20.0
 """Seconds after which progress is asked for again."""
 UNLED = 30.0
@@ -32,38 +32,17 @@ HANDED_IN = 50_000
 """IDs that are handed in at once."""
 
 
-class Queue:
-    """IDs that are waited for on other machines, by way of Redis; `omgmj worker` waits for them.
+class BaseQueue:
+    """The doors of a queue over a store, which says where its batches are kept."""
 
-    `account` names whose tasks they are, as the workers know it. `ttl` is how many seconds a batch is kept after the
-    last hand-in to it. Whoever can write to that Redis can run code on the workers: use `rediss://` and an ACL.
-    """
-
-    def __init__(self, url: str, *, account: str = "default", ttl: float = TTL) -> None:
-        """Check the arguments; nothing is opened yet. Raise `UsageError`."""
+    def __init__(self, store: Storage, account: str, ttl: float) -> None:
+        """Check the seconds; the name of the account is checked already."""
         self._ttl = check_seconds("ttl", ttl)
-        self._redis = connect(url)
-        self._store = Store(self._redis, check_name("account", account))
+        self._store = store
         self._account = account
 
     def __repr__(self) -> str:
-        return f"<omgmj.worker.Queue {self._account}>"
-
-    async def __aenter__(self) -> Self:
-        """Raise `QueueError` where Redis cannot be reached."""
-        try:
-            await self._store.ping()
-        except BaseException:
-            await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections; what was handed in goes on."""
-        await self._redis.aclose()
+        return f"<omgmj {type(self).__name__} {self._account}>"
 
     async def watch(self, task_ids: Iterable[int | str] | Mapping[int, Any], *, batch: str | None = None) -> Batch:
         """Hand in IDs to be waited for, or a mapping of ID to a context of yours; return their batch.
@@ -123,7 +102,7 @@ class Queue:
 class Batch:
     """IDs that were handed in together, under a `name`; `Queue.watch` and `Queue.batch` make these."""
 
-    def __init__(self, store: Store, account: str, name: str) -> None:
+    def __init__(self, store: Storage, account: str, name: str) -> None:
         self.name: str = name
         self._store = store
         self._account = account
@@ -148,16 +127,18 @@ class Batch:
         try:
             async with aclosing(self._entries(at)) as entries:
                 async for entry in entries:
-                    if loop.time() - marked_at > MARKED_EVERY and at != marked:
+                    if at != marked and (entry is None or loop.time() - marked_at > MARKED_EVERY):
                         await patiently(partial(self._store.move_cursor, self.name, reader, at))
                         marked, marked_at = at, loop.time()
-                    yield _result(entry)
-                    at = entry.key  # The reader has come back.
+                    if entry is not None:
+                        yield _result(entry)
+                        at = entry.key  # The reader has come back.
         finally:
             if at != marked:
                 await self._store.move_cursor(self.name, reader, at)
 
-    async def _entries(self, after: str) -> AsyncGenerator[Entry, None]:
+    async def _entries(self, after: str) -> AsyncGenerator[Entry | None, None]:
+        """Yield what is in the stream until the end, and None where nothing came for a while."""
         loop = asyncio.get_running_loop()
         quiet_since, warned = loop.time(), False
         while True:
@@ -171,7 +152,9 @@ class Batch:
                 return
             if entries:
                 quiet_since = loop.time()
-            elif not warned and loop.time() - quiet_since > UNLED and await patiently(self._store.holder) is None:
+                continue
+            yield None
+            if not warned and loop.time() - quiet_since > UNLED and await patiently(self._store.holder) is None:
                 log.nobody_leads(self._account, self.name)
                 warned = True
 

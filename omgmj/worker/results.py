@@ -82,12 +82,15 @@ def decode(task_id: int, packed: bytes) -> Task | OmgmjError:
         if "task" in value:
             return _task(task_id, value["task"])
         return _rebuilt(task_id, value)
-    except (ValueError, zlib.error, TypeError, LookupError, RecursionError, OmgmjError) as error:
+    except (ValueError, zlib.error, TypeError, AttributeError, LookupError, RecursionError, OmgmjError) as error:
         return DecodeError(f"the result of task {task_id} cannot be read: {error}").about(task_id)
 
 
 def _record(task: Task) -> dict[str, Any]:
-    record = task.raw or task.to_dict()
+    try:
+        record = task.raw or task.to_dict()
+    except DecodeError:  # orjson read it, and json cannot.
+        record = task.to_dict()
     if record.get(_WEBHOOK):
         record = record | {_WEBHOOK: ""}
     return record
@@ -111,9 +114,7 @@ def _rebuilt(task_id: int, value: dict[str, Any]) -> OmgmjError:
     kind = getattr(errors, value["error"], OmgmjError)
     if not (isinstance(kind, type) and issubclass(kind, OmgmjError)):
         kind = OmgmjError
-    # Past the constructors, which make fields of their own texts.
-    error = kind.__new__(kind, value["text"])
-    error.args = (value["text"],)
+    error = kind(value["text"])
     for name, field in value["fields"].items():
         vars(error)[name] = _task(task_id, field["task"]) if isinstance(field, dict) else field
     error.task_id = task_id

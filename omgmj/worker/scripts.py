@@ -13,6 +13,11 @@ HAND_IN = """
 local layers = redis.call('HGET', KEYS[1], 'layers') or ''
 if layers ~= ARGV[2] and layers ~= ARGV[3] then return -1 end
 if layers ~= ARGV[3] then redis.call('HSET', KEYS[1], 'layers', ARGV[3], 'last', 0) end
+if layers == '' then
+    -- No two lives of a name have the same versions, or a leader that knows the last one would miss the next.
+    local now = redis.call('TIME')
+    redis.call('HSET', KEYS[1], 'version', now[1] .. string.format('%06d', now[2]))
+end
 local expiry, at, added, named = ARGV[4], 6, 0, {}
 for group = 6, #KEYS, 2 do
     local count, ids, contexts = tonumber(ARGV[at]), {}, {}

@@ -9,17 +9,15 @@ batch outgrows its sets there is a next layer of them; IDs are added to the last
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-import attrs
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -30,59 +28,17 @@ from redis.exceptions import TimeoutError as Unanswered
 from omgmj.errors import QueueError, UsageError
 from omgmj.worker import scripts
 from omgmj.worker.results import Counts, End
-
-T = TypeVar("T")
+from omgmj.worker.storage import BLOCK, ERROR_KEPT, FOLLOWED, Away, Change, Entry, LeaseLost, Meta
 
 ANSWER_WITHIN = 10.0
 """Seconds in which Redis has to answer."""
-BLOCK = 5000
-"""Milliseconds that a read waits for an entry, well below the time to answer."""
-PATIENCE = 60.0
-"""Seconds for which a call is repeated while Redis is away."""
-PAUSE = 0.5
+BLOCK_MS = int(BLOCK * 1000)
 FILL, FULL = 256, 384
 """IDs of a set as a layer begins, and on average at most, so that hardly any passes 512."""
 GROUP, GROUPS = 500, 20
 """IDs of a group, which Lua takes on its stack, and groups of a call."""
 NAMED = 200
 """IDs that a wake-up names at most."""
-FOLLOWED = 60
-"""Seconds for which progress is kept, and told unless it is asked for again."""
-ERROR_KEPT = 2
-
-
-class Change(NamedTuple):
-    """What a wake-up tells: the batch and its version, IDs that came or went; none of both means: read it again."""
-
-    batch: str
-    version: int
-    came: tuple[int, ...]
-    went: tuple[int, ...]
-
-
-class Entry(NamedTuple):
-    """A result as it stands in the stream."""
-
-    key: str
-    task_id: int
-    packed: bytes
-    context: Any
-
-
-@attrs.frozen
-class Meta:
-    """What is known of a batch: its layers of sets, how many IDs the last one has, and when it goes (Unix time)."""
-
-    layers: tuple[int, ...]
-    last: int
-    expiry: float
-    version: int
-    counts: Counts
-
-    @property
-    def text(self) -> str:
-        """The layers as they stand in Redis."""
-        return ",".join(map(str, self.layers))
 
 
 def connect(url: str) -> Redis:
@@ -250,7 +206,7 @@ class Store:
         """Return the next results, at most `count`; where there is none, wait a few seconds for one if told to."""
         stream = self._key(batch, "r")
         async with trouble():
-            found = await self._redis.xread({stream: after}, count=count, block=BLOCK if block else None)
+            found = await self._redis.xread({stream: after}, count=count, block=BLOCK_MS if block else None)
         return [
             Entry(key.decode(), int(fields[b"i"]), fields[b"r"], _context(fields.get(b"c", b"")))
             for _, entries in found or ()
@@ -280,7 +236,7 @@ class Store:
     async def changes(self, after: str) -> tuple[str, list[Change]]:
         """Wait a few seconds for wake-ups; return where they end, and what they tell."""
         async with trouble():
-            found = await self._redis.xread({self._wake: after}, count=100, block=BLOCK)
+            found = await self._redis.xread({self._wake: after}, count=100, block=BLOCK_MS)
         told = []
         for _, entries in found or ():
             for key, fields in entries:
@@ -319,7 +275,7 @@ class Store:
     async def told(self, task_id: int, after: str) -> list[tuple[str, bytes, bool]]:
         """Return what was told of an ID: keys, packed records, whether it is the last; wait a few seconds."""
         async with trouble():
-            found = await self._redis.xread({f"{self.prefix}:f:{task_id}": after}, block=BLOCK)
+            found = await self._redis.xread({f"{self.prefix}:f:{task_id}": after}, block=BLOCK_MS)
         return [
             (key.decode(), fields[b"r"], fields[b"e"] == b"1") for _, entries in found or () for key, fields in entries
         ]
@@ -377,10 +333,6 @@ class Store:
         return parts + self._sets_of(batch, layers, "a") + self._sets_of(batch, layers, "p")
 
 
-class LeaseLost(QueueError):
-    """Another holds the lease now."""
-
-
 @asynccontextmanager
 async def trouble() -> AsyncIterator[None]:
     """Make a `QueueError` of what goes wrong with Redis; its texts hold no password."""
@@ -392,23 +344,6 @@ async def trouble() -> AsyncIterator[None]:
         raise Away(f"Redis does not answer: {error}") from error
     except RedisError as error:
         raise QueueError(f"Redis refused: {error}") from error
-
-
-class Away(QueueError):
-    """Redis does not answer now; it may later."""
-
-
-async def patiently(call: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> T:
-    """Call again while Redis is away, for at most `patience` seconds."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + patience
-    while True:
-        try:
-            return await call()
-        except Away:
-            if loop.time() >= end:
-                raise
-        await asyncio.sleep(PAUSE)
 
 
 def _sets(least: int) -> int:
