@@ -26,6 +26,7 @@ from benchmarks import (
     tune,
     verdicts,
 )
+from benchmarks.fleet import figures as fleet
 from benchmarks.report import write_readme
 
 ALL = {
@@ -40,6 +41,7 @@ ALL = {
     "pace": pace.run,
     "outage": outage.run,
     "kill9": kill9.run,
+    "fleet": fleet.run,
     "soak": soak.run,
     "fuzz": fuzz.run,
     "callbacks": callbacks.run,
@@ -58,19 +60,20 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all where none is given")
+    parser.add_argument("--without", nargs="+", default=(), metavar="NAME", help="leave these out")
     parser.add_argument("--short", action="store_true", help="a short pass: that they run, not what they cost")
     parser.add_argument("--check", action="store_true", help="fail where a figure is worse than its bound")
     parser.add_argument(
         "--write", action="store_true", help="write tables and pictures into benchmarks/results and README"
     )
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(ALL):
+    if unknown := {*arguments.names, *arguments.without} - set(ALL):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     machine = (
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
     )
     print(machine, flush=True)
-    for name in arguments.names or ALL:
+    for name in arguments.names or (name for name in ALL if name not in arguments.without):
         report = ALL[name](short=arguments.short)
         print(f"\n{name}\n\n{report}", flush=True)
         if arguments.write:

@@ -33,7 +33,7 @@ from omgmj.client.proxies import Proxies
 from omgmj.errors import AuthError, QueueError, UsageError
 from omgmj.session import Session
 from omgmj.validation import check_rate, check_seconds
-from omgmj.worker.leader import STALL, Leader
+from omgmj.worker.leader import STALL, Leader, cancel_all
 from omgmj.worker.lease import Lease, LeasedTransport
 from omgmj.worker.queue import check_name
 from omgmj.worker.shares import declines, gives_up
@@ -112,6 +112,9 @@ class Worker:
                     Docket(
                         name=f"{account.store.prefix}:docket",
                         url=_with_connections(self._url),
+                        # So that a worker that died is none that may lead by the time that its lease is free.
+                        heartbeat_interval=timedelta(seconds=min(2.0, self._lease * _HELD / 5)),
+                        missed_heartbeats=5,
                         execution_ttl=timedelta(0),
                     )
                 )
@@ -167,13 +170,15 @@ class Worker:
     async def _lead(self, account: _Account, docket: Docket) -> float:
         """Lead an account, when it is this worker's turn; return the seconds after which the job is to run again."""
         async with account.turn:
+            account.end.clear()  # Before it is asked whether all is to end, and nothing in between.
             if self._stop.is_set() or time.monotonic() < account.refused_until:
                 return 1.0
             if declines(self._leads(), await self._others(docket)):
                 return 1.0
-            account.end.clear()
             lease = Lease(account.store, self.name, self._lease * _HELD)
             if not await _unless(account.end, lease.take()):
+                with contextlib.suppress(QueueError):
+                    await lease.release()  # It may have been taken in that moment.
                 return 1.0
             session = self._session(account, lease)
             account.leader = leader = Leader(account.store, session, lease, stall=self._stall)
@@ -263,9 +268,7 @@ async def _unless(end: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
             doing.result()
         return doing.done()
     finally:
-        ended.cancel()
-        doing.cancel()
-        await asyncio.gather(ended, doing, return_exceptions=True)
+        await cancel_all((ended, doing))
 
 
 def _with_connections(url: str) -> str:

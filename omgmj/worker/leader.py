@@ -6,7 +6,8 @@ Redis holds the truth: a leader that dies leaves IDs pending, and the next one w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
+from typing import Any
 
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import Task
@@ -26,6 +27,8 @@ GATHERED = 0.05
 """Seconds for which results are gathered before they are written."""
 WRITTEN = 50
 """Results that are written at once."""
+AGAIN = 0.5
+"""Seconds after which what goes on although it was cancelled is cancelled again."""
 QUIET = 1.0
 """Seconds before a leader's first request, so that none of its seconds holds the last leader's requests too."""
 
@@ -90,9 +93,7 @@ class Leader:
                 self._over.set()
                 ended = [job for job in jobs if job.done()]
                 jobs += self._follows.values()
-                for job in jobs:
-                    job.cancel()
-                await asyncio.gather(*jobs, return_exceptions=True)
+                await cancel_all(jobs)
             for job in ended:
                 job.result()  # Raise what ended it.
         await self._write_all()
@@ -280,3 +281,12 @@ class _Known:
 
 async def _wait(stop: asyncio.Event) -> None:
     await stop.wait()
+
+
+async def cancel_all(jobs: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel these, and wait until they have ended; again, as a client of Redis may swallow a cancellation."""
+    left = {job for job in jobs if not job.done()}
+    while left:
+        for job in left:
+            job.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN)

@@ -65,18 +65,15 @@ if ARGV[1] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[1] then return -2 end
 local meta = redis.call('HMGET', KEYS[1], 'layers', 'contexts', 'expiry')
 if not meta[1] then return 0 end
 if meta[1] ~= ARGV[2] then return -1 end
-local ids = (#ARGV - 3) / 3
-local layers, counts, written, gone = (#KEYS - 5) / ids, {}, 0, {}
-for i = 0, ids - 1 do
-    local id, kind, outcome = ARGV[4 + 3 * i], ARGV[5 + 3 * i], ARGV[6 + 3 * i]
+local count = (#ARGV - 3) / 3
+local layers, counts, written, gone, ids, contexts = (#KEYS - 5) / count, {}, 0, {}, {}, {}
+for i = 1, count do ids[i] = ARGV[1 + 3 * i] end
+if meta[2] then contexts = redis.call('HMGET', KEYS[3], unpack(ids)) end
+for i, id in ipairs(ids) do
+    local kind, outcome = ARGV[2 + 3 * i], ARGV[3 + 3 * i]
     for layer = layers, 1, -1 do
-        if redis.call('SREM', KEYS[5 + i * layers + layer], id) == 1 then
-            local context = ''
-            if meta[2] then
-                context = redis.call('HGET', KEYS[3], id) or ''
-                if context ~= '' then redis.call('HDEL', KEYS[3], id) end
-            end
-            redis.call('XADD', KEYS[2], '*', 'i', id, 'r', outcome, 'c', context)
+        if redis.call('SREM', KEYS[5 + (i - 1) * layers + layer], id) == 1 then
+            redis.call('XADD', KEYS[2], '*', 'i', id, 'r', outcome, 'c', contexts[i] or '')
             counts[kind] = (counts[kind] or 0) + 1
             written = written + 1
             gone[#gone + 1] = id
@@ -86,6 +83,7 @@ for i = 0, ids - 1 do
 end
 if written > 0 then
     for kind, count in pairs(counts) do redis.call('HINCRBY', KEYS[1], kind, count) end
+    if meta[2] then redis.call('HDEL', KEYS[3], unpack(gone)) end
     redis.call('EXPIREAT', KEYS[2], meta[3])
     if ARGV[1] == '' then
         local version = redis.call('HINCRBY', KEYS[1], 'version', 1)

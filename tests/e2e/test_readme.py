@@ -33,8 +33,8 @@ PRINTS = [
 
 
 def test_readme_is_short() -> None:
-    """README is at most 380 lines, each way to wait among them; what it links to is found wherever it is shown."""
-    assert len(README.splitlines()) <= 380
+    """README is at most 390 lines, each way to wait among them; what it links to is found wherever it is shown."""
+    assert len(README.splitlines()) <= 390
     assert all(f"session.{door}(" in "".join(SCRIPTS) for door in ("query", "wait", "watch", "follow", "stats"))
     assert not re.search(r"\]\((?!https://)", README)
 

@@ -15,7 +15,7 @@ from omgmj.testing import FakeService
 from omgmj.worker import Batch, Queue, Worker
 from omgmj.worker.shares import declines, gives_up
 
-pytestmark = pytest.mark.real_time
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 LEASE = 3.0
 
@@ -94,12 +94,11 @@ async def test_a_leader_goes_on_after_redis_was_away(redis: RedisServer) -> None
 
 async def test_accounts_are_shared_among_workers(redis: RedisServer) -> None:
     """The first worker takes both accounts, and hands one over to the second."""
-    async with served(1) as fake:
-        async with running(redis, fake, "a", "b") as first:
-            await until(lambda: leads(first, "a") and leads(first, "b"))
-            async with running(redis, fake, "a", "b") as second:
-                await until(lambda: leads(second, "a") != leads(second, "b"))
-                await until(lambda: leads(first, "a") != leads(second, "a") and leads(first, "b") != leads(second, "b"))
+    async with served(1) as fake, running(redis, fake, "a", "b") as first:
+        await until(lambda: leads(first, "a") and leads(first, "b"))
+        async with running(redis, fake, "a", "b") as second:
+            await until(lambda: leads(second, "a") != leads(second, "b"))
+            await until(lambda: leads(first, "a") != leads(second, "a") and leads(first, "b") != leads(second, "b"))
 
 
 async def test_a_refused_token_leaves_the_lead_to_others(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:

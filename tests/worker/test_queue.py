@@ -24,7 +24,10 @@ LATE = Life.succeed(after=3600)
 
 
 @pytest.fixture(
-    params=[pytest.param("memory", marks=pytest.mark.in_memory), pytest.param("redis", marks=pytest.mark.real_time)]
+    params=[
+        pytest.param("memory", marks=pytest.mark.in_memory),
+        pytest.param("redis", marks=(pytest.mark.real_time, pytest.mark.slow)),
+    ]
 )
 def opened(request: pytest.FixtureRequest) -> Opened:
     """Return what opens a service and a queue of either kind."""
