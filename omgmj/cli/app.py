@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         said, code = str(error), USAGE
     except OmgmjError as error:
-        said, code = f"{type(error).__name__}: {error}", FAILED
+        said, code = f"{_name(error)}: {error}", FAILED
     except KeyboardInterrupt:
         said, code = "interrupted", INTERRUPTED
     except BrokenPipeError:
@@ -83,6 +83,11 @@ def _plainly(error: CycloptsError) -> str:
     if error.target is imagine and isinstance(error, UnknownOptionError | UnusedCliTokensError):
         said += " The prompt is one argument: put it in quotes, and after -- where it begins with a dash."
     return said
+
+
+def _name(error: OmgmjError) -> str:
+    """Return the name by which the error can be caught: its class, or the one above that is public."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == OmgmjError.__module__)
 
 
 def _without_passwords(said: str) -> str:

@@ -115,7 +115,10 @@ def enqueue(
         from omgmj.worker import Queue  # noqa: PLC0415 (takes long)
         from omgmj.worker.queue import name_of  # noqa: PLC0415 (as above)
 
-        async with Queue(url, account=account) as queue:
+        queue = Queue(url, account=account)
+        if batch is not None:
+            queue.batch(batch)  # An odd name is told before IDs are read.
+        async with queue:
             ids = [task_id async for task_id in wanted.all(view)]
             name = name_of(ids) if batch is None else batch
             before = (await queue.batch(name).counts()).total if name in await queue.batches() else 0
@@ -148,8 +151,9 @@ def results(
     async def work() -> None:
         from omgmj.worker import Queue  # noqa: PLC0415 (takes long)
 
-        async with Queue(url, account=account) as queue:
-            read = queue.batch(batch)
+        queue = Queue(url, account=account)
+        read = queue.batch(batch)
+        async with queue:
             counting = asyncio.create_task(_tell_counts(read, view)) if progress == "plain" else None
             try:
                 async with aclosing(read.results(reader=reader)) as found:

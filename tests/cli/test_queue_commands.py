@@ -20,7 +20,7 @@ from benchmarks.redis_server import RedisServer
 from omgmj.cli import app, queue_commands
 from omgmj.testing import FakeService, Life
 from omgmj.worker import Queue, Standing
-from tests.cli.test_app import DONE, FAILED, OMGMJ, records
+from tests.cli.test_app import DONE, ENDLESS, FAILED, OMGMJ, records
 
 SOON = Life.succeed(after=1)
 
@@ -119,15 +119,16 @@ async def test_the_leader_is_terminated_while_another_stands_by(fake: FakeServic
 @pytest.mark.real_time
 async def test_results_are_as_watch_shows_them(fake: FakeService, redis: RedisServer) -> None:
     """Records as JSON lines with their contexts, IDs that came to no record on stderr, and the code 1 for either."""
-    good, bad, none = fake.add_task(DONE), fake.add_task(FAILED), 77
+    good, bad, none = fake.add_task(DONE), fake.add_task(FAILED), fake.add_task(ENDLESS)
     async with a_worker(), Queue(redis.url) as queue:
         batch = await queue.watch({good: {"chat": 7}, bad: None, none: ["x"]}, batch="b")
+        await batch.cancel([none])
         code, out, err = await omgmj("results", "b", "--progress", "none")
         assert code == 1
         found = {record["taskId"]: record for record in records(out)}
         assert (found[good]["status"], found[good]["context"]) == ("SUCCESS", {"chat": 7})
         assert (found[bad]["status"], "context" in found[bad]) == ("FAILURE", False)
-        assert err.startswith(f"omgmj: {none}: TaskNotFound: ")
+        assert err.startswith(f"omgmj: {none}: Cancelled: ")
         assert err.endswith('; context: ["x"]\n')
         assert err.count("\n") == 1
         # What this reader has had does not come again; another one reads all.
