@@ -50,7 +50,8 @@ def connect(url: str) -> Redis:
         return Redis.from_url(
             url,
             max_connections=50,
-            socket_timeout=None,  # With one it sends by `asyncio.wait_for`, which swallows cancellations before Python 3.12.
+            # With one it sends by `asyncio.wait_for`, which swallows cancellations before Python 3.12.
+            socket_timeout=None,
             socket_connect_timeout=ANSWER_WITHIN / 2,
             retry=Retry(NoBackoff(), 0),
         )

@@ -87,6 +87,7 @@ def leads(said: str) -> bool:
     return ": leads" in said
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_the_leader_is_terminated_while_another_stands_by(fake: FakeService) -> None:
     """It hands over in less than a lease, and says so; each record is printed once; the exit codes are as ever."""
@@ -116,6 +117,7 @@ async def test_the_leader_is_terminated_while_another_stands_by(fake: FakeServic
     assert fake.token not in first.said + second.said
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_results_are_as_watch_shows_them(fake: FakeService, redis: RedisServer) -> None:
     """Records as JSON lines with their contexts, IDs that came to no record on stderr, and the code 1 for either."""
@@ -137,6 +139,7 @@ async def test_results_are_as_watch_shows_them(fake: FakeService, redis: RedisSe
         assert (await batch.counts()).pending == 0
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_enqueue_counts_what_is_new(fake: FakeService) -> None:
     """IDs that a batch has are not new; without a name the same IDs are the same batch; a wrong line is one lost."""
@@ -155,6 +158,7 @@ async def test_enqueue_counts_what_is_new(fake: FakeService) -> None:
     assert err.startswith("omgmj: standard input, line 2: ")
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_accounts_have_tokens_of_their_own(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each from the variable that was named; a wrong one is told without being shown, and the others go on."""
@@ -170,6 +174,7 @@ async def test_accounts_have_tokens_of_their_own(fake: FakeService, monkeypatch:
         assert "sk-wrong" not in worker.said
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_reader_is_told_how_far_it_is_and_interrupted(fake: FakeService) -> None:
     """A line after five seconds; an interrupt ends it with 130, and the same command goes on."""
@@ -182,6 +187,7 @@ async def test_a_reader_is_told_how_far_it_is_and_interrupted(fake: FakeService)
     assert reader.said.endswith("omgmj: interrupted; the same command goes on from here\n")
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_worker_goes_on_after_redis_was_away(fake: FakeService, redis: RedisServer) -> None:
     """It says so in a few lines, without a traceback, and leads again."""
@@ -197,6 +203,7 @@ async def test_a_worker_goes_on_after_redis_was_away(fake: FakeService, redis: R
     assert len(set(worker.said.splitlines())) > len(worker.said.splitlines()) - 4
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_redis_that_is_away_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one line, with the code 1 and without the password."""
@@ -209,6 +216,7 @@ async def test_a_redis_that_is_away_is_told_at_once(monkeypatch: pytest.MonkeyPa
         assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_no_batch(fake: FakeService) -> None:
     """To read a batch that was never handed in is wrong usage."""

@@ -12,6 +12,7 @@ from omgmj.worker import store
 from omgmj.worker.store import Store, connect
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_cancellation_is_never_swallowed(redis: RedisServer) -> None:
     """At whatever turn of the loop it comes, also while a command is being sent."""
@@ -36,6 +37,7 @@ async def test_a_cancellation_is_never_swallowed(redis: RedisServer) -> None:
     await client.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_redis_that_stands_still_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes a connection and never answers: that is told after some seconds."""
