@@ -28,12 +28,12 @@ async def test_a_cancellation_is_never_swallowed(redis: RedisServer) -> None:
         asking = asyncio.create_task(ask_on())
         for _ in range(turns):
             await asyncio.sleep(0)
-        asking.cancel()
-        await asyncio.wait([asking], timeout=2)
-        swallowed = not asking.done()
-        asking.cancel()
-        await asyncio.wait([asking])
-        assert not swallowed, f"at turn {turns}"
+        cancellations = 0
+        while not asking.done():
+            asking.cancel()
+            cancellations += 1
+            await asyncio.wait([asking], timeout=1)
+        assert cancellations == 1, f"at turn {turns}"
     await client.aclose()
 
 
