@@ -1,4 +1,4 @@
-"""A real Redis on a port of its own, in a folder of its own: started, stopped and killed at will; its data stay."""
+"""A real Redis on a port of its own, in a folder of its own: started and stopped at will; its data stay."""
 
 from __future__ import annotations
 
