@@ -37,15 +37,15 @@ from omgmj.worker.leader import STALL, Leader, cancel_all
 from omgmj.worker.lease import Lease, LeasedTransport
 from omgmj.worker.queue import check_name
 from omgmj.worker.shares import declines, gives_up
-from omgmj.worker.storage import Away
+from omgmj.worker.storage import Away, LeaseLost
 from omgmj.worker.store import Store, connect
 
 LEASE = 15.0
 """Seconds in which another worker leads after one has died."""
-_HELD = 2 / 3
+_HELD = 1 / 2
 """Part of that for which the lease itself, and docket's hold on a job, last; the rest goes by until this is noticed."""
 REFUSED_FOR = 60.0
-"""Seconds after which a refused token is tried again."""
+"""Seconds after which one leads again whose token, or whose results, were refused."""
 LOOKED_EVERY = 2.0
 """Seconds after which a worker looks who leads."""
 
@@ -191,8 +191,12 @@ class Worker:
                 account.refused_until = time.monotonic() + REFUSED_FOR
             except Away:
                 raise  # docket reconnects when its jobs have ended.
-            except QueueError as error:
+            except LeaseLost as error:
                 log.leader_ended(account.name, error)
+            except QueueError as error:
+                # A next leader asks for all that is pending: not at once again, where each would be refused.
+                log.leader_ended(account.name, error)
+                return REFUSED_FOR
             finally:
                 account.leader = None
                 self._tell(account, leader=None)

@@ -290,3 +290,6 @@ async def cancel_all(jobs: Collection[asyncio.Task[Any]]) -> None:
         for job in left:
             job.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN)
+    for job in jobs:
+        if not job.cancelled():
+            job.exception()  # It is known, and no loop need tell of it.

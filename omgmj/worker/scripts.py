@@ -66,20 +66,27 @@ local meta = redis.call('HMGET', KEYS[1], 'layers', 'contexts', 'expiry')
 if not meta[1] then return 0 end
 if meta[1] ~= ARGV[2] then return -1 end
 local count = (#ARGV - 3) / 3
-local layers, counts, written, gone, ids, contexts = (#KEYS - 5) / count, {}, 0, {}, {}, {}
+local layers, counts, written, gone, ids, contexts, refused = (#KEYS - 5) / count, {}, 0, {}, {}, {}, nil
 for i = 1, count do ids[i] = ARGV[1 + 3 * i] end
 if meta[2] then contexts = redis.call('HMGET', KEYS[3], unpack(ids)) end
 for i, id in ipairs(ids) do
     local kind, outcome = ARGV[2 + 3 * i], ARGV[3 + 3 * i]
     for layer = layers, 1, -1 do
-        if redis.call('SREM', KEYS[5 + (i - 1) * layers + layer], id) == 1 then
-            redis.call('XADD', KEYS[2], '*', 'i', id, 'r', outcome, 'c', contexts[i] or '')
-            counts[kind] = (counts[kind] or 0) + 1
-            written = written + 1
-            gone[#gone + 1] = id
+        local pending = KEYS[5 + (i - 1) * layers + layer]
+        if redis.call('SREM', pending, id) == 1 then
+            local added = redis.pcall('XADD', KEYS[2], '*', 'i', id, 'r', outcome, 'c', contexts[i] or '')
+            if type(added) == 'table' and added.err then
+                redis.call('SADD', pending, id)  -- Refused, by an ACL say: the mark goes with the result.
+                refused = added.err
+            else
+                counts[kind] = (counts[kind] or 0) + 1
+                written = written + 1
+                gone[#gone + 1] = id
+            end
             break
         end
     end
+    if refused then break end
 end
 if written > 0 then
     for kind, count in pairs(counts) do redis.call('HINCRBY', KEYS[1], kind, count) end
@@ -90,6 +97,7 @@ if written > 0 then
         redis.call('XADD', KEYS[5], 'MAXLEN', '~', 1000, '*', 'b', ARGV[3], 'v', version, 'x', table.concat(gone, ','))
     end
 end
+if refused then return redis.error_reply(refused) end
 return written
 """
 

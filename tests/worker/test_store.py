@@ -9,6 +9,7 @@ import pytest
 from benchmarks.redis_server import RedisServer
 from omgmj import QueueError
 from omgmj.worker import store
+from omgmj.worker.results import End
 from omgmj.worker.store import Store, connect
 
 
@@ -52,3 +53,25 @@ async def test_a_redis_that_stands_still_is_away(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(QueueError, match="does not answer: not within"):
             await Store(client, "default").ping()
         await client.aclose()
+
+
+@pytest.mark.slow
+@pytest.mark.real_time
+async def test_a_result_that_redis_refuses_leaves_its_id_pending(redis: RedisServer) -> None:
+    """A user who may not append to streams loses nothing: the mark is taken back with the result."""
+    client = connect(redis.url)
+    kept = Store(client, "default")
+    await kept.hand_in("b", [1, 2], None, 100.0)
+    await client.acl_setuser(
+        "poor", enabled=True, passwords=["+pw"], keys=["*"], categories=["+@all"], commands=["-xadd"]
+    )
+    poor = connect(redis.url.replace("redis://", "redis://poor:pw@"))
+    found = await kept.pending("b")
+    assert found is not None
+    with pytest.raises(QueueError, match="Redis refused") as caught:
+        await Store(poor, "default").finish("b", found[0], [(1, End.ERROR, b"x"), (2, End.ERROR, b"x")])
+    assert "pw" not in str(caught.value)
+    assert await kept.pending("b") == found
+    assert await kept.finish("b", found[0], [(1, End.ERROR, b"x"), (2, End.ERROR, b"x")]) == 2
+    await client.aclose()
+    await poor.aclose()
