@@ -29,8 +29,8 @@ def exponential(ends: Sequence[float], delay: float, latency: float, *, made: bo
     """Return the polls a task where each interval is so many times the last as makes the mean delay this."""
 
     def cost(growth: float) -> tuple[float, float]:
-        times, at = [], 0.0
-        longest = max(ends)
+        times: list[float] = []
+        at, longest = 0.0, max(ends)
         while at < longest:
             at += max(latency, INITIAL * growth ** len(times))
             times.append(at)
