@@ -209,11 +209,9 @@ class Oracle:
         share = others[at, steps, record]
         widths = times[at] - times[np.maximum(0, at - 1 - steps)]
         worths = self._worth.at(record, times[at] - begun[at, steps, record] / share, widths)
-        paid = delays.cumsum(axis=1) + np.bincount(at * band + steps, share * worths, moments * band).reshape(
-            moments, band
-        )
-        gone = np.bincount(changes, weights, moments)[:moments].astype(np.float64)
-        stay = weights.sum() - gone.cumsum()
+        paid: Floats = delays.cumsum(axis=1).astype(np.float64)
+        np.add.at(paid, (at, steps), share * worths)
+        stay = weights.sum() - np.bincount(changes, weights, moments)[:moments].cumsum()
         return self._backwards(times, paid, self._price * stay, float(weights.sum()))
 
     def _spread(self, belief: Belief, now: float) -> tuple[Belief, Floats]:
