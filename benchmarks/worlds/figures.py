@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from benchmarks import lives
 from benchmarks.lives import Score
@@ -23,6 +23,7 @@ HALVES: Mapping[str, Sequence[World]] = {"tuned": tuned.WORLDS}
 """The halves of the worlds."""
 ASKED = 1.0
 """Seconds of mean delay."""
+OF_FIXED, COLD_OF_FIXED, OF_ORACLE = "of fixed", "cold, of fixed", "of the oracle"
 AGREE = 0.1
 """By which share the oracle may differ from theory on lives without memory, and be worse than others."""
 
@@ -43,23 +44,22 @@ class Measured(NamedTuple):
     """What was taken in one world; the oracle's, where it is known, at the same delay and at `ASKED`."""
 
     warm: Score
+    cold: Score
+    overloaded: Score
     fixed: float
     exponential: float
+    cold_fixed: float
     oracle: Score | None
     asked: Score | None
-    cold: Score
-    cold_fixed: float
-    overloaded: Score
     unseen: int
 
     def ratios(self) -> dict[str, float]:
-        """Return what is compared."""
+        """Return what is compared; without the oracle where it is not known."""
         ratios = {
-            "of fixed": self.warm.polls / self.fixed,
-            "of exponential": self.warm.polls / self.exponential,
-            "cold, of fixed": self.cold.polls / self.cold_fixed,
+            OF_FIXED: self.warm.polls / self.fixed,
+            COLD_OF_FIXED: self.cold.polls / self.cold_fixed,
         }
-        return ratios if self.oracle is None else {**ratios, "of the oracle": self.warm.polls / self.oracle.polls}
+        return ratios if self.oracle is None else {**ratios, OF_ORACLE: self.warm.polls / self.oracle.polls}
 
 
 def measure(world: World, policy: Policy, size: Size, curve: curves.Curve | None) -> Measured:
@@ -71,14 +71,13 @@ def measure(world: World, policy: Policy, size: Size, curve: curves.Curve | None
     ends = [_ends(world, size.warm, size.seeds), _ends(world, size.cold, size.seeds[:1])]
     way = latency(world)
     return Measured(
-        warm=scores[0],
+        *scores,
+        runner.score_of(crowd),
         fixed=references.fixed(ends[0], scores[0].mean, way, made=world.made),
         exponential=references.exponential(ends[0], scores[0].mean, way, made=world.made),
+        cold_fixed=references.fixed(ends[1], scores[1].mean, way, made=world.made),
         oracle=curve and curve.at(scores[0].mean),
         asked=curve and curve.at(ASKED),
-        cold=scores[1],
-        cold_fixed=references.fixed(ends[1], scores[1].mean, way, made=world.made),
-        overloaded=runner.score_of(crowd),
         unseen=sum(math.isnan(one.delay) for one in (*warm, *cold, *crowd)),
     )
 
@@ -97,131 +96,116 @@ def without_memory() -> float:
 
 
 def run(*, short: bool) -> Report:
-    """Measure all worlds. The figures are the same each time; the oracle's are made where they are not at hand.
+    """Measure all worlds. The figures are the same each time; what the oracle takes is made where it is not at hand.
 
-    In a short run those that are not at hand are left out.
+    In a short run what is not at hand is left out.
     """
-    size, policy, bounds = SHORT if short else FULL, Adaptive(), []
-    rows, bars, told, data = [], [], [], {}
+    size, policy, curve = (SHORT if short else FULL), Adaptive(), (curves.kept if short else curves.curve)
+    rows: list[Sequence[str]] = []
+    bounds: list[Bound] = []
+    bars: list[tuple[str, float]] = []
+    told: list[tuple[str, str]] = []
+    data: dict[str, object] = {}
     for half, worlds in HALVES.items():
-        found = {
-            world: measure(world, policy, size, curves.kept(world) if short else curves.curve(world))
-            for world in worlds
-        }
-        rows += [_row(world.name, one) for world, one in found.items()]
-        rows += _summary(half, list(found.values()))
-        bars += [(f"omgmj, {world.name}", one.ratios()["of fixed"]) for world, one in found.items()]
-        told += [(f"{half} worlds, polls {name}", figure) for name, figure in _told(list(found.values()))]
-        data[half] = {world.name: _plain(one) for world, one in found.items()}
-        bounds += _bounds(half, found, policy, size)
-    bounds.append(Bound("oracle on lives without memory: off theory by", abs(without_memory() - 1), AGREE, ""))
+        found = {world.name: measure(world, policy, size, curve(world)) for world in worlds}
+        columns = _columns(list(found.values()))
+        rows += [_row(name, one) for name, one in found.items()]
+        rows += _summary(half, found, columns)
+        bars += [(f"omgmj, {name}", one.ratios()[OF_FIXED]) for name, one in found.items()]
+        told += [
+            (f"{half} worlds, polls {name}", f"{statistics.geometric_mean(column):.2f}x (worst {max(column):.2f}x)")
+            for name, column in columns.items()
+        ]
+        data[half] = {name: _plain(one) for name, one in found.items()}
+        bounds += _bounds(half, list(found.values()))
+        bounds.append(Bound(f"{half}: tasks that differ with the same seed", _differ(worlds[0], policy, size), 0, ""))
+    bounds.append(Bound("the oracle on lives without memory: off theory by", abs(without_memory() - 1), AGREE, ""))
     told.append(("the second run of a script", "as the first: nothing that was learned is kept"))
     head = (
         "world",
         "omgmj: polls; mean, p95 delay, s",
         "fixed at that delay",
         "exponential",
-        "oracle",
-        "polls, of fixed",
-        "of the oracle",
+        "oracle: polls; p95",
+        OF_FIXED,
+        OF_ORACLE,
         f"oracle at {ASKED:g} s: polls; p95",
-        "cold: polls; mean, p95",
-        "cold, of fixed",
-        "overload: polls; mean, p95",
+        "cold",
+        COLD_OF_FIXED,
+        "overload",
     )
     return Report(head, rows, bounds, bars, "polls of a fixed interval of equal mean delay", told, data=data)
 
 
-def _bounds(half: str, found: Mapping[World, Measured], policy: Policy, size: Size) -> list[Bound]:
+def _columns(found: Sequence[Measured]) -> dict[str, list[float]]:
+    """Return what is compared, over all worlds; without what is not known of all of them."""
+    ratios = [one.ratios() for one in found]
+    return {name: [one[name] for one in ratios] for name in ratios[0] if all(name in one for one in ratios)}
+
+
+def _bounds(half: str, found: Sequence[Measured]) -> list[Bound]:
     """Return what must hold of a half, whatever the policy is."""
-    first = next(iter(found))
-    once, again = (runner.warm(first, policy, size.warm, size.seeds[:1]) for _ in range(2))
-    pairs = [(one, one.oracle) for one in found.values() if one.oracle is not None]
-    bounds = [
-        Bound(f"{half}: ends that were never seen", sum(one.unseen for one in found.values()), 0, ""),
-        Bound(f"{half}: tasks that differ with the same seed", sum(map(_differ, once, again)), 0, ""),
-    ]
-    if pairs:
-        worse = max(best.polls / min(one.fixed, one.exponential) for one, best in pairs)
-        bounds.append(Bound(f"{half}: the oracle, of fixed or exponential, where it is worst", worse, 1.0, room=AGREE))
-        worse = max(best.polls / one.warm.polls for one, best in pairs)
-        bounds.append(Bound(f"{half}: the oracle, of omgmj, where it is worst", worse, 1.0, room=AGREE))
+    bounds = [Bound(f"{half}: ends that were never seen", sum(one.unseen for one in found), 0, "")]
+    known = [(one, one.oracle) for one in found if one.oracle is not None]
+    if known:
+        of_others = max(oracle.polls / min(one.fixed, one.exponential) for one, oracle in known)
+        of_omgmj = max(oracle.polls / one.warm.polls for one, oracle in known)
+        bounds += [
+            Bound(f"{half}: the oracle, of fixed or exponential, worst", of_others, 1.0, room=AGREE),
+            Bound(f"{half}: the oracle, of omgmj, worst", of_omgmj, 1.0, room=AGREE),
+        ]
     return bounds
 
 
-def _differ(one: runner.Watched, other: runner.Watched) -> bool:
-    return one != other
+def _differ(world: World, policy: Policy, size: Size) -> int:
+    """Return how many tasks differ between two runs with the same seed."""
+    once, again = (runner.warm(world, policy, size.warm, size.seeds[:1]) for _ in range(2))
+    return sum(one != other for one, other in zip(once, again, strict=True))
 
 
 def _row(name: str, one: Measured) -> Sequence[str]:
     ratios = one.ratios()
-    of_oracle = ratios.get("of the oracle")
     return (
         name,
         _cell(one.warm),
         f"{one.fixed:.1f}",
         f"{one.exponential:.1f}",
-        "-" if one.oracle is None else f"{one.oracle.polls:.2f}",
-        f"{ratios['of fixed']:.3f}x",
-        "-" if of_oracle is None else f"{of_oracle:.2f}x",
+        "-" if one.oracle is None else f"{one.oracle.polls:.2f}; {one.oracle.p95:.2f}",
+        f"{ratios[OF_FIXED]:.3f}x",
+        f"{ratios[OF_ORACLE]:.2f}x" if OF_ORACLE in ratios else "-",
         "-" if one.asked is None else f"{one.asked.polls:.2f}; {one.asked.p95:.2f}",
         _cell(one.cold),
-        f"{ratios['cold, of fixed']:.3f}x",
+        f"{ratios[COLD_OF_FIXED]:.3f}x",
         _cell(one.overloaded),
     )
 
 
-def _summary(half: str, found: Sequence[Measured]) -> list[Sequence[str]]:
-    """Return the geometric means of a half, and the worst of each column."""
-    columns = {name: [one.ratios()[name] for one in found if name in one.ratios()] for name in found[0].ratios()}
-    mean = {name: f"{statistics.geometric_mean(column):.3f}x" for name, column in columns.items()}
-    worst = {name: f"{max(column):.3f}x" for name, column in columns.items()}
-    late = [
-        ("", "", ""),
-        tuple(f"mean {max(s.mean for s in c):.2f}, p95 {max(s.p95 for s in c):.2f}" for c in _columns(found)),
-    ]
-    means = tuple(f"mean {statistics.geometric_mean([s.mean for s in c]):.2f}" for c in _columns(found))
-    late[0] = (means[0], means[1], means[2])
-    return [
-        (
-            f"**{half}, {what}**",
-            delay[0],
-            "",
-            "",
-            "",
-            ratios["of fixed"],
-            ratios.get("of the oracle", "-"),
-            "",
-            delay[1],
-            ratios["cold, of fixed"],
-            delay[2],
+def _summary(half: str, found: Mapping[str, Measured], columns: Mapping[str, Sequence[float]]) -> list[Sequence[str]]:
+    """Return two rows: geometric means over the worlds of a half, and the worst of them, each column for itself."""
+    ways: Mapping[str, Callable[[Sequence[float]], float]] = {"geometric mean": statistics.geometric_mean, "worst": max}
+    scores = [(one.warm, one.cold, one.overloaded) for one in found.values()]
+    rows: list[Sequence[str]] = []
+    for what, way in ways.items():
+        late = [
+            f"{way([one.mean for one in mode]):.2f}, {way([one.p95 for one in mode]):.2f}"
+            for mode in zip(*scores, strict=True)
+        ]
+        ratios = {name: f"{way(column):.3f}x" for name, column in columns.items()}
+        compared = (ratios[OF_FIXED], ratios.get(OF_ORACLE, "-"))
+        rows.append(
+            (f"**{half}, {what}**", late[0], "", "", "", *compared, "", late[1], ratios[COLD_OF_FIXED], late[2])
         )
-        for what, ratios, delay in zip(("geometric mean", "worst"), (mean, worst), late, strict=True)
-    ]
-
-
-def _columns(found: Sequence[Measured]) -> tuple[list[Score], ...]:
-    return [one.warm for one in found], [one.cold for one in found], [one.overloaded for one in found]
-
-
-def _told(found: Sequence[Measured]) -> list[tuple[str, str]]:
-    names = found[0].ratios()
-    columns = {name: [one.ratios()[name] for one in found if name in one.ratios()] for name in names}
-    return [
-        (name, f"{statistics.geometric_mean(column):.3f}x (worst {max(column):.2f}x)")
-        for name, column in columns.items()
-    ]
+    return rows
 
 
 def _cell(found: Score) -> str:
     return f"{found.polls:.2f}; {found.mean:.2f}, {found.p95:.2f}"
 
 
-def _plain(one: Measured) -> dict[str, Any]:
+def _plain(one: Measured) -> dict[str, object]:
     """Return what was measured as JSON takes it."""
-    return {
-        name: {key: round(figure, 4) for key, figure in value._asdict().items()}
-        if isinstance(value, Score)
-        else value and round(value, 4)
-        for name, value in {**one._asdict(), **one.ratios()}.items()
-    }
+    figures: dict[str, object] = {}
+    for name, value in {**one._asdict(), **one.ratios()}.items():
+        is_score = isinstance(value, Score)
+        figures[name] = {key: round(figure, 4) for key, figure in value._asdict().items()} if is_score else value
+    return figures

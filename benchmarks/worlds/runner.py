@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -68,8 +69,9 @@ def cold(world: World, policy: Policy, count: int, seed: int, begin: Callable[[]
 
 def overloaded(world: World, policy: Policy, count: int, seed: int, polls: float) -> list[Watched]:
     """Watch a steady crowd of tasks at a pace for `OVERLOAD` of the requests, where each would take so many `polls`."""
-    stream = draw_stream(world._replace(at_once=CROWD * world.at_once), count, seed)
-    pace = OVERLOAD * polls * (count - 1) / (stream.starts[-1] - stream.starts[0])
+    at_once = CROWD * world.at_once
+    stream = draw_stream(world._replace(at_once=at_once), count, seed)
+    pace = OVERLOAD * polls * at_once / statistics.mean(life.end for life in stream.lives)
     return _Run(world, stream, policy, fresh(), seed, pace).watch()[stream.counted :]
 
 
@@ -89,10 +91,9 @@ class _Sink:
 
 
 class _Answer(NamedTuple):
-    """An answer on its way: when it comes, which task's, and what age it had when the service looked."""
+    """An answer on its way: when it comes, which task's, and what age that had when the service looked."""
 
     at: float
-    serial: int
     number: int
     age: float
 
@@ -151,7 +152,7 @@ class _Run:
         number = task_id - 1
         self._polls[number] += 1
         looked = now + latency / 2 - self._stream.starts[number]
-        heapq.heappush(self._answers, _Answer(now + latency, sum(self._polls[number : number + 1]), number, looked))
+        heapq.heappush(self._answers, _Answer(now + latency, number, looked))
 
     def _read(self, answer: _Answer) -> None:
         now, number = answer.at, answer.number
