@@ -95,6 +95,12 @@ def without_memory() -> float:
     return taken.polls / references.fixed(ends, taken.mean, latency(world), made=True)
 
 
+def waited(policy: Policy) -> float:
+    """Return for how many seconds tasks of 2 s are waited for, on average, after the third of their kind."""
+    world = World("2 seconds", lambda *_: write(lives.silent(2.0), kind="UPSCALE"), at_once=0.05, warm_up=0.0)
+    return statistics.mean(2.0 + one.delay for one in runner.warm(world, policy, 60, (1,))[3:])
+
+
 def run(*, short: bool) -> Report:
     """Measure all worlds. The figures are the same each time; what the oracle takes is made where it is not at hand.
 
@@ -120,6 +126,7 @@ def run(*, short: bool) -> Report:
         bounds += _bounds(half, list(found.values()))
         bounds.append(Bound(f"{half}: tasks that differ with the same seed", _differ(worlds[0], policy, size), 0, ""))
     bounds.append(Bound("the oracle on lives without memory: off theory by", abs(without_memory() - 1), AGREE, ""))
+    told.append(("a task of 2 s after the third of its kind, waited for", f"{waited(policy):.1f} s"))
     told.append(("the second run of a script", "as the first: nothing that was learned is kept"))
     head = (
         "world",

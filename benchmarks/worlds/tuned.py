@@ -150,7 +150,7 @@ WORLDS = (
     World("all fail at once, made here", _all_fail, warm_up=0.5),
     World("some fail", _some_fail),
     World("drift", _drifts, phases=6),
-    World("batches", lambda chance, _: write(told(chance, mix(chance))), at_once=60.0, batch=40),
+    World("batches", lambda chance, _: write(told(chance, mix(chance))), at_once=30.0, batch=40),
     World("a Date a minute ahead", lambda chance, _: write(told(chance, fast(chance))), skews=(60.0,)),
     World("Dates that differ", lambda chance, _: write(told(chance, fast(chance))), skews=(-4.0, 0.0, 5.0, None)),
     World("no start told", _untold_start, made=False),
