@@ -21,8 +21,10 @@ from benchmarks.worlds.world import World, draw_stream, latency
 KEPT = Path(__file__).with_name("oracle.json")
 SIZE = oracle.Size(known=5000, watched=500)
 FIRST_PRICE = 0.2
-LATE = (0.9, 0.5, 1.8)
-"""Seconds of mean delay, without the way of the answer, that are aimed at after a look at the first price."""
+LATE = (0.9, 0.9, 0.5, 1.8)
+"""Seconds of mean delay, without the way of the answer, that are aimed at after a look at the first price;"""
+MET = 1.08
+"""one is met where the ratio to it is below this."""
 POWER = 0.6
 """With about this power of the price the delay goes."""
 APART = 1.15
@@ -61,8 +63,7 @@ def curve(world: World) -> Curve:
     found = kept(world)
     if found is None:
         found = trace(world, SIZE)
-        rounded = [[round(figure, 4) for figure in point] for point in found.points]
-        everything = {**_load(), world.name: {"digest": _digest(world), "points": rounded}}
+        everything = {**_load(), world.name: {"digest": _digest(world), "points": found.points}}
         lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in sorted(everything.items()))
         KEPT.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     return found
@@ -72,10 +73,12 @@ def trace(world: World, size: oracle.Size) -> Curve:
     """Make a curve: the next price is reckoned from the nearest point so far."""
     way, looks = latency(world) / 2, {FIRST_PRICE: oracle.look(world, FIRST_PRICE, size)}
     for late in LATE:
-        price, near = min(looks.items(), key=lambda one: abs(math.log((one[1].mean - way) / late)))
-        price *= (late / (near.mean - way)) ** (1 / POWER)
-        looks[price] = oracle.look(world, price, size)
-    return Curve(list(looks.values()))
+        missed = {price: late / (one.mean - way) for price, one in looks.items()}
+        price, ratio = min(missed.items(), key=lambda one: abs(math.log(one[1])))
+        if not 1 / MET < ratio < MET:
+            price *= ratio ** (1 / POWER)
+            looks[price] = oracle.look(world, price, size)
+    return Curve([Score(*(round(figure, 4) for figure in one)) for one in looks.values()])
 
 
 def _load() -> dict[str, dict[str, Any]]:

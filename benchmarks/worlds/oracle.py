@@ -35,7 +35,7 @@ PLACES, WIDTHS = 24, (0.02, 0.1, 0.35, 1.0)
 """Ages, and shares of an age between two looks, at which the table has a worth."""
 YOUNGEST = 0.5
 """Seconds: the first of those ages."""
-FEWEST, MOST = 80, 4000
+FEWEST, MOST = 40, 4000
 """Lives that a belief is made of: so many at least, and at most as many records as that."""
 SLICES = 24
 """Parts of a belief, each with as many ends, in which the best interval is reckoned from the chance of an end;"""
