@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import random
+import shutil
 from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import looptime
 import pytest
 from hypothesis import HealthCheck, settings
+
+from benchmarks.redis_server import RedisServer
 
 REQUIRED = frozenset(filter(None, os.environ.get("OMGMJ_REQUIRE", "").split(",")))
 """Real parts that must be there: a test that needs one fails without it instead of skipping."""
@@ -64,7 +67,7 @@ async def _tasks_watched(anyio_backend: object) -> AsyncIterator[None]:
     assert not left, f"tasks left in the loop: {left}"
 
 
-SETTINGS = ("OMGMJ_TOKEN", "OMGMJ_BASE_URL", "SSL_CERT_FILE", "XDG_CONFIG_HOME", "NETRC", "FORCE_COLOR")
+SETTINGS = ("OMGMJ_TOKEN", "OMGMJ_BASE_URL", "OMGMJ_REDIS", "SSL_CERT_FILE", "XDG_CONFIG_HOME", "NETRC", "FORCE_COLOR")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -84,3 +87,13 @@ def need(part: str, found: object) -> None:
         if part in REQUIRED:
             pytest.fail(text)
         pytest.skip(text)
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """Start a Redis of the test's own."""
+    need("redis", shutil.which("redis-server"))
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    async with RedisServer(folder) as server:
+        yield server

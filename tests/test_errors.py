@@ -13,6 +13,7 @@ import pytest
 from omgmj import errors
 from omgmj.errors import (
     AuthError,
+    Cancelled,
     DecodeError,
     DownloadError,
     ExchangeTimeout,
@@ -20,6 +21,7 @@ from omgmj.errors import (
     ImageExists,
     JournalError,
     OmgmjError,
+    QueueError,
     RateLimited,
     ServiceError,
     ServiceUnavailable,
@@ -48,6 +50,7 @@ ERRORS: list[OmgmjError] = [
             ExchangeTimeout,
             ServiceUnavailable,
             JournalError,
+            QueueError,
         )
     ),
     *(
@@ -57,7 +60,7 @@ ERRORS: list[OmgmjError] = [
     DecodeError("said", field="$.data.status", body=b"{}"),
     *(
         kind("said", task_id=20, last=TASK, elapsed=2.5, queries=3)
-        for kind in (WaitError, WaitTimeout, Stalled, GaveUp)
+        for kind in (WaitError, WaitTimeout, Stalled, GaveUp, Cancelled)
     ),
     TaskFailed("said", task=TASK),
     SubmissionUncertain(

@@ -1,11 +1,12 @@
 """The program: it reads a command line, runs the command, and turns what is raised into a message and an exit code.
 
-The commands stand in `query_and_watch`, `create_tasks`, `list_tasks` and `demo`.
+The commands stand in `query_and_watch`, `create_tasks`, `list_tasks`, `queue_commands` and `demo`.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from omgmj.cli.demo import demo, serve
 from omgmj.cli.exit_codes import FAILED, INTERRUPTED, MEANINGS, OK, PIPE_CLOSED, USAGE
 from omgmj.cli.list_tasks import download, list_tasks
 from omgmj.cli.query_and_watch import query, watch
+from omgmj.cli.queue_commands import enqueue, results, worker
 from omgmj.cli.terminal import Output, complain, drop
 from omgmj.errors import OmgmjError, UsageError
 
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         said, code = str(error), USAGE
     except OmgmjError as error:
-        said, code = f"{type(error).__name__}: {error}", FAILED
+        said, code = f"{_name(error)}: {error}", FAILED
     except KeyboardInterrupt:
         said, code = "interrupted", INTERRUPTED
     except BrokenPipeError:
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         drop(sys.stdout)
         said, code = f"cannot write the output: {error.strerror or error}", FAILED
-    complain(said)
+    complain(_without_passwords(said))
     return code
 
 
@@ -83,6 +85,16 @@ def _plainly(error: CycloptsError) -> str:
     return said
 
 
+def _name(error: OmgmjError) -> str:
+    """Return the name by which the error can be caught: its class, or the one above that is public."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == OmgmjError.__module__)
+
+
+def _without_passwords(said: str) -> str:
+    """Return `said` without what stands in a URL of Redis, which may be one that was typed at a wrong place."""
+    return re.sub(r"(rediss?://)\S*(@|\.\.\.)\S*", r"\1…", said)
+
+
 app.command(query, usage="Usage: omgmj query [OPTIONS] TASK_IDS...")
 app.command(watch, usage="Usage: omgmj watch [OPTIONS] TASK_IDS...")
 for _command in (demo, serve, imagine, act, describe):
@@ -90,3 +102,6 @@ for _command in (demo, serve, imagine, act, describe):
 app.command(blend, usage="Usage: omgmj blend [OPTIONS] IMAGES...")
 app.command(download, usage="Usage: omgmj download --to PATH [OPTIONS] TASK_IDS...")
 app.command(list_tasks, name="list")
+app.command(worker)
+app.command(enqueue, usage="Usage: omgmj enqueue [OPTIONS] TASK_IDS...")
+app.command(results)

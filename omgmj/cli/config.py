@@ -43,17 +43,20 @@ class Settings:
         return f"the token came from {self.origin}; {_where_to_put_it()}"
 
 
-def read_settings() -> Settings:
+def read_settings(variable: str | None = None) -> Settings:
     """Read the settings from the environment, then from the config file.
 
+    `variable` is where in the environment the token is, and nowhere else, if it is not at its usual places.
     `UsageError` tells where to put a token where there is none, or what is wrong with what there is.
     """
     config = _read_config()
-    token, origin = os.environ.get("OMGMJ_TOKEN", ""), "OMGMJ_TOKEN"
-    if not token:
+    origin = variable or "OMGMJ_TOKEN"
+    token = os.environ.get(origin, "")
+    if not token and variable is None:
         token, origin = config.get("token", ""), str(_config_path())
     if not token.strip():
-        raise UsageError(f"there is no token: {_where_to_put_it()}")
+        where = f"put it into {variable} in the environment" if variable else _where_to_put_it()
+        raise UsageError(f"there is no token: {where}")
     try:
         token = check_token(token)
     except UsageError:

@@ -16,9 +16,9 @@ class JsonLines:
     def fit(self, _: Iterable[int]) -> None:
         """Do nothing: lines have no columns."""
 
-    def record(self, task: Task) -> None:
-        """Write a record under the wire's names; `DecodeError` where it cannot be written."""
-        tell(dump_record(task))
+    def record(self, task: Task, context: object = None) -> None:
+        """Write a record under the wire's names, a context beside them; `DecodeError` where it cannot be written."""
+        tell(dump_record(task, context))
 
     entry = record
     """A record that nobody expected is written like any other."""
@@ -32,14 +32,17 @@ class JsonLines:
         tell(json.dumps({"taskId": task_id}))
 
 
-def dump_record(task: Task) -> str:
+def dump_record(task: Task, context: object = None) -> str:
     """Return the record as one line of ASCII JSON with the wire's names.
 
-    It is the record as it came, with its ID as a number; for a task made by hand it is `Task.to_dict`.
+    It is the record as it came, with its ID as a number; for a task made by hand it is `Task.to_dict`. What was handed
+    in with the ID, if anything, is its `context`.
     NaN and infinity, which JSON has no words for, become null.
     """
     record = task.raw or task.to_dict()
     record["taskId"] = task.id
+    if context is not None:
+        record["context"] = context
     try:
         return json.dumps(record, allow_nan=False)
     except ValueError:

@@ -86,11 +86,11 @@ class Figures:
 
     def said(self, now: float) -> str:
         """Return the totals: what is said of them, the time, and the rate and the time left once they are known."""
-        words = [self._text, _clock(self.elapsed(now))]
+        words = [self._text, clock(self.elapsed(now))]
         seconds = now - self._measured_from
         if self.left and seconds > 0 and self._ends >= ENOUGH:
             rate = self._ends / seconds
-            words += [_rate(rate), f"about {_clock(self.left / rate)} left"]
+            words += [_rate(rate), f"about {clock(self.left / rate)} left"]
         return ", ".join(words)
 
 
@@ -229,7 +229,8 @@ def _brief(task_id: int, row: Row) -> str:
     return f"{task_id} {row.status}" + ("" if row.percent is None else f" {row.percent} %")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return seconds as hours, minutes and seconds."""
     return str(timedelta(seconds=int(seconds)))
 
 

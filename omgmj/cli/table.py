@@ -28,8 +28,8 @@ class TaskTable:
         """Make the column of IDs wide enough for these."""
         self._id_width = max([self._id_width, *(len(str(task_id)) for task_id in ids)])
 
-    def record(self, task: Task) -> None:
-        """Show a record that was expected."""
+    def record(self, task: Task, _: object = None) -> None:
+        """Show a record that was expected; its context is for programs."""
         self._show(task, "")
 
     def entry(self, task: Task) -> None:

@@ -6,6 +6,7 @@ A result is a row of the `table` or one of the `json_lines`. What there is to sh
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 import time
@@ -66,11 +67,11 @@ class View(logging.Handler):
         elif was_idle:
             self.display.measure()  # Nothing could end while nothing was left.
 
-    def record(self, task: Task) -> None:
-        """Show the record of a task that was expected, and count it."""
+    def record(self, task: Task, context: object = None) -> None:
+        """Show the record of a task that was expected, with what was handed in with its ID, and count it."""
         self.tally.record(task.id, failed=task.failed)
         self._end(task.id)
-        self._print(self._results.record, task)
+        self._print(lambda task: self._results.record(task, context), task)
 
     def entry(self, task: Task) -> None:
         """Show the record of a task that was not expected, on a terminal with what it was made of."""
@@ -97,11 +98,12 @@ class View(logging.Handler):
         self.tally.receive(task_id, size)
         self.display.count()
 
-    def unresolved(self, error: OmgmjError) -> None:
-        """Show that the ID which `error` is about came to no record, or to no image."""
+    def unresolved(self, error: OmgmjError, context: object = None) -> None:
+        """Show that the ID which `error` is about came to no record, or to no image; and its context, if any."""
         self.tally.lose(error.task_id)
         self._end(error.task_id)
-        self.say(f"{error.task_id}: {type(error).__name__}: {error}")
+        beside = "" if context is None else f"; context: {json.dumps(context)}"
+        self.say(f"{error.task_id}: {type(error).__name__}: {error}{beside}")
 
     def refused(self, said: str) -> None:
         """Count a line that names no task, and show what is `said` of it, if anything."""

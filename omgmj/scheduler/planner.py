@@ -139,6 +139,24 @@ class Planner:
         row = self.registry.rows.get(task_id)
         return row is not None and bool(self.registry.who[row])
 
+    def proven(self, roll: float) -> int | None:
+        """Return the ID that best tells whether the service answers; None where none has answered here.
+
+        That is the one that answered last, else one by chance of those that answered and have not failed since. Those
+        that are due first may be many that nobody knows, and say nothing of the service.
+        """
+        registry = self.registry
+        good = self._last_good
+        if good is not None and self.is_watched(good) and registry.due[registry.rows[good]] < NEVER:
+            return good
+        failures = self.verdicts.failures
+        found = [
+            task_id
+            for task_id, row in registry.rows.items()
+            if registry.last[row] is not None and registry.due[row] < NEVER and task_id not in failures
+        ]
+        return found[int(roll * len(found))] if found else None
+
     def hear(self, callback: Callback, now: float, roll: float) -> None:
         """Take in what a callback claims, as `callbacks` has it; an ID that goes on is on a page by now."""
         self._callbacks.hear(callback, now, self._clock.at(now), roll)
@@ -191,9 +209,8 @@ class Planner:
             if self.verdicts.wants_page(now, self._crowd(0)) and self.sweep_plan.may_read(now):
                 self.verdicts.on_page_asked(now)
                 return Sweep(1, (), deeper=False, at=now), now
-            # Best the one that answered last; when that has failed too, any other.
-            good, self._last_good = self._last_good, None
-            if good is not None and self.is_watched(good) and self.registry.due[self.registry.rows[good]] < NEVER:
+            good, self._last_good = self.proven(probe), None
+            if good is not None:
                 self.due_queue.take_along(good, now)
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)

@@ -9,6 +9,7 @@ batch outgrows its sets there is a next layer of them; IDs are added to the last
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import math
@@ -49,7 +50,8 @@ def connect(url: str) -> Redis:
         return Redis.from_url(
             url,
             max_connections=50,
-            socket_timeout=ANSWER_WITHIN,
+            # With one it sends by `asyncio.wait_for`, which swallows cancellations before Python 3.12.
+            socket_timeout=None,
             socket_connect_timeout=ANSWER_WITHIN / 2,
             retry=Retry(NoBackoff(), 0),
         )
@@ -337,7 +339,10 @@ class Store:
 async def trouble() -> AsyncIterator[None]:
     """Make a `QueueError` of what goes wrong with Redis; its texts hold no password."""
     try:
-        yield
+        async with asyncio.timeout(ANSWER_WITHIN):
+            yield
+    except TimeoutError:
+        raise Away(f"Redis does not answer: not within {ANSWER_WITHIN:.0f} seconds") from None
     except (Unreachable, Unanswered) as error:
         if isinstance(error, AuthenticationError):
             raise QueueError("Redis refused the user name or the password of its URL") from None

@@ -216,11 +216,11 @@ class PlannerMachine(RuleBasedStateMachine):
         """Take what is due; return the IDs that are polled in one."""
         head = self.due_next(fresh=fresh)
         probe = None if self.down_since is None else roll
-        good = self.planner._last_good
+        good = None if probe is None else self.planner.proven(roll)
         poll, due = self.planner.take(self.now, fresh=fresh, probe=probe)
-        is_good = probe is not None and poll == good and self.planner._last_good is None
+        is_good = good is not None and poll == good
         task_ids = poll.task_ids if isinstance(poll, Sweep) else (poll,)
-        # In an outage the first probe goes to who answered last, whenever it is due.
+        # In an outage a probe goes to who has answered, whenever it is due.
         assert due == (self.now if is_good else head)
         assert len(set(task_ids)) == len(task_ids)
         for task_id in task_ids:

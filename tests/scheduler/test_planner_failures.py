@@ -12,7 +12,7 @@ from omgmj.errors import RateLimited, ServiceError
 from omgmj.protocol.failures import Meaning
 from omgmj.scheduler.circuit_breaker import CircuitBreaker
 from omgmj.scheduler.planner import Ended, Why
-from omgmj.scheduler.verdicts import FailedPoll, Whose
+from omgmj.scheduler.verdicts import FailedPoll, Failures, Whose
 from tests.scheduler.bench import BLIP, MISSING, NEVER, RETRY, Bench, failed, record, whys
 
 
@@ -163,6 +163,26 @@ def test_chance_chooses_the_probe() -> None:
             assert due == bench.due
             assert others == ids - {task_id}
         assert set(chosen) == ids
+
+
+def test_a_probe_goes_to_who_has_answered_and_not_to_many_that_nobody_knows() -> None:
+    """IDs that nobody knows stand first, and the one that answered last has ended: another that answered is asked."""
+    bench = Bench()
+    bench.watch(1, 2, 3)
+    for _ in range(3):
+        bench.saw(record(bench.poll()))
+    bench.watch(*range(100, 120))
+    for _ in range(8):
+        bench.failed(bench.poll(), MISSING, Meaning.UNKNOWN)
+    last = bench.planner.proven(0.0)
+    assert last is not None
+    bench.planner.registry.due[bench.planner.registry.rows[last]] = NEVER  # It is under way.
+    chosen = {bench.planner.proven(step / 10) for step in range(10)}
+    assert chosen == {1, 2, 3} - {last}
+    assert copy.deepcopy(bench.planner).take(bench.now, fresh=True, probe=0.0)[0] in chosen
+    for task_id in {1, 2, 3} - {last}:
+        bench.planner.verdicts.failures[task_id] = Failures()
+    assert bench.planner.proven(0.5) is None
 
 
 def test_the_first_probe_goes_to_who_answered_last() -> None:
