@@ -28,6 +28,7 @@ from benchmarks import (
 )
 from benchmarks.fleet import figures as fleet
 from benchmarks.report import write_readme
+from benchmarks.worlds import figures as worlds
 
 ALL = {
     "query_cost": query_cost.run,
@@ -46,6 +47,7 @@ ALL = {
     "fuzz": fuzz.run,
     "callbacks": callbacks.run,
     "journal": journal.run,
+    "worlds": worlds.run,
 }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,8 @@ class Bound(NamedTuple):
 class Report(NamedTuple):
     """Rows under a head; bounds, held to on request; bars of one `unit` for the picture; the figures in `short`.
 
-    `headline` is a row for README under `HEADLINE`: a figure that a stranger understands, ours and theirs.
+    `headline` is a row for README under `HEADLINE`: a figure that a stranger understands, ours and theirs. `data` is
+    what other programs may read, of plain values.
     """
 
     head: Sequence[str]
@@ -38,6 +40,7 @@ class Report(NamedTuple):
     unit: str
     short: Sequence[tuple[str, str]]
     headline: tuple[str, str, str] | None = None
+    data: Mapping[str, object] | None = None
 
     def __str__(self) -> str:
         parts = [_table(self.head, self.rows)]
@@ -56,7 +59,7 @@ class Report(NamedTuple):
         assert not broken, "; ".join(broken)
 
     def write(self, name: str, machine: str) -> None:
-        """Write the tables and the picture into `results`."""
+        """Write the tables, the picture and the data into `results`."""
         # Only who draws pictures needs it, and it takes a second to import.
         import matplotlib as mpl  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
@@ -67,6 +70,8 @@ class Report(NamedTuple):
         tables = [_table(HEADLINE, [self.headline])] if self.headline else []
         text = "\n\n".join((machine, *tables, _table(SHORT, self.short), str(self)))
         (RESULTS / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
+        if self.data is not None:
+            (RESULTS / f"{name}.json").write_text(f"{json.dumps(self.data, indent=1)}\n", encoding="utf-8")
         figure = Figure(figsize=(8, 0.7 + 0.26 * len(self.bars)), layout="constrained")
         axes = figure.subplots()
         labels = [label for label, _ in self.bars]

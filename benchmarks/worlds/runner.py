@@ -1,0 +1,203 @@
+"""The runner: the real planner polls the lives of a world in plain virtual time, one by one.
+
+Nothing of the stack runs here but `planner`, the policy, and how ages are read from an answer. The pace is open, or a
+number of requests a second; who gets a slot then is as in `limiter`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from benchmarks.lives import Score, score
+from benchmarks.worlds.world import Life, Stream, World, draw_stream
+from omgmj import Policy, Retry, Status, Task
+from omgmj.client.limiter import FIRST, POLL, SHARE
+from omgmj.protocol.responses import ages
+from omgmj.scheduler.planner import Found, Planner
+from omgmj.scheduler.registry import Subscription
+
+EPOCH = datetime(2032, 1, 1, tzinfo=UTC)
+OVERLOAD = 0.6
+"""Share of the load that there is a pace for."""
+CROWD = 10
+"""So many times as many tasks run at once under overload, so that there is something to choose from."""
+
+
+class Watched(NamedTuple):
+    """What it took to see the end of a task: polls, and seconds from its end to the answer that showed it."""
+
+    polls: int
+    delay: float
+
+
+def fresh() -> Planner:
+    """Return a planner that has learned nothing, and reads no pages."""
+    return Planner(Retry(), sweeps=False)
+
+
+def warm(world: World, policy: Policy, count: int, seeds: Iterable[int]) -> list[Watched]:
+    """Watch a stream of tasks for each seed; return those that count."""
+    found = []
+    for seed in seeds:
+        stream = draw_stream(world, count, seed)
+        found += _Run(world, stream, policy, fresh(), seed).watch()[stream.counted :]
+    return found
+
+
+def cold(world: World, policy: Policy, count: int, seed: int, begin: Callable[[], Planner] = fresh) -> list[Watched]:
+    """Watch each of so many tasks alone, with a planner of its own that `begin` makes.
+
+    The second run of a script is the same with one that knows what was learned before. Today nothing is kept.
+    """
+    stream = draw_stream(world, count, seed)
+    pairs = zip(stream.starts, stream.lives, strict=True)
+    alone = [Stream((start,), (life,), 0) for start, life in pairs][stream.counted :]
+    return [
+        one
+        for number, only in enumerate(alone)
+        for one in _Run(world, only, policy, begin(), seed * count + number).watch()
+    ]
+
+
+def overloaded(world: World, policy: Policy, count: int, seed: int, polls: float) -> list[Watched]:
+    """Watch a steady crowd of tasks at a pace for `OVERLOAD` of the requests, where each would take so many `polls`."""
+    at_once = CROWD * world.at_once
+    stream = draw_stream(world._replace(at_once=at_once), count, seed)
+    pace = OVERLOAD * polls * at_once / statistics.mean(life.end for life in stream.lives)
+    return _Run(world, stream, policy, fresh(), seed, pace).watch()[stream.counted :]
+
+
+def score_of(watched: Sequence[Watched]) -> Score:
+    """Return what it took on average."""
+    return score(sum(one.polls for one in watched), [one.delay for one in watched])
+
+
+class _Sink:
+    """Somebody who waits. What is told is read off what the planner returns."""
+
+    def got(self, *_: object, moved: bool) -> None: ...
+
+    def lost(self, *_: object) -> None: ...
+
+    def broke(self, *_: object) -> None: ...
+
+
+class _Answer(NamedTuple):
+    """An answer on its way: when it comes, which task's, and what age that had when the service looked."""
+
+    at: float
+    number: int
+    age: float
+
+
+class _Run:
+    """One run over a stream, to the end of its last task."""
+
+    def __init__(
+        self, world: World, stream: Stream, policy: Policy, planner: Planner, seed: int, pace: float = math.inf
+    ) -> None:
+        self._world = world
+        self._stream = stream
+        self._policy = policy
+        self._planner = planner
+        self._chance = random.Random(f"{world.name} {seed} answers")
+        self._pace = pace
+        self._slot = 0.0
+        self._passed_over = 0
+        self._answers: list[_Answer] = []
+        self._polls = [0] * len(stream.lives)
+        self._delays = [math.nan] * len(stream.lives)
+        self._sink = _Sink()
+
+    def watch(self) -> list[Watched]:
+        """Return what it took to see each end; not a number of seconds for one that was never seen."""
+        made, starts, heads = 0, self._stream.starts, self._planner.due_queue.heads
+        while True:
+            start = starts[made] if made < len(starts) else math.inf
+            answer = self._answers[0].at if self._answers else math.inf
+            poll = max(self._slot, min(heads[True].due, heads[False].due))
+            now = min(start, answer, poll)
+            if now == math.inf:
+                return [Watched(*one) for one in zip(self._polls, self._delays, strict=True)]
+            if now == start:
+                self._make(made, now)
+                made += 1
+            elif now == answer:
+                self._read(heapq.heappop(self._answers))
+            else:
+                self._ask(now)
+
+    def _make(self, number: int, now: float) -> None:
+        if self._world.made:
+            self._planner.first_polls.created(number + 1, now)
+        wait = Subscription(self._sink, (number + 1,), self._policy, now, None, None)
+        assert not self._planner.watch(wait, now, self._chance.random())
+
+    def _ask(self, now: float) -> None:
+        due = self._planner.advance(now)
+        kind = FIRST if due[0] <= now and (due[1] > now or self._passed_over < SHARE - 1) else POLL
+        self._passed_over = self._passed_over + 1 if kind == FIRST and due[1] <= now else 0
+        task_id, _ = self._planner.take(now, fresh=kind == FIRST)
+        assert isinstance(task_id, int), "sweeps are off"
+        self._slot = now + 1 / self._pace
+        latency = self._world.latency(self._chance)
+        number = task_id - 1
+        self._polls[number] += 1
+        looked = now + latency / 2 - self._stream.starts[number]
+        heapq.heappush(self._answers, _Answer(now + latency, number, looked))
+
+    def _read(self, answer: _Answer) -> None:
+        now, number = answer.at, answer.number
+        start, life = self._stream.starts[number], self._stream.lives[number]
+        shown = life.at(answer.age)
+        source = b"%d %d" % (number, -1 if shown is None else shown)
+        roll = self._chance.random()
+        skew = self._chance.choice(self._world.skews)
+        if source == self._planner.last(number + 1):
+            assert not self._planner.unchanged(number + 1, now, roll)
+            return
+        task = _record(number + 1, life, shown, start, source)
+        headers = {} if skew is None else {"date": _date(math.floor(start + answer.age + skew))}
+        age, ended_ago = ages(headers, task.started_at, task.finished_at)
+        seen = self._planner.saw(Found(task, age, ended_ago), now, roll, poll=True)
+        assert not seen.ended
+        if shown is None:
+            assert seen.waiting
+            self._delays[number] = now - start - life.end
+
+
+def _record(task_id: int, life: Life, shown: int | None, start: float, source: bytes) -> Task:
+    """Return what the service answers; it shows a step, or the end."""
+    step = life.steps[-1 if shown is None else shown]
+    status, progress = step.status, step.progress
+    if shown is None:
+        status, progress = (Status.FAILURE, progress) if life.fails else (Status.SUCCESS, 100)
+    return Task(
+        task_id,
+        status,
+        pool=life.pool,
+        kind=life.kind,
+        progress=progress,
+        submitted_at=_moment(start),
+        started_at=None if step.started is None else _moment(start + step.started),
+        finished_at=_moment(start + life.end) if shown is None and life.tells_end else None,
+        image_url="https://images.example/1.png" if status == Status.SUCCESS else None,
+        source=source,
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+@lru_cache(maxsize=1024)
+def _date(seconds: int) -> str:
+    return format_datetime(_moment(seconds), usegmt=True)
