@@ -25,15 +25,16 @@ import omgmj
 import omgmj.backoff
 import omgmj.testing
 import omgmj.webhook
+import omgmj.worker
 
-MODULES = (omgmj, omgmj.backoff, omgmj.testing, omgmj.webhook)
+MODULES = (omgmj, omgmj.backoff, omgmj.testing, omgmj.webhook, omgmj.worker)
 FILE = Path(__file__).parent / "samples" / "api.txt"
 OPERATORS = {
     *("__aenter__", "__aexit__", "__aiter__", "__anext__", "__call__"),
     *("__contains__", "__getitem__", "__iter__", "__len__"),
 }
 """The methods with such names that users rely on."""
-HANDED_OUT = {"Follow", "InMemoryTransport", "Tasks", "Watch"}
+HANDED_OUT = {"Batch", "Follow", "InMemoryTransport", "Tasks", "Watch"}
 """The classes whose objects come from methods: how they are made is nobody's affair."""
 
 
