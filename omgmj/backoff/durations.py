@@ -28,27 +28,25 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
+from collections.abc import Hashable
 
 HALF_LIFE = 100
 """After so many ended tasks of its pool a task counts half."""
 ENOUGH = 20
 """So many tasks of a pool must have ended before anything is said of it."""
-MOST_POOLS = 16
-"""Pools that are told apart; further ones share one place, as their names come from the service."""
+MOST_POOLS = 32
+"""Pools, or pools and kinds, that are told apart; further ones share one place, as the service makes up names."""
 
 # Slots of age, four to each doubling from 2 seconds to 2 hours, and one below and one above.
 _EDGES = (0.0, *(2.0 * 2 ** (step / 4) for step in range(48)), 1e12)
 _SLOTS = len(_EDGES) - 1
 _MIDDLES = tuple(max(1.0, edge) * 2 ** (1 / 8) for edge in _EDGES[:-1])
 _OLDEST = 86_400.0  # seconds: an age above this counts as this
-_LATEST = 30.0  # seconds: the same for how late an end was seen
 # As if so much of a task had shown in each slot that tasks run for as long again as they have run. It keeps polls from
 # growing so seldom where no task ended so far that a change of the service is seen late.
 _PRIOR = 0.12
 _REFRESH = 8  # the chances are worked out anew after so many ends
 _HEAVY = 1e9  # weights are brought down again when they reach this
-_EARLY = 0.7  # who ended before this share of the foretold duration came as a surprise
-_RARE = 0.05  # and who ended with nothing foretold, where at most this share would end before they are twice as old
 
 
 def _slot(age: float) -> int:
@@ -63,16 +61,14 @@ def _smooth(values: array[float]) -> list[float]:
 class _Pool:
     """The sums of one pool. A sum grows by `weight`, which grows itself: cheaper than to shrink all old sums."""
 
-    __slots__ = ("chances", "ends", "foretold", "seconds", "seen", "spread", "squares", "surprises", "weight")
+    __slots__ = ("chances", "ends", "seconds", "seen", "weight")
 
     def __init__(self) -> None:
         self.weight = 1.0
         self.seen = 0
         self.ends = array("d", [0.0] * _SLOTS)
         self.seconds = array("d", [0.0] * _SLOTS)
-        self.foretold = self.surprises = self.squares = 0.0
         self.chances = array("d")  # per second, in each slot; empty while too little was seen
-        self.spread = 0.0  # the mean of 1 / sqrt(chance) over the ends
 
     def ran(self, since: float, age: float) -> None:
         slot = _slot(since)
@@ -81,17 +77,6 @@ class _Pool:
             slot += 1
             since = _EDGES[slot]
         self.seconds[slot] += self.weight * (age - since)
-
-    def told(self, share: float, late: float) -> None:
-        """Record that a task ended after this share of its foretold duration, and was seen so many seconds later."""
-        self.foretold += self.weight
-        self.squares += self.weight * late * late
-        if share < _EARLY:
-            self.surprises += self.weight
-
-    def is_rare(self, age: float) -> bool:
-        """Whether hardly any task ended around this age so far."""
-        return bool(self.chances) and self.chances[_slot(age)] * age < _RARE
 
     def ended(self, age: float) -> None:
         self.ends[_slot(age)] += self.weight
@@ -105,17 +90,12 @@ class _Pool:
     def _lighten(self) -> None:
         self.ends = array("d", [value / self.weight for value in self.ends])
         self.seconds = array("d", [value / self.weight for value in self.seconds])
-        self.foretold /= self.weight
-        self.squares /= self.weight
-        self.surprises /= self.weight
         self.weight = 1.0
 
     def _work_out(self) -> None:
         prior = _PRIOR * self.weight
         sums = zip(_smooth(self.ends), _smooth(self.seconds), _MIDDLES, strict=True)
         self.chances = array("d", [(ends + prior) / (seconds + prior * middle) for ends, seconds, middle in sums])
-        roots = (ends / math.sqrt(chance) for ends, chance in zip(self.ends, self.chances, strict=True))
-        self.spread = sum(roots) / sum(self.ends)
 
 
 class Durations:
@@ -128,9 +108,9 @@ class Durations:
     __slots__ = ("_pools",)
 
     def __init__(self) -> None:
-        self._pools: dict[str | None, _Pool] = {}
+        self._pools: dict[Hashable, _Pool] = {}
 
-    def saw_running(self, pool: str | None, since: float, age: float) -> None:
+    def saw_running(self, pool: Hashable, since: float, age: float) -> None:
         """Record that a task is running at `age`; `since` is its age when it was last seen running, else 0.
 
         A task that is taken in long after its start is told with `since` equal to `age` at first: nobody knows how
@@ -139,14 +119,10 @@ class Durations:
         if 0 <= since <= age:
             self._open(pool).ran(min(since, _OLDEST), min(age, _OLDEST))
 
-    def saw_end(
-        self, pool: str | None, since: float, age: float, *, ended: float | None = None, foretold: float | None = None
-    ) -> None:
+    def saw_end(self, pool: Hashable, since: float, age: float, *, ended: float | None = None) -> None:
         """Record that a task is final at `age`; `since` is its age when it was last seen running, else 0.
 
-        `foretold` is the duration that the last progress seen before foretold; None where there was none: then an end
-        at an age at which hardly any task ended counts as foretold for never. `ended` is its age at its end as the
-        record tells it; None where it does not: then the end lies somewhere between the two polls, and the middle is
+        `ended` is its age at its end as the record tells it; None where it does not: then the end lies somewhere between the two polls, and the middle is
         taken.
         """
         if ended is None:
@@ -154,70 +130,44 @@ class Durations:
         if not (0 <= since <= age < math.inf and 0 <= ended <= age):
             return
         known = self._open(pool)
-        if foretold is None and known.is_rare(ended):
-            # Where all tasks begin to fail, those that fail before any progress are seen first: a sign that progress
-            # foretells nothing any more.
-            foretold = math.inf
-        if foretold is not None and foretold > 0:
-            known.told(ended / foretold, min(age - ended, _LATEST))
         ended = min(ended, _OLDEST)
         known.ran(min(since, ended), ended)
         known.ended(ended)
 
-    def hazard(self, pool: str | None, age: float) -> float | None:
+    def hazard(self, pool: Hashable, age: float) -> float | None:
         """Return the chance per second that a task of this age ends; None while too little was seen."""
         known = self._find(pool)
         return None if known is None or not age >= 0 else known.chances[_slot(age)]
 
-    def interval(self, pool: str | None, age: float, mean: float, share: float = 1.0) -> float | None:
+    def wait(self, pool: Hashable, age: float, price: float, surprises: float = 0.0) -> float | None:
         """Return the seconds after which to poll a task again of this age; None while too little was seen.
 
-        Each poll comes when the same delay c is to be expected without it, so that polls are close where tasks end and
-        seldom elsewhere: `sqrt(2 c / h)` seconds where the chance h does not change. The last interval of a task is
-        `mean` seconds on average, which gives c. With a `share` below 1 only that share of the ends is polled for.
+        Each poll comes when the delay to be expected without it has reached the `price`, in seconds: polls are close
+        where tasks end and seldom elsewhere. `surprises` is a chance per second beside what was seen.
         """
         known = self._find(pool)
-        if known is None or not (age >= 0 and share > 0):
+        if known is None or not age >= 0:
             return None
         start = at = min(age, _OLDEST)
         slot = _slot(at)
-        worth = mean * mean / (2 * share * known.spread * known.spread)
         late = over = 0.0  # the delay to be expected, and the chance that the task is over, by `at`
         while True:
-            chance, width = known.chances[slot], _EDGES[slot + 1] - at
+            chance, width = known.chances[slot] + surprises, _EDGES[slot + 1] - at
             more = late + over * width + chance * width * width / 2
-            if more >= worth or slot == _SLOTS - 1:
+            if more >= price or slot == _SLOTS - 1:
                 break
             late, over, slot = more, over + chance * width, slot + 1
             at = _EDGES[slot]
-        rest = (math.sqrt(over * over + 2 * chance * (worth - late)) - over) / chance
+        rest = (math.sqrt(over * over + 2 * chance * (price - late)) - over) / chance
         return min(_OLDEST, at - start + rest)
 
-    def surprise(self, pool: str | None) -> float:
-        """Return the share, 0 to 1, of the foretold ends that came long before what progress foretold.
-
-        Among them are ends before any progress, at an age at which hardly any task ended.
-        """
-        known = self._find(pool)
-        return 0.0 if known is None else known.surprises / max(known.foretold, ENOUGH * known.weight)
-
-    def lateness(self, pool: str | None) -> float | None:
-        """Return how many seconds late foretold ends were seen, as a root mean square; None while too few were seen.
-
-        The square makes the few long delays count that a mean would hide.
-        """
-        known = self._find(pool)
-        if known is None or known.foretold < ENOUGH * known.weight / 2:
-            return None
-        return math.sqrt(known.squares / known.foretold)
-
-    def _find(self, pool: str | None) -> _Pool | None:
+    def _find(self, pool: Hashable) -> _Pool | None:
         known = self._pools.get(pool)
         if known is None:
             known = self._pools.get(None)
         return known if known is not None and known.chances else None
 
-    def _open(self, pool: str | None) -> _Pool:
+    def _open(self, pool: Hashable) -> _Pool:
         known = self._pools.get(pool)
         if known is None:
             # One place is kept for the pools that find no place of their own, and for tasks that name none.

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import attrs
 
 from omgmj.backoff.durations import Durations
+from omgmj.backoff.residual_life import ResidualLife
 from omgmj.backoff.retry_after import LEAST, LEAST_POLL, believed
+from omgmj.backoff.silences import Silence
+from omgmj.backoff.steps import Sight
 from omgmj.errors import UsageError
 from omgmj.models import Status
 from omgmj.validation import brief, check_count, check_number, check_seconds
@@ -48,6 +51,11 @@ class Facts(NamedTuple):
     hint: float | None
     durations: Durations | None = None
     heard: float | None = None
+    life: ResidualLife | None = None
+    price: float | None = None
+    waited: float = 0.0
+    unseen: float | None = None
+    left: float | None = None
 
 
 HEARTBEAT = 60.0
@@ -154,47 +162,64 @@ class Exponential:
         return _heeding(delay * (1 - self.jitter * roll), facts)
 
 
-# What `Adaptive` rests on beside its fields. All were tuned together on simulated lives (median 40 and 90 seconds, a
-# tail to 10 minutes, progress in seven noisy steps): few queries, seen at most a second after the end on average.
-# `python -m benchmarks tune _AIM`, or another name of these or of a field, shows what other values of it cost. Those of
-# what is not known yet (`_YOUNG` to `_BLIND_GROWTH`) are flat: values around them cost a percent more or less.
+# What `Adaptive` does until enough ends were seen. `python -m benchmarks tune _AIM`, or another name of these or of a
+# field, shows what other values of it cost.
 _AIM = 0.6  # go this share of the way to the foretold end: the rest is walked in ever smaller steps
 _MARGIN = 0.04  # and be early by this share of the foretold duration, as the foretelling is not exact
 _OVERDUE = 0.05  # when the foretold end has passed, wait this share of the time by which it has
-_LOST = 0.25  # and when it has by this share of the foretold duration, progress has foretold nothing
-_QUEUED = 0.1  # while it queues, wait this share of the time it has queued: more costs less, and sees it run later
+_NEAR = 1.4  # polls are so many times the delay apart at least,
+_BLIND = 2.1  # or so many times where nothing foretells an end,
+_BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
+_QUEUED = 0.1  # while it queues, wait this share of the time it has queued
 _YOUNG = 20.0  # seconds: who shows 0 % later than this does not report progress, or is slow
 _SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
-_BLIND = 1.5  # without progress: so many times `least`,
-_BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
-_LEARNED = 1.5  # with durations learned: so many times `least` on average, spread by the chance of an end
-_BEARABLE = 0.75  # foretold ends may be seen so many times `least` late, as a root mean square:
-_BOLD, _CAUTIOUS = 0.7, 4.0  # the margin shrinks and grows with the square of that, between these bounds
+_COLD_CAP = 20.0  # seconds: and the cap until enough ends were seen
+_NEAREST = 0.4  # polls are this share of the delay apart at least, whatever was learned
+_INSURED = 12.0  # seconds between polls at most before a step is seen: all may have begun to fail,
+_QUEUE_CAP = 30.0  # and while it queues
+
+
+def _warn_of_least(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    _seconds(instance, attribute, value)
+    import warnings  # noqa: PLC0415 (only where it is needed)
+
+    warnings.warn("Adaptive(least=…) goes: say Adaptive(delay=…), the mean delay in seconds", DeprecationWarning, 4)
+
+
+def _none_or_seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        _seconds(instance, attribute, value)
 
 
 @attrs.frozen
 class Adaptive:
-    """Poll seldom while a task queues, then close to the end that its progress or the tasks before it foretell.
+    """Poll when the delay to be expected without a poll has reached one price, so that few polls see ends in time.
 
-    `least` and `cap` bound the seconds between two polls, whatever is foretold; up to the share `jitter` of them is
-    taken off by chance. The policy goes only a part of the way to the end that progress foretells and never past it.
+    Ends are seen `delay` seconds late on average, or tasks take `polls` polls on average where that is given. Which
+    price does it is measured as tasks end. What is left of a task is learned from those seen to end in this session, by
+    pool, kind and what it shows; before some have ended, progress is taken for a straight line, and tasks are polled
+    every few seconds, after `first`, the number of seconds that any task runs at least.
 
-    While progress is 0 or unknown, polls are close where tasks of this pool ended so far in this session, and seldom
-    elsewhere; the same where progress is seen to foretell nothing. How late foretold ends were seen makes it bolder or
-    more cautious. Before enough tasks have ended it polls every few seconds, after `first`, the number of seconds that
-    any task runs at least.
-
-    A status word that is not known, and one that waits for its user, gets the cap. While callbacks tell how a task goes
-    on, it is polled each `HEARTBEAT`.
+    `cap` bounds the seconds between two polls, whatever is foretold; up to the share `jitter` of them is taken off by
+    chance. A status word that is not known, and one that waits for its user, gets the cap. While callbacks tell how a
+    task goes on, it is polled each `HEARTBEAT`. `least`, of earlier versions, is 1.4 times the delay.
     """
 
     first: float = attrs.field(default=8.0, validator=_seconds)
-    least: float = attrs.field(default=1.4, validator=_seconds)
-    cap: float = attrs.field(default=20.0, validator=_seconds)
+    least: float | None = attrs.field(default=None, validator=_warn_of_least)
+    cap: float = attrs.field(default=60.0, validator=_seconds)
     jitter: float = attrs.field(default=0.1, validator=_share)
+    delay: float = attrs.field(kw_only=True, validator=_seconds)
+    polls: float | None = attrs.field(default=None, kw_only=True, validator=_none_or_seconds)
+
+    @delay.default
+    def _delay_of_least(self) -> float:
+        return 1.0 if self.least is None else self.least / _NEAR
 
     def __attrs_post_init__(self) -> None:
-        _check_order(self, "first", "least")
+        _check_order(self, "first", "delay")
 
     def __call__(self, facts: Facts, roll: float, /) -> float:
         """Return the seconds until the next poll, or what is wanted beside them where that is larger."""
@@ -204,46 +229,48 @@ class Adaptive:
         if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
             return self.cap
         if facts.progress:
-            delay = self._foretold(facts, facts.progress)
+            delay = self._by_progress(facts, facts.progress)
+        elif facts.attempt == 0:
+            learned = self._learned(facts, Silence.MADE)
+            delay = self.first if learned is None else min(_INSURED, learned)
         elif facts.status == Status.IN_PROGRESS:
-            delay = self._unforetold(facts)
+            learned = self._learned(facts, Silence.STILL)
+            delay = self._blind(facts) if learned is None else min(_INSURED, learned)
         else:
-            return min(self.cap, max(self.first, _QUEUED * facts.age))
-        return min(self.cap, max(self.least, delay))
+            learned = self._learned(facts, Silence.QUEUED)
+            delay = min(_COLD_CAP, max(self.first, _QUEUED * facts.age)) if learned is None else min(_QUEUE_CAP, learned)
+        return min(self.cap, max(_NEAREST * self.delay, delay))
 
-    def _foretold(self, facts: Facts, progress: int) -> float:
+    def _learned(self, facts: Facts, silence: Silence) -> float | None:
+        """Return the seconds to the poll that the ends seen so far ask for; None where they say nothing."""
+        if facts.life is None or facts.price is None:
+            return None
+        key = (None if silence is Silence.MADE else facts.pool, facts.kind)
+        return facts.life.in_silence(key, silence, facts.waited, facts.age, facts.price)
+
+    def _by_progress(self, facts: Facts, progress: int) -> float:
         # The step was reached when it was first seen, or before: not now.
-        duration = max(0.0, facts.age - facts.changed) * 100 / progress
+        age = max(0.0, facts.age - facts.changed)
+        if facts.life is not None and facts.price is not None and progress < 100:
+            sight = Sight(progress, age, age if facts.unseen is None else min(age, facts.unseen))
+            learned = facts.life.after_step((facts.pool, facts.kind), sight, facts.changed, facts.price)
+            if learned is not None:
+                return learned
+        duration = age * 100 / progress
         left = duration - facts.age
-        if left < -_LOST * duration and (learned := self._learned(facts)) is not None:
-            return learned
-        caution, surprise = self._experience(facts)
-        delay = _AIM * left - _MARGIN * caution * duration if left > 0 else _OVERDUE * -left
-        unforetold = self._learned(facts, surprise * caution)
-        return delay if unforetold is None else min(delay, unforetold)
+        if facts.left is not None and facts.left - facts.changed < left:
+            # Nor need it go straight: of its own last two steps and the line through the start the earlier end counts.
+            left = facts.left - facts.changed
+            duration = max(0.0, facts.age + left)
+        delay = _AIM * left - _MARGIN * duration if left > 0 else _OVERDUE * -left
+        return min(_COLD_CAP, max(_NEAR * self.delay, delay))
 
-    def _experience(self, facts: Facts) -> tuple[float, float]:
-        """Return how cautious to be with what progress foretells, and the share of ends that it does not foretell."""
-        if facts.durations is None or (late := facts.durations.lateness(facts.pool)) is None:
-            return 1.0, 0.0
-        ratio = late / (_BEARABLE * self.least)
-        return min(_CAUTIOUS, max(_BOLD, ratio * ratio)), facts.durations.surprise(facts.pool)
-
-    def _unforetold(self, facts: Facts) -> float:
-        learned = self._learned(facts)
-        if learned is not None:
-            return learned
+    def _blind(self, facts: Facts) -> float:
         if facts.progress == 0 and facts.age < _YOUNG:
             delay = _SHORT_CAP
         else:
-            delay = min(_SHORT_CAP, max(_BLIND * self.least, _BLIND_GROWTH * facts.age))
+            delay = min(_SHORT_CAP, max(_BLIND * self.delay, _BLIND_GROWTH * facts.age))
         return max(delay, self.first - facts.age)
-
-    def _learned(self, facts: Facts, share: float = 1.0) -> float | None:
-        """Return the seconds to the poll that the durations seen so far ask for; None where they say nothing."""
-        if facts.durations is None:
-            return None
-        return facts.durations.interval(facts.pool, facts.age, _LEARNED * self.least, share)
 
 
 @attrs.frozen

@@ -11,15 +11,21 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from omgmj.backoff.durations import Durations
-from omgmj.backoff.policies import Facts, check_delay
+from omgmj.backoff.policies import Adaptive, Facts, check_delay
+from omgmj.backoff.price import Price
+from omgmj.backoff.residual_life import Lived, ResidualLife, State
+from omgmj.backoff.silences import Silence
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
 from omgmj.protocol.responses import dump_brief
 from omgmj.scheduler.claims import Claims
+from omgmj.scheduler.service_clock import ServiceClock
+from omgmj.scheduler.trails import Trails
 from omgmj.scheduler.registry import NEVER, PUSHED, REMEMBERED, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
+DATE = 1.0
+"""Seconds to which an answer's `Date` is cut."""
 MIN_DELAY = 0.05
 """Seconds between two polls of one ID at least, whatever the policy says."""
 
@@ -124,7 +130,10 @@ class TaskProgress:
         self.met: int = 0
         self._registry = registry
         self._claims = claims
-        self._durations = Durations()
+        self._life = ResidualLife()
+        self._trails = Trails()
+        self._clock = ServiceClock()
+        self._prices: dict[tuple[float, float | None], Price] = {}
         self._traits: dict[Trait, Trait] = {}
         self._bare: dict[int, tuple[int, float]] = {}  # succeeded without an image: polls since, and since when
 
@@ -142,11 +151,12 @@ class TaskProgress:
             born[row] = seen[row] = math.nan
             quiet_since[row] = served
 
-    def begin_made(self, row: int, made_at: float) -> None:
-        """Begin a row of a task that was made at a moment, and is known to be there."""
+    def begin_made(self, task_id: int, row: int, made_at: float, kind: str) -> None:
+        """Begin a row of a task that was made at a moment, of this kind as its submission says; it is there."""
+        self._trails.made(task_id, kind)
         registry = self._registry
         registry.first[row] = registry.moved[row] = made_at
-        self._know(row, JUST_MADE)
+        self._know(row, JUST_MADE._replace(kind=kind))
 
     def remember(self, row: int) -> None:
         """Take a task for known that was waited for before."""
@@ -156,6 +166,7 @@ class TaskProgress:
     def forget(self, task_id: int, row: int) -> None:
         """Let go of what is known of an ID that nobody waits for."""
         self._registry.last[row] = None
+        self._trails.close(task_id)
         self._bare.pop(task_id, None)
         self._know(row, UNSEEN)
 
@@ -192,29 +203,56 @@ class TaskProgress:
         return more or task.status != self._registry.trait[row].status
 
     def learn_end(self, row: int, found: Found, now: float) -> None:
-        """Tell the durations of a final record."""
-        task, age = found.task, found.age
-        if age is None or task.started_at is None:
-            return
-        registry = self._registry
-        ended = None
+        """Learn of a final record when such tasks end, and how late that was seen."""
+        registry, task = self._registry, found.task
+        seen, first = registry.seen[row], registry.first[row]
+        ended_at = math.nan
         if task.finished_at is not None:
-            ended = min(age, max(0.0, (task.finished_at - task.started_at).total_seconds()))
-        if not registry.answers[row] and ended is None:
-            return  # Seen for the first time, and nobody says when it ended.
-        since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
-        progress, born = registry.progress[row], registry.born[row]
-        foretold = (registry.moved[row] - born) * 100 / progress if progress > 0 and not math.isnan(born) else None
-        self._durations.saw_end(task.pool, since, age, ended=ended, foretold=foretold)
+            moment = task.finished_at.timestamp()
+            self._clock.saw(moment, seen, now)
+            if self._clock.behind is not None:
+                ended_at = moment + self._clock.behind
+            elif found.ended_ago is not None:
+                ended_at = now - found.ended_ago - DATE / 2  # It was cut to the second.
+        states, made_as = self._trails.close(task.id)
+        last = first if math.isnan(seen) and made_as is not None else seen
+        age = self._age(found, now)
+        lived = Lived(states, first, last, now, ended_at, made_as)
+        late = self._life.learn((task.pool, task.kind), lived)
+        if late is not None:
+            for price in {id(one): one for one in map(self._price, registry.who[row].values()) if one}.values():
+                price.saw(late, registry.polls[row])
+        if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
+            ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
+            since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
+            self._life.durations.saw_end((task.pool, task.kind), since, age, ended=ended)
+
+    def _price(self, subscription: Subscription) -> Price | None:
+        """Return the price of polls under a policy that has one."""
+        policy = subscription.policy
+        if not isinstance(policy, Adaptive):
+            return None
+        key = (policy.delay, policy.polls)
+        price = self._prices.get(key)
+        if price is None:
+            price = self._prices[key] = Price(*key)
+        return price
+
+    def _age(self, found: Found, now: float) -> float | None:
+        """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
+        started = found.task.started_at
+        if started is None or self._clock.behind is None:
+            return found.age
+        return max(0.0, now - self._clock.behind - started.timestamp())
 
     def on_answer(self, turn: Turn, found: Found | None) -> Decision:
         """Accept what a good poll found that is not final, None for the last record again; decide what comes next."""
         moved = found is not None and self._accept(turn, found)
         registry, row, now = self._registry, turn.row, turn.now
-        status, pool, _ = registry.trait[row]
+        status, pool, kind = registry.trait[row]
         if status == Status.IN_PROGRESS and not math.isnan(registry.born[row]):
             age = now - registry.born[row]
-            self._durations.saw_running(pool, self._seen_since(row, age, now), age)
+            self._life.durations.saw_running((pool, kind), self._seen_since(row, age, now), age)
         registry.seen[row] = now
         registry.answers[row] += 1
         return self._decide(turn, moved=moved)
@@ -222,8 +260,9 @@ class TaskProgress:
     def _accept(self, turn: Turn, found: Found) -> bool:
         """Accept a record that is not final, unless it goes back; return whether it is news."""
         registry, row, task = self._registry, turn.row, found.task
-        if found.age is not None:
-            registry.born[row] = turn.now - found.age
+        age = self._age(found, turn.now)
+        if age is not None:
+            registry.born[row] = turn.now - age
         if self.goes_back(row, task):
             return False
         before = registry.rank[row]
@@ -239,6 +278,11 @@ class TaskProgress:
         registry.last[row] = task.source if len(task.source) <= LARGEST_LAST else dump_brief(task)
         if moved:
             registry.moved[row], registry.quiet_since[row] = turn.now, turn.served
+        if moved or not registry.answers[row]:
+            place = progress if progress > 0 else Silence.STILL if task.status == Status.IN_PROGRESS else Silence.QUEUED
+            born = registry.born[row]
+            age = max(0.0, turn.now - (registry.first[row] if math.isnan(born) else born))
+            self._trails.saw(task.id, State(place, turn.now, registry.seen[row], age))
         return moved
 
     def _decide(self, turn: Turn, *, moved: bool) -> Decision:
@@ -316,6 +360,7 @@ class TaskProgress:
         born = registry.born[row]
         trait = registry.trait[row]
         progress = registry.progress[row]
+        state, price = self._trails.present(turn.task_id), self._price(subscription)
         facts = Facts(
             task_id=turn.task_id,
             attempt=registry.answers[row],
@@ -326,8 +371,13 @@ class TaskProgress:
             progress=None if progress < 0 else progress,
             changed=now - registry.moved[row],
             hint=turn.hint,
-            durations=self._durations,
+            durations=self._life.durations,
             heard=self._claims.heard(turn.task_id, now) if listens else None,
+            life=self._life,
+            price=None if price is None else price.value,
+            waited=now - registry.first[row],
+            unseen=None if state is None or math.isnan(state.before) else state.at - state.before,
+            left=self._trails.line(turn.task_id),
         )
         self.asking = True
         try:

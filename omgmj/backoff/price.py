@@ -1,0 +1,46 @@
+"""The price of a look in seconds of delay: one for all that is decided, moved slowly until the mean is what was asked.
+
+It is the multiplier of the bound on the mean (Everett, "Generalized Lagrange multiplier method", Operations Research
+11, 1963, 399-417), found as the means are measured. It moves with each end that is seen. A loop any faster overshoots:
+what a price does is known only after a round of all that is watched.
+"""
+
+from __future__ import annotations
+
+import math
+
+FIRST = 0.25
+"""Seconds of delay that a look costs before anything was measured."""
+LEAST, MOST = 0.02, 50.0
+RATE = 0.01
+"""How far the logarithm moves at an end that is off by all that was asked for."""
+_FADE = 0.98  # of the means that are told
+
+
+class Price:
+    """The price under which ends are seen `delay` seconds late on average, or tasks cost `polls` on average.
+
+    `mean_delay` and `mean_polls` are those of late; not a number before the first end.
+    """
+
+    __slots__ = ("_delay", "_polls", "_weight", "mean_delay", "mean_polls", "value")
+
+    def __init__(self, delay: float, polls: float | None = None) -> None:
+        self._delay = delay
+        self._polls = polls
+        self._weight = 0.0
+        self.value: float = FIRST * delay
+        self.mean_delay: float = math.nan
+        self.mean_polls: float = math.nan
+
+    def saw(self, delay: float, polls: int) -> None:
+        """Record an end: how late it was seen, and what it took."""
+        self._weight = self._weight * _FADE + 1
+        first = math.isnan(self.mean_delay)
+        self.mean_delay = delay if first else self.mean_delay + (delay - self.mean_delay) / self._weight
+        self.mean_polls = polls if first else self.mean_polls + (polls - self.mean_polls) / self._weight
+        if self._polls is None:
+            off = (self._delay - delay) / self._delay
+        else:
+            off = (polls - self._polls) / self._polls
+        self.value = min(MOST, max(LEAST, self.value * math.exp(RATE * max(-5.0, min(5.0, off)))))

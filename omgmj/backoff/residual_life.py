@@ -1,0 +1,182 @@
+"""What is left of tasks, by kind, pool and what they show: the distribution that polls are planned by.
+
+It is learned from the ends of tasks that were watched. A task that shows progress goes by its `steps`; one that tells
+none by the last tasks in its state (`silences`); where most end in that very state, by how long tasks run at all
+(`durations`). `surprises` are a hazard beside all of these. When to look, `inspection` says, for one price.
+
+The planner writes, policies read. Its size is bounded, and it reads no clock: moments are seconds on the planner's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from omgmj.backoff.durations import Durations
+from omgmj.backoff.inspection import seen_late, wait
+from omgmj.backoff.silences import Silence, Silences
+from omgmj.backoff.steps import Sight, Steps
+from omgmj.backoff.surprises import Surprises
+
+MOST_KINDS = 32
+"""Kinds of tasks, each in its pool, that are told apart; further ones share one place."""
+ENOUGH = 8
+"""Ends of a kind after which a step that was never seen is taken to be as the straight line says."""
+_SURPRISING = 0.01  # an end by which so few were foretold to have ended came as a surprise
+_YOUNG = 5.0  # seconds: the hazard of what nothing is known of is that of who lives as long again
+
+Key = tuple[str | None, str | None]
+
+
+class State(NamedTuple):
+    """A state in which a task was seen: what it shows, since when, and when the look before was.
+
+    `place` is its progress in percent, above 0, or what it is silent as. `before` is not a number for the first look.
+    `age` is in seconds since the task's start, as it was known then, else since it was first known.
+    """
+
+    place: int
+    at: float
+    before: float
+    age: float
+
+    @property
+    def sight(self) -> Sight:
+        """How a step was first seen."""
+        return Sight(self.place, self.age, self.age if math.isnan(self.before) else min(self.age, self.at - self.before))
+
+
+class Lived(NamedTuple):
+    """A task that has ended: how it was seen. Moments on the planner's clock.
+
+    `known_at` is when it was first known, `seen_at` the last look before the end, `found_at` the one that found it.
+    `ended_at` is the end, not a number where nobody says. `made_as` is what its submission says it is, None where it
+    was not made here.
+    """
+
+    states: Sequence[State]
+    known_at: float
+    seen_at: float
+    found_at: float
+    ended_at: float
+    made_as: str | None = None
+
+    def began(self, state: State) -> float:
+        """Return the moment from which the ages of a state without progress count."""
+        return state.at - state.age if state.place == Silence.STILL else self.known_at
+
+
+class _Kind:
+    """What was learned of one kind of task."""
+
+    __slots__ = ("ends", "silences", "steps")
+
+    def __init__(self) -> None:
+        self.ends = 0
+        self.steps = Steps()
+        self.silences = Silences()
+
+
+class ResidualLife:
+    """What is left of tasks, as the ends seen so far have it. `durations` is how long they run."""
+
+    __slots__ = ("_kinds", "_surprises", "durations")
+
+    def __init__(self) -> None:
+        self.durations: Durations = Durations()
+        self._kinds: dict[Key, _Kind] = {}
+        self._surprises = Surprises()
+
+    def after_step(self, key: Key, sight: Sight, since: float, price: float) -> float | None:
+        """Return the seconds to the next look, `since` seconds after a step was first seen; None: too little known.
+
+        `key` is the task's pool and kind, `price` that of a look in seconds of delay.
+        """
+        kind = self._kinds.get(key)
+        if kind is None:
+            return None
+        left = kind.steps.left(sight)
+        if left is None:
+            if kind.ends < ENOUGH:
+                return None
+            left = kind.steps.straight(sight)
+        return wait(left, since, price, self._hazard(key, sight.age + since), self._surprises.hazard)
+
+    def in_silence(self, key: Key, silence: Silence, waited: float, age: float, price: float) -> float | None:
+        """Return the seconds to the next look at a task that tells no progress; None where too little is known.
+
+        `age` is in seconds since it started, `waited` since it was first known; `key` as in `after_step`, but for one
+        that was just made what its submission says it is, in no pool.
+        """
+        kind = self._kinds.get(key)
+        surprises = self._surprises.hazard
+        at = age if silence is Silence.STILL else waited
+        if kind is not None:
+            hazard = self._hazard(key, at) if silence is Silence.STILL else 1 / (at + _YOUNG)
+            found = kind.silences.wait(silence, at, price, hazard, surprises)
+            if found is not None:
+                return found
+        return self.durations.wait(key, age, price, surprises) if silence is Silence.STILL else None
+
+    def learn(self, key: Key, lived: Lived) -> float | None:
+        """Record a task that has ended; return how late its end was seen. None: nobody saw it go on."""
+        ended_at = lived.ended_at
+        if math.isnan(ended_at):
+            ended_at = (lived.seen_at + lived.found_at) / 2
+        ended_at = min(lived.found_at, max(lived.seen_at, ended_at))
+        if math.isnan(ended_at):
+            return None
+        kind = self._open(key)
+        late = lived.found_at - ended_at
+        surprised = False
+        if lived.states:
+            last = lived.states[-1]
+            surprised = self._is_surprise(kind, lived, last, ended_at)
+            if math.isnan(lived.ended_at) and last.place > 0:
+                late = self._late(kind, lived, last, late)
+        self._surprises.saw(ended_at - lived.known_at, surprised=surprised)
+        kind.ends += 1
+        for number, state in enumerate(lived.states):
+            if state.place > 0:
+                kind.steps.learn(state.sight, ended_at - state.at)
+                continue
+            gone = ended_at
+            if number + 1 < len(lived.states):
+                after = lived.states[number + 1]
+                gone = after.at if math.isnan(after.before) else (after.at + after.before) / 2
+            start = lived.began(state)
+            kind.silences.learn(Silence(state.place), gone - start, ended_at - start)
+        if lived.made_as is not None:
+            made = self._open((None, lived.made_as))
+            made.silences.learn(Silence.MADE, math.inf, ended_at - lived.known_at)
+        return late
+
+    def _is_surprise(self, kind: _Kind, lived: Lived, last: State, ended_at: float) -> bool:
+        if last.place > 0:
+            sight = last.sight
+            left = kind.steps.left(sight)
+            if left is None:
+                if kind.ends < ENOUGH:
+                    return False
+                left = kind.steps.straight(sight)
+            return left.over(ended_at - last.at)[1] < _SURPRISING
+        start = lived.began(last)
+        earliest = kind.silences.earliest(Silence(last.place), lived.seen_at - start)
+        return earliest is not None and ended_at - start < earliest
+
+    def _late(self, kind: _Kind, lived: Lived, last: State, else_: float) -> float:
+        """Return how late an end is seen that nobody tells: by what was to be expected between the two looks."""
+        left = kind.steps.left(last.sight)
+        late = None if left is None else seen_late(left, lived.seen_at - last.at, lived.found_at - last.at)
+        return else_ if late is None else late
+
+    def _hazard(self, key: Key, age: float) -> float:
+        return self.durations.hazard(key, age) or 1 / (age + _YOUNG)
+
+    def _open(self, key: Key) -> _Kind:
+        kind = self._kinds.get(key)
+        if kind is None:
+            place = key if len(self._kinds) < MOST_KINDS - 1 else (None, None)
+            kind = self._kinds.setdefault(place, _Kind())
+        return kind

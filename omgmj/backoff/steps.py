@@ -1,0 +1,101 @@
+"""What is left after a step of progress, learned from the ends seen so far.
+
+The straight line through the start says that at p percent, first seen at age a, there is left a (100 - p) / p. What
+tasks do beside that is learned by step: the logarithm of what was left over what the line says, as a line on the
+logarithm of the age, with a spread (least squares with a ridge, so that few samples say little). As the age is that at
+which the step was first *seen*, the line learns how late steps are seen too; for that, looks far apart, nearer and close
+are told apart by the time between the last look without the step and the first one with it. Old samples fade.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import NamedTuple
+
+from omgmj.backoff.inspection import Left
+
+BIN = 4
+"""Percents that are one step."""
+CLOSE = (0.08, 0.3)
+"""Shares of the age up to which two looks were close, and near."""
+FADE = 0.98
+"""What a sample counts after each further one."""
+FEW = 3.0
+"""Samples below which a step is not known."""
+_SPREAD = 0.2  # of what is left, as its logarithm, before any sample
+_SPREAD_SAMPLES, _LEVEL_SAMPLES, _RIDGE = 4.0, 1.0, 0.5  # what stands against the samples
+_LEAST_SPREAD, _MOST = 0.03, 3.0  # no step foretells better; no sample counts as further off the line
+_YOUNGEST, _SHORTEST = 0.5, 0.25  # seconds: ages, and what was left, below these count as these
+
+
+class Sight(NamedTuple):
+    """How a step was first seen: its percent, the task's age then, and the seconds since the look before."""
+
+    progress: int
+    age: float
+    width: float
+
+    def line(self) -> tuple[float, float]:
+        """Return the logarithms of the age and of what the straight line says is left of it, as a factor."""
+        return math.log(max(self.age, _YOUNGEST)), math.log((100 - self.progress) / self.progress)
+
+    @property
+    def nearness(self) -> int:
+        """Which of the three ways the two looks were apart."""
+        share = self.width / max(self.age, _YOUNGEST)
+        return 0 if share < CLOSE[0] else 1 if share < CLOSE[1] else 2
+
+
+class Steps:
+    """What is left after each step, of one kind of task. Its size is bounded."""
+
+    __slots__ = ("_sums",)
+
+    def __init__(self) -> None:
+        # By step and nearness: samples, and the sums of x, xx, y, xy, yy.
+        self._sums: dict[tuple[int, int], array[float]] = {}
+
+    def learn(self, sight: Sight, left: float) -> None:
+        """Record that this much was left after a step was first seen."""
+        x, line = sight.line()
+        y = max(-_MOST, min(_MOST, math.log(max(left, _SHORTEST)) - x - line))
+        key = sight.progress // BIN, sight.nearness
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = array("d", bytes(48))
+        for place, value in enumerate((1.0, x, x * x, y, x * y, y * y)):
+            sums[place] = sums[place] * FADE + value
+
+    def left(self, sight: Sight) -> Left | None:
+        """Return what is left as this step is seen; None where too few tasks have shown it."""
+        nearness = sight.nearness
+        step = sight.progress // BIN
+        for one in (nearness, 1, 0, 2):
+            sums = self._sums.get((step, one))
+            if sums is not None and sums[0] >= FEW:
+                return _left(sums, sight)
+        return None
+
+    def straight(self, sight: Sight) -> Left:
+        """Return what is left by the straight line alone."""
+        x, line = sight.line()
+        return Left(math.exp(x + line), math.sqrt(_prior(sight)))
+
+
+def _prior(sight: Sight) -> float:
+    """Return the variance of the logarithm before any sample: the step may have come at any time since the last look."""
+    share = sight.width / max(sight.age, _YOUNGEST)
+    return _SPREAD * _SPREAD + share * share / 3
+
+
+def _left(sums: array[float], sight: Sight) -> Left:
+    x, line = sight.line()
+    n, sx, sxx, sy, sxy, syy = sums
+    mean = sx / n
+    slope = (sxy - mean * sy) / (max(0.0, sxx - n * mean * mean) + _RIDGE)
+    errors = max(0.0, syy - sy * sy / n - slope * (sxy - mean * sy))
+    variance = (_SPREAD_SAMPLES * _prior(sight) + errors) / (_SPREAD_SAMPLES + n)
+    level = sy / (n + _LEVEL_SAMPLES) + slope * (x - mean)
+    spread = math.sqrt(variance * (1 + 1 / (n + _LEVEL_SAMPLES)))
+    return Left(math.exp(x + line + max(-_MOST, min(_MOST, level))), max(_LEAST_SPREAD, spread))

@@ -1,0 +1,61 @@
+"""The states in which live tasks were seen, one after the other: what is learned of when they end."""
+
+from __future__ import annotations
+
+from omgmj.backoff.residual_life import State
+
+MOST_TASKS = 10_000
+"""Tasks that are followed at once; of further ones only their present state is known."""
+MOST_STATES = 40
+"""States of one task that are kept: of more the last one is the present one."""
+
+
+class Trails:
+    """The states of each live task, the present one last."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, list[State]] = {}
+        self._made_as: dict[int, str] = {}
+
+    def saw(self, task_id: int, state: State) -> None:
+        """Record that a task was seen in a state for the first time."""
+        trail = self._of.get(task_id)
+        if trail is None:
+            if len(self._of) >= MOST_TASKS:
+                return
+            trail = self._of[task_id] = []
+        if len(trail) >= MOST_STATES:
+            trail.pop()
+        trail.append(state)
+
+    def made(self, task_id: int, made_as: str) -> None:
+        """Record what a task was made as."""
+        if len(self._made_as) < MOST_TASKS:
+            self._made_as[task_id] = made_as
+
+    def made_as(self, task_id: int) -> str | None:
+        """Return what a task was made as; None where it was not made here."""
+        return self._made_as.get(task_id)
+
+    def present(self, task_id: int) -> State | None:
+        """Return the state that a task was seen in last, and since when; None where it was not seen."""
+        trail = self._of.get(task_id)
+        return None if trail is None else trail[-1]
+
+    def line(self, task_id: int) -> float | None:
+        """Return the seconds that were left as the present step was first seen, by a line through the last two.
+
+        A state without progress counts as 0 percent. None where there are no two, or progress went back.
+        """
+        trail = self._of.get(task_id)
+        if trail is None or len(trail) < 2:
+            return None
+        first, last = trail[-2:]
+        gained = last.place - max(0, first.place)
+        if last.place <= 0 or gained <= 0:
+            return None
+        return (100 - last.place) * (last.at - first.at) / gained
+
+    def close(self, task_id: int) -> tuple[list[State], str | None]:
+        """Return the states of a task that has ended, and what it was made as; they are forgotten."""
+        return self._of.pop(task_id, []), self._made_as.pop(task_id, None)
