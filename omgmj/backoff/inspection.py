@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-RARE = 0.05
+RARE = 0.04
 """The share of tasks that do not end as foretold, however well others do."""
 LONGEST = 3600.0
 """Seconds: no look is put off for longer."""

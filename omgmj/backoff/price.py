@@ -12,7 +12,7 @@ import math
 FIRST = 0.25
 """Seconds of delay that a look costs before anything was measured."""
 LEAST, MOST = 0.02, 50.0
-RATE = 0.01
+RATE = 0.02
 """How far the logarithm moves at an end that is off by all that was asked for."""
 _FADE = 0.98  # of the means that are told
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 FADE = 0.9
 """What a task counts after each further one."""
-CALM = 0.12
+CALM = 0.1
 """The share of surprises that means nothing."""
-_RUN = 60.0  # seconds in which none came, as if they had been seen
+_RUN = 20.0  # seconds in which none came, as if they had been seen
 
 
 class Surprises:
