@@ -238,7 +238,9 @@ class Adaptive:
             delay = self._blind(facts) if learned is None else min(_INSURED, learned)
         else:
             learned = self._learned(facts, Silence.QUEUED)
-            delay = min(_COLD_CAP, max(self.first, _QUEUED * facts.age)) if learned is None else min(_QUEUE_CAP, learned)
+            delay = (
+                min(_COLD_CAP, max(self.first, _QUEUED * facts.age)) if learned is None else min(_QUEUE_CAP, learned)
+            )
         return min(self.cap, max(_NEAREST * self.delay, delay))
 
     def _learned(self, facts: Facts, silence: Silence) -> float | None:

@@ -44,7 +44,9 @@ class State(NamedTuple):
     @property
     def sight(self) -> Sight:
         """How a step was first seen."""
-        return Sight(self.place, self.age, self.age if math.isnan(self.before) else min(self.age, self.at - self.before))
+        return Sight(
+            self.place, self.age, self.age if math.isnan(self.before) else min(self.age, self.at - self.before)
+        )
 
 
 class Lived(NamedTuple):

@@ -46,7 +46,7 @@ def demo(
         async with fake:
             url = await fake.serve()
             # The demo's lives are a tenth of real ones, and so is what the policy is set to.
-            quick = Adaptive(first=0.8, least=0.14, cap=2.0)
+            quick = Adaptive(first=0.8, cap=2.0, delay=0.1)
             session = Session(fake.token, base_url=url, rate=DEMO_RATE, backoff=quick)
             async with session, watching(session, view) as watched:
                 async for task in watched:

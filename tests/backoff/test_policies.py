@@ -181,7 +181,7 @@ def test_retry_takes_the_longer_of_hint_and_own_delay() -> None:
     assert Retry().delay(5, 0.0, 2.0) == 16.0
 
 
-@pytest.mark.parametrize("policy", [Fixed(0.2), Exponential(initial=0.2), Adaptive(first=0.2, least=0.2, cap=0.2)])
+@pytest.mark.parametrize("policy", [Fixed(0.2), Exponential(initial=0.2), Adaptive(first=0.2, delay=0.2, cap=0.2)])
 def test_policies_heed_a_hint_within_bounds(policy: Policy) -> None:
     """The service's hint on a good answer counts at each poll, from 1 second to 60, never less."""
     hints = [0.0, 5.0, 1e9, math.inf, math.nan, 5.0]
