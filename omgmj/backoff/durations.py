@@ -122,8 +122,8 @@ class Durations:
     def saw_end(self, pool: Hashable, since: float, age: float, *, ended: float | None = None) -> None:
         """Record that a task is final at `age`; `since` is its age when it was last seen running, else 0.
 
-        `ended` is its age at its end as the record tells it; None where it does not: then the end lies somewhere between the two polls, and the middle is
-        taken.
+        `ended` is its age at its end as the record tells it; None where it does not: then the end lies somewhere
+        between the two polls, and the middle is taken.
         """
         if ended is None:
             ended = (since + age) / 2

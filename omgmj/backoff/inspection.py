@@ -23,7 +23,7 @@ RARE = 0.04
 """The share of tasks that do not end as foretold, however well others do."""
 LONGEST = 3600.0
 """Seconds: no look is put off for longer."""
-_CLOSE = 0.02
+_CLOSE, _NEARLY = 0.02, 0.02  # seconds, and a share of them, by which it may be off
 _ROOT = math.sqrt(0.5)
 _NEVER = 1e-6  # a chance of nothing, and a hazard of nothing
 
@@ -65,7 +65,7 @@ def wait(left: Left, since: float, price: float, hazard: float, surprises: float
         cost = scale * (later - late - over * seconds) + rare * seconds * seconds / 2
         step = (cost - price) / (scale * (chance - over) + rare * seconds)
         seconds = min(max(seconds - step, _CLOSE), LONGEST)
-        if -_CLOSE < step < _CLOSE:
+        if abs(step) < _CLOSE + _NEARLY * seconds:
             break
     return seconds
 

@@ -39,8 +39,5 @@ class Price:
         first = math.isnan(self.mean_delay)
         self.mean_delay = delay if first else self.mean_delay + (delay - self.mean_delay) / self._weight
         self.mean_polls = polls if first else self.mean_polls + (polls - self.mean_polls) / self._weight
-        if self._polls is None:
-            off = (self._delay - delay) / self._delay
-        else:
-            off = (polls - self._polls) / self._polls
+        off = 1 - delay / self._delay if self._polls is None else polls / self._polls - 1
         self.value = min(MOST, max(LEAST, self.value * math.exp(RATE * max(-5.0, min(5.0, off)))))

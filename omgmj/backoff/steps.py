@@ -3,8 +3,8 @@
 The straight line through the start says that at p percent, first seen at age a, there is left a (100 - p) / p. What
 tasks do beside that is learned by step: the logarithm of what was left over what the line says, as a line on the
 logarithm of the age, with a spread (least squares with a ridge, so that few samples say little). As the age is that at
-which the step was first *seen*, the line learns how late steps are seen too; for that, looks far apart, nearer and close
-are told apart by the time between the last look without the step and the first one with it. Old samples fade.
+which the step was first *seen*, the line learns how late steps are seen too. For that, sights are told apart by how far
+the look before was. Old samples fade.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Steps:
 
 
 def _prior(sight: Sight) -> float:
-    """Return the variance of the logarithm before any sample: the step may have come at any time since the last look."""
+    """Return the variance of the logarithm before any sample: the step came at any time since the last look."""
     share = sight.width / max(sight.age, _YOUNGEST)
     return _SPREAD * _SPREAD + share * share / 3
 

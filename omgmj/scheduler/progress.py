@@ -19,9 +19,9 @@ from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
 from omgmj.protocol.responses import dump_brief
 from omgmj.scheduler.claims import Claims
+from omgmj.scheduler.registry import NEVER, PUSHED, REMEMBERED, UNSEEN, Registry, Subscription, Trait
 from omgmj.scheduler.service_clock import ServiceClock
 from omgmj.scheduler.trails import Trails
-from omgmj.scheduler.registry import NEVER, PUSHED, REMEMBERED, UNSEEN, Registry, Subscription, Trait
 from omgmj.validation import brief
 
 DATE = 1.0

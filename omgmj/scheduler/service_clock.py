@@ -17,7 +17,7 @@ _EVERY = 8  # bounds after which the overlap is sought anew
 
 
 class ServiceClock:
-    """The service's clock. `behind` is by how many seconds the planner's is ahead of it, None while too little tells."""
+    """The service's clock. `behind` is by how many seconds the planner's is ahead of it; None: too little tells."""
 
     def __init__(self) -> None:
         self.behind: float | None = None
