@@ -56,6 +56,7 @@ class Facts(NamedTuple):
     waited: float = 0.0
     unseen: float | None = None
     left: float | None = None
+    answers: float = 0.0
 
 
 HEARTBEAT = 60.0
@@ -241,7 +242,8 @@ class Adaptive:
             delay = (
                 min(_COLD_CAP, max(self.first, _QUEUED * facts.age)) if learned is None else min(_QUEUE_CAP, learned)
             )
-        return min(self.cap, max(_NEAREST * self.delay, delay))
+        # Two looks are as far apart as two polls, which begin an answer's time before what they tell is known.
+        return min(self.cap, max(_NEAREST * self.delay, delay - facts.answers))
 
     def _learned(self, facts: Facts, silence: Silence) -> float | None:
         """Return the seconds to the poll that the ends seen so far ask for; None where they say nothing."""

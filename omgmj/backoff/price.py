@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 
-FIRST = 0.25
+FIRST = 0.12
 """Seconds of delay that a look costs before anything was measured."""
 LEAST, MOST = 0.02, 50.0
 RATE = 0.02
 """How far the logarithm moves at an end that is off by all that was asked for."""
+_REST = 0.7  # of the delay that was asked for, beside the time on the way
 _FADE = 0.98  # of the means that are told
 
 
@@ -33,11 +34,13 @@ class Price:
         self.mean_delay: float = math.nan
         self.mean_polls: float = math.nan
 
-    def saw(self, delay: float, polls: int) -> None:
-        """Record an end: how late it was seen, and what it took."""
+    def saw(self, delay: float, polls: int, half: float = 0.0) -> None:
+        """Record an end: how late it was seen, `half` the time of an answer of it on the way back, and what it took."""
         self._weight = self._weight * _FADE + 1
         first = math.isnan(self.mean_delay)
         self.mean_delay = delay if first else self.mean_delay + (delay - self.mean_delay) / self._weight
         self.mean_polls = polls if first else self.mean_polls + (polls - self.mean_polls) / self._weight
-        off = 1 - delay / self._delay if self._polls is None else polls / self._polls - 1
+        # What is on the way cannot be helped by polls: where that is much, less is asked.
+        asked = max(self._delay, half + _REST * self._delay)
+        off = 1 - delay / asked if self._polls is None else polls / self._polls - 1
         self.value = min(MOST, max(LEAST, self.value * math.exp(RATE * max(-5.0, min(5.0, off)))))

@@ -24,6 +24,8 @@ from omgmj.scheduler.service_clock import ServiceClock
 from omgmj.scheduler.trails import Trails
 from omgmj.validation import brief
 
+ANSWERS = 0.05
+"""How much an answer counts in the mean of how long they take."""
 DATE = 1.0
 """Seconds to which an answer's `Date` is cut."""
 MIN_DELAY = 0.05
@@ -134,6 +136,8 @@ class TaskProgress:
         self._trails = Trails()
         self._clock = ServiceClock()
         self._prices: dict[tuple[float, float | None], Price] = {}
+        self._asked: dict[int, float] = {}  # polls that are out, and since when
+        self._answer_time = 0.0  # seconds that an answer takes, on average
         self._traits: dict[Trait, Trait] = {}
         self._bare: dict[int, tuple[int, float]] = {}  # succeeded without an image: polls since, and since when
 
@@ -151,6 +155,10 @@ class TaskProgress:
             born[row] = seen[row] = math.nan
             quiet_since[row] = served
 
+    def on_asked(self, task_id: int, now: float) -> None:
+        """Record that a poll goes out."""
+        self._asked[task_id] = now
+
     def begin_made(self, task_id: int, row: int, made_at: float, kind: str) -> None:
         """Begin a row of a task that was made at a moment, of this kind as its submission says; it is there."""
         self._trails.made(task_id, kind)
@@ -167,6 +175,7 @@ class TaskProgress:
         """Let go of what is known of an ID that nobody waits for."""
         self._registry.last[row] = None
         self._trails.close(task_id)
+        self._asked.pop(task_id, None)
         self._bare.pop(task_id, None)
         self._know(row, UNSEEN)
 
@@ -207,11 +216,13 @@ class TaskProgress:
         registry, task = self._registry, found.task
         seen, first = registry.seen[row], registry.first[row]
         ended_at = math.nan
+        # The service looked half an answer's time ago, here as in what is known of its clock.
+        half = self._answer_time / 2
         if task.finished_at is not None:
             moment = task.finished_at.timestamp()
             self._clock.saw(moment, seen, now)
             if self._clock.behind is not None:
-                ended_at = moment + self._clock.behind
+                ended_at = moment + self._clock.behind - half
             elif found.ended_ago is not None:
                 ended_at = now - found.ended_ago - DATE / 2  # It was cut to the second.
         states, made_as = self._trails.close(task.id)
@@ -221,7 +232,7 @@ class TaskProgress:
         late = self._life.learn((task.pool, task.kind), lived)
         if late is not None:
             for price in {id(one): one for one in map(self._price, registry.who[row].values()) if one}.values():
-                price.saw(late, registry.polls[row])
+                price.saw(late + half * math.isnan(ended_at), registry.polls[row], half)
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
             since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
@@ -247,8 +258,10 @@ class TaskProgress:
 
     def on_answer(self, turn: Turn, found: Found | None) -> Decision:
         """Accept what a good poll found that is not final, None for the last record again; decide what comes next."""
-        moved = found is not None and self._accept(turn, found)
         registry, row, now = self._registry, turn.row, turn.now
+        if turn.poll and (asked_at := self._asked.pop(turn.task_id, None)) is not None:
+            self._answer_time += ANSWERS * (now - asked_at - self._answer_time)
+        moved = found is not None and self._accept(turn, found)
         status, pool, kind = registry.trait[row]
         if status == Status.IN_PROGRESS and not math.isnan(registry.born[row]):
             age = now - registry.born[row]
@@ -378,6 +391,7 @@ class TaskProgress:
             waited=now - registry.first[row],
             unseen=None if state is None or math.isnan(state.before) else state.at - state.before,
             left=self._trails.line(turn.task_id),
+            answers=self._answer_time,
         )
         self.asking = True
         try:
