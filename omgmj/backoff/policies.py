@@ -176,7 +176,8 @@ _YOUNG = 20.0  # seconds: who shows 0 % later than this does not report progress
 _SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
 _COLD_CAP = 20.0  # seconds: and the cap until enough ends were seen
 _NEAREST = 0.4  # polls are this share of the delay apart at least, whatever was learned
-_INSURED = 12.0  # seconds between polls at most before a step is seen: all may have begun to fail,
+_INSURED = 10.0  # seconds between polls at most before a step is seen, as all may have begun to fail,
+_INSURED_GROWTH = 0.2  # with this share of the seconds for which that has been waited for,
 _QUEUE_CAP = 30.0  # and while it queues
 
 
@@ -233,10 +234,10 @@ class Adaptive:
             delay = self._by_progress(facts, facts.progress)
         elif facts.attempt == 0:
             learned = self._learned(facts, Silence.MADE)
-            delay = self.first if learned is None else min(_INSURED, learned)
+            delay = self.first if learned is None else min(_INSURED + _INSURED_GROWTH * facts.waited, learned)
         elif facts.status == Status.IN_PROGRESS:
             learned = self._learned(facts, Silence.STILL)
-            delay = self._blind(facts) if learned is None else min(_INSURED, learned)
+            delay = self._blind(facts) if learned is None else min(_INSURED + _INSURED_GROWTH * facts.waited, learned)
         else:
             learned = self._learned(facts, Silence.QUEUED)
             delay = (
