@@ -168,11 +168,12 @@ class Exponential:
 _AIM = 0.6  # go this share of the way to the foretold end: the rest is walked in ever smaller steps
 _MARGIN = 0.04  # and be early by this share of the foretold duration, as the foretelling is not exact
 _OVERDUE = 0.05  # when the foretold end has passed, wait this share of the time by which it has
-_NEAR = 1.4  # polls are so many times the delay apart at least,
+_NEAR = 1.1  # polls are so many times the delay apart at least,
+_LEAST = 1.4  # `least` of earlier versions was so many times the delay
 _BLIND = 2.1  # or so many times where nothing foretells an end,
 _BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
 _QUEUED = 0.1  # while it queues, wait this share of the time it has queued
-_YOUNG = 20.0  # seconds: who shows 0 % later than this does not report progress, or is slow
+_YOUNG = 30.0  # seconds: who shows 0 % later than this does not report progress, or is slow
 _SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
 _COLD_CAP = 20.0  # seconds: and the cap until enough ends were seen
 _NEAREST = 0.4  # polls are this share of the delay apart at least, whatever was learned
@@ -218,7 +219,7 @@ class Adaptive:
 
     @delay.default
     def _delay_of_least(self) -> float:
-        return 1.0 if self.least is None else self.least / _NEAR
+        return 1.0 if self.least is None else self.least / _LEAST
 
     def __attrs_post_init__(self) -> None:
         _check_order(self, "first", "delay")
