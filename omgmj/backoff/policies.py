@@ -57,6 +57,7 @@ class Facts(NamedTuple):
     unseen: float | None = None
     left: float | None = None
     answers: float = 0.0
+    load: float = 1.0
 
 
 HEARTBEAT = 60.0
@@ -175,6 +176,7 @@ _BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
 _QUEUED = 0.1  # while it queues, wait this share of the time it has queued
 _YOUNG = 30.0  # seconds: who shows 0 % later than this does not report progress, or is slow
 _SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
+_WHOLE = 100  # percent that a task may show before it has ended
 _COLD_CAP = 20.0  # seconds: and the cap until enough ends were seen
 _NEAREST = 0.4  # polls are this share of the delay apart at least, whatever was learned
 _INSURED = 10.0  # seconds between polls at most before a step is seen, as all may have begun to fail,
@@ -231,52 +233,69 @@ class Adaptive:
     def _plan(self, facts: Facts) -> float:
         if facts.status not in (Status.NOT_START, Status.SUBMITTED, Status.IN_PROGRESS):
             return self.cap
-        if facts.progress:
-            delay = self._by_progress(facts, facts.progress)
-        elif facts.attempt == 0:
-            learned = self._learned(facts, Silence.MADE)
-            delay = self.first if learned is None else min(_INSURED + _INSURED_GROWTH * facts.waited, learned)
-        elif facts.status == Status.IN_PROGRESS:
-            learned = self._learned(facts, Silence.STILL)
-            delay = self._blind(facts) if learned is None else min(_INSURED + _INSURED_GROWTH * facts.waited, learned)
-        else:
-            learned = self._learned(facts, Silence.QUEUED)
-            delay = (
-                min(_COLD_CAP, max(self.first, _QUEUED * facts.age)) if learned is None else min(_QUEUE_CAP, learned)
-            )
+        # Where there is more to poll than there is pace for, even what is not learned waits longer, as Keller's root.
+        load = math.sqrt(facts.load)
+        learned = self._learned(facts)
+        delay = load * self._unlearned(facts) if learned is None else min(learned, load * _most(facts))
         # Two looks are as far apart as two polls, which begin an answer's time before what they tell is known.
         return min(self.cap, max(_NEAREST * self.delay, delay - facts.answers))
 
-    def _learned(self, facts: Facts, silence: Silence) -> float | None:
+    def _learned(self, facts: Facts) -> float | None:
         """Return the seconds to the poll that the ends seen so far ask for; None where they say nothing."""
-        if facts.life is None or facts.price is None:
+        life, price = facts.life, facts.price
+        if life is None or price is None or facts.progress == _WHOLE:
             return None
+        if facts.progress:
+            age = max(0.0, facts.age - facts.changed)
+            sight = Sight(facts.progress, age, age if facts.unseen is None else min(age, facts.unseen))
+            return life.after_step((facts.pool, facts.kind), sight, facts.changed, price)
+        silence = _silence(facts)
         key = (None if silence is Silence.MADE else facts.pool, facts.kind)
-        return facts.life.in_silence(key, silence, facts.waited, facts.age, facts.price)
+        return life.in_silence(key, silence, facts.waited, facts.age, price)
 
-    def _by_progress(self, facts: Facts, progress: int) -> float:
-        # The step was reached when it was first seen, or before: not now.
-        age = max(0.0, facts.age - facts.changed)
-        if facts.life is not None and facts.price is not None and progress < 100:
-            sight = Sight(progress, age, age if facts.unseen is None else min(age, facts.unseen))
-            learned = facts.life.after_step((facts.pool, facts.kind), sight, facts.changed, facts.price)
-            if learned is not None:
-                return learned
-        duration = age * 100 / progress
-        left = duration - facts.age
-        if facts.left is not None and facts.left - facts.changed < left:
-            # Nor need it go straight: of its own last two steps and the line through the start the earlier end counts.
-            left = facts.left - facts.changed
-            duration = max(0.0, facts.age + left)
-        delay = _AIM * left - _MARGIN * duration if left > 0 else _OVERDUE * -left
-        return min(_COLD_CAP, max(_NEAR * self.delay, delay))
-
-    def _blind(self, facts: Facts) -> float:
+    def _unlearned(self, facts: Facts) -> float:
+        if facts.progress:
+            return self._by_line(facts, facts.progress)
+        silence = _silence(facts)
+        if silence is Silence.MADE:
+            return self.first
+        if silence is Silence.QUEUED:
+            return min(_COLD_CAP, max(self.first, _QUEUED * facts.age))
         if facts.progress == 0 and facts.age < _YOUNG:
             delay = _SHORT_CAP
         else:
             delay = min(_SHORT_CAP, max(_BLIND * self.delay, _BLIND_GROWTH * facts.age))
         return max(delay, self.first - facts.age)
+
+    def _by_line(self, facts: Facts, progress: int) -> float:
+        """Go a part of the way to the end, of two that progress foretells to the earlier one, and never past it.
+
+        One is that of the straight line through the start, the other that of the line through the last two steps. A
+        step was reached when it was first seen, or before: not now.
+        """
+        duration = max(0.0, facts.age - facts.changed) * 100 / progress
+        left = duration - facts.age
+        if facts.left is not None and facts.left - facts.changed < left:
+            left = facts.left - facts.changed
+            duration = max(0.0, facts.age + left)
+        delay = _AIM * left - _MARGIN * duration if left > 0 else _OVERDUE * -left
+        return min(_COLD_CAP, max(_NEAR * self.delay, delay))
+
+
+def _silence(facts: Facts) -> Silence:
+    """Return how a task is silent that tells no progress."""
+    if facts.attempt == 0:
+        return Silence.MADE
+    return Silence.STILL if facts.status == Status.IN_PROGRESS else Silence.QUEUED
+
+
+def _most(facts: Facts) -> float:
+    """Return the seconds to the next poll at most, whatever was learned."""
+    if facts.progress:
+        return math.inf
+    if _silence(facts) is Silence.QUEUED:
+        return _QUEUE_CAP
+    return _INSURED + _INSURED_GROWTH * facts.waited
 
 
 @attrs.frozen

@@ -212,7 +212,7 @@ class Planner:
             good, self._last_good = self.proven(probe), None
             if good is not None:
                 self.due_queue.take_along(good, now)
-                self.progress.on_asked(good, now)
+                self.progress.on_asked(good, now, now)
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
@@ -221,7 +221,7 @@ class Planner:
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
             sweep = self.sweep_plan.plan(task_id, now, heard=heard)
         if sweep is None:
-            self.progress.on_asked(task_id, now)
+            self.progress.on_asked(task_id, now, due)
             return task_id, due
         for other in sweep.task_ids:
             if other != task_id:

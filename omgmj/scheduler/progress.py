@@ -26,6 +26,7 @@ from omgmj.validation import brief
 
 ANSWERS = 0.05
 """How much an answer counts in the mean of how long they take."""
+IN_TIME, LOAD_RATE, MOST_LOAD = 1.0, 0.003, 1000.0
 DATE = 1.0
 """Seconds to which an answer's `Date` is cut."""
 MIN_DELAY = 0.05
@@ -137,6 +138,7 @@ class TaskProgress:
         self._clock = ServiceClock()
         self._prices: dict[tuple[float, float | None], Price] = {}
         self._asked: dict[int, float] = {}  # polls that are out, and since when
+        self._load = 1.0  # the factor by which there is more to poll than there is pace for
         self._answer_time = 0.0  # seconds that an answer takes, on average
         self._traits: dict[Trait, Trait] = {}
         self._bare: dict[int, tuple[int, float]] = {}  # succeeded without an image: polls since, and since when
@@ -155,9 +157,11 @@ class TaskProgress:
             born[row] = seen[row] = math.nan
             quiet_since[row] = served
 
-    def on_asked(self, task_id: int, now: float) -> None:
-        """Record that a poll goes out."""
+    def on_asked(self, task_id: int, now: float, due: float) -> None:
+        """Record that a poll goes out that was due at a moment: where polls are late, the price rises for all alike."""
         self._asked[task_id] = now
+        late = max(-1.0, min(1.0, now - due - IN_TIME))
+        self._load = min(MOST_LOAD, max(1.0, self._load * math.exp(LOAD_RATE * late)))
 
     def begin_made(self, task_id: int, row: int, made_at: float, kind: str) -> None:
         """Begin a row of a task that was made at a moment, of this kind as its submission says; it is there."""
@@ -230,7 +234,7 @@ class TaskProgress:
         age = self._age(found, now)
         lived = Lived(states, first, last, now, ended_at, made_as)
         late = self._life.learn((task.pool, task.kind), lived)
-        if late is not None:
+        if late is not None and self._load < 1.05:
             for price in {id(one): one for one in map(self._price, registry.who[row].values()) if one}.values():
                 price.saw(late + half * math.isnan(ended_at), registry.polls[row], half)
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
@@ -387,11 +391,12 @@ class TaskProgress:
             durations=self._life.durations,
             heard=self._claims.heard(turn.task_id, now) if listens else None,
             life=self._life,
-            price=None if price is None else price.value,
+            price=None if price is None else price.value * self._load,
             waited=now - registry.first[row],
             unseen=None if state is None or math.isnan(state.before) else state.at - state.before,
             left=self._trails.line(turn.task_id),
             answers=self._answer_time,
+            load=self._load,
         )
         self.asking = True
         try:
