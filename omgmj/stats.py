@@ -16,6 +16,10 @@ class Stats:
     `overdue` ones are due and have no request out; `in_flight` requests are out. `sweeps` of the queries read pages of
     the account's list, which showed `swept` records, `swept_used` of them of use. `late` is by how many seconds the
     polls started after they were due: the mean of the last few dozen.
+
+    `price` is what a poll costs under `Adaptive`, in seconds of delay, `mean_delay` how many seconds late ends were seen
+    of late, and `mean_polls` what tasks took, both on average; None before the first end. Of several such policies they
+    are of the one whose task ended last.
     """
 
     queries: int
@@ -29,12 +33,16 @@ class Stats:
     swept: int = 0
     swept_used: int = 0
     late: float = 0.0
+    price: float | None = None
+    mean_delay: float | None = None
+    mean_polls: float | None = None
 
 
 def stats_of(engine: Engine) -> Stats:
     """Return the figures of this moment."""
     exchange, limiter, poller = engine.exchange, engine.limiter, engine.poller
     poller.catch_up()
+    price = poller.planner.progress.last_price
     return Stats(
         queries=exchange.queries,
         retries=exchange.retries,
@@ -47,4 +55,7 @@ def stats_of(engine: Engine) -> Stats:
         swept=poller.sweeper.records,
         swept_used=poller.sweeper.used,
         late=poller.health.late,
+        price=None if price is None else price.value,
+        mean_delay=None if price is None else price.mean_delay,
+        mean_polls=None if price is None else price.mean_polls,
     )

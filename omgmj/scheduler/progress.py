@@ -125,12 +125,13 @@ class TaskProgress:
     """The progress of each task, and what comes to that. Times are seconds on the planner's clock.
 
     While `asking`, a policy is being asked: what that calls must change nothing here. `met` is how many watched IDs
-    were seen or made here.
+    were seen or made here. `last_price` is the price that an end moved last.
     """
 
     def __init__(self, registry: Registry, claims: Claims) -> None:
         self.asking: bool = False
         self.met: int = 0
+        self.last_price: Price | None = None
         self._registry = registry
         self._claims = claims
         self._life = ResidualLife()
@@ -237,6 +238,7 @@ class TaskProgress:
         if late is not None and self._load < 1.05:
             for price in {id(one): one for one in map(self._price, registry.who[row].values()) if one}.values():
                 price.saw(late + half * math.isnan(ended_at), registry.polls[row], half)
+                self.last_price = price
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
             since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
