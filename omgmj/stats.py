@@ -17,9 +17,9 @@ class Stats:
     the account's list, which showed `swept` records, `swept_used` of them of use. `late` is by how many seconds the
     polls started after they were due: the mean of the last few dozen.
 
-    `price` is what a poll costs under `Adaptive`, in seconds of delay, `mean_delay` how many seconds late ends were seen
-    of late, and `mean_polls` what tasks took, both on average; None before the first end. Of several such policies they
-    are of the one whose task ended last.
+    `price` is what a poll costs under `Adaptive`, in seconds of delay, `mean_delay` how many seconds late the last ends
+    were seen, and `mean_polls` how many polls those tasks took, both on average; None before the first end. Of several
+    such policies they are of the one whose task ended last.
     """
 
     queries: int
@@ -42,7 +42,7 @@ def stats_of(engine: Engine) -> Stats:
     """Return the figures of this moment."""
     exchange, limiter, poller = engine.exchange, engine.limiter, engine.poller
     poller.catch_up()
-    price = poller.planner.progress.last_price
+    price = poller.planner.learning.last_price
     return Stats(
         queries=exchange.queries,
         retries=exchange.retries,

@@ -176,7 +176,6 @@ _BLIND_GROWTH = 0.02  # or this share of the age, where that is longer
 _QUEUED = 0.1  # while it queues, wait this share of the time it has queued
 _YOUNG = 30.0  # seconds: who shows 0 % later than this does not report progress, or is slow
 _SHORT_CAP = 5.0  # seconds: the cap as long as nothing foretells the end
-_WHOLE = 100  # percent that a task may show before it has ended
 _COLD_CAP = 20.0  # seconds: and the cap until enough ends were seen
 _NEAREST = 0.4  # polls are this share of the delay apart at least, whatever was learned
 _INSURED = 10.0  # seconds between polls at most before a step is seen, as all may have begun to fail,
@@ -243,7 +242,7 @@ class Adaptive:
     def _learned(self, facts: Facts) -> float | None:
         """Return the seconds to the poll that the ends seen so far ask for; None where they say nothing."""
         life, price = facts.life, facts.price
-        if life is None or price is None or facts.progress == _WHOLE:
+        if life is None or price is None:
             return None
         if facts.progress:
             age = max(0.0, facts.age - facts.changed)

@@ -17,6 +17,8 @@ from omgmj.backoff.inspection import Left
 
 BIN = 4
 """Percents that are one step."""
+STEPS = 100 // BIN + 1
+"""Steps of a task, of which the last is 100 percent of one that has not ended."""
 CLOSE = (0.08, 0.3)
 """Shares of the age up to which two looks were close, and near."""
 FADE = 0.98
@@ -27,6 +29,9 @@ _SPREAD = 0.2  # of what is left, as its logarithm, before any sample
 _SPREAD_SAMPLES, _LEVEL_SAMPLES, _RIDGE = 4.0, 1.0, 0.5  # what stands against the samples
 _LEAST_SPREAD, _MOST = 0.03, 3.0  # no step foretells better; no sample counts as further off the line
 _YOUNGEST, _SHORTEST = 0.5, 0.25  # seconds: ages, and what was left, below these count as these
+_UNDONE = 0.5  # percent that are still undone at 100
+_SUMS = 6  # samples, and the sums of x, xx, y, xy, yy: x is the logarithm of the age, y what was left beside the line
+_NEARNESSES = len(CLOSE) + 1
 
 
 class Sight(NamedTuple):
@@ -38,7 +43,7 @@ class Sight(NamedTuple):
 
     def line(self) -> tuple[float, float]:
         """Return the logarithms of the age and of what the straight line says is left of it, as a factor."""
-        return math.log(max(self.age, _YOUNGEST)), math.log((100 - self.progress) / self.progress)
+        return math.log(max(self.age, _YOUNGEST)), math.log(max(_UNDONE, 100 - self.progress) / self.progress)
 
     @property
     def nearness(self) -> int:
@@ -48,39 +53,37 @@ class Sight(NamedTuple):
 
 
 class Steps:
-    """What is left after each step, of one kind of task. Its size is bounded."""
+    """What is left after each step, of one kind of task. Its size is fixed."""
 
     __slots__ = ("_sums",)
 
     def __init__(self) -> None:
-        # By step and nearness: samples, and the sums of x, xx, y, xy, yy.
-        self._sums: dict[tuple[int, int], array[float]] = {}
+        self._sums = array("d", bytes(8 * STEPS * _NEARNESSES * _SUMS))
 
     def learn(self, sight: Sight, left: float) -> None:
         """Record that this much was left after a step was first seen."""
         x, line = sight.line()
         y = max(-_MOST, min(_MOST, math.log(max(left, _SHORTEST)) - x - line))
-        key = sight.progress // BIN, sight.nearness
-        sums = self._sums.get(key)
-        if sums is None:
-            sums = self._sums[key] = array("d", bytes(48))
-        for place, value in enumerate((1.0, x, x * x, y, x * y, y * y)):
+        sums, first = self._sums, _place(sight.progress, sight.nearness)
+        for place, value in enumerate((1.0, x, x * x, y, x * y, y * y), first):
             sums[place] = sums[place] * FADE + value
 
     def left(self, sight: Sight) -> Left | None:
         """Return what is left as this step is seen; None where too few tasks have shown it."""
-        nearness = sight.nearness
-        step = sight.progress // BIN
-        for one in (nearness, 1, 0, 2):
-            sums = self._sums.get((step, one))
-            if sums is not None and sums[0] >= FEW:
-                return _left(sums, sight)
+        for nearness in (sight.nearness, 1, 0, 2):
+            first = _place(sight.progress, nearness)
+            if self._sums[first] >= FEW:
+                return _left(self._sums[first : first + _SUMS], sight)
         return None
 
     def straight(self, sight: Sight) -> Left:
         """Return what is left by the straight line alone."""
         x, line = sight.line()
         return Left(math.exp(x + line), math.sqrt(_prior(sight)))
+
+
+def _place(progress: int, nearness: int) -> int:
+    return (progress // BIN * _NEARNESSES + nearness) * _SUMS
 
 
 def _prior(sight: Sight) -> float:

@@ -27,7 +27,8 @@ from omgmj.scheduler.callbacks import Callbacks
 from omgmj.scheduler.claims import Claims
 from omgmj.scheduler.due_queue import DueQueue
 from omgmj.scheduler.first_polls import FirstPolls
-from omgmj.scheduler.progress import Ended, Found, Seen, TaskProgress, Turn, Why, lacks
+from omgmj.scheduler.learning import Found, Learning
+from omgmj.scheduler.progress import Ended, Seen, TaskProgress, Turn, Why, lacks
 from omgmj.scheduler.registry import (
     HELD,
     IN_FLIGHT,
@@ -94,7 +95,8 @@ class Planner:
         self.due_queue: DueQueue = DueQueue(self.registry)
         self.sweep_plan: SweepPlan = SweepPlan(self.registry, enabled=sweeps)
         self._claims = Claims()
-        self.progress: TaskProgress = TaskProgress(self.registry, self._claims)
+        self.learning: Learning = Learning(self.registry)
+        self.progress: TaskProgress = TaskProgress(self.registry, self._claims, self.learning)
         self.first_polls: FirstPolls = FirstPolls(self.registry, self.due_queue, self._claims, self.progress)
         self._callbacks = Callbacks(self.registry, self.due_queue, self._claims, self.progress, self.first_polls)
         self.verdicts: Verdicts = Verdicts()
@@ -212,7 +214,7 @@ class Planner:
             good, self._last_good = self.proven(probe), None
             if good is not None:
                 self.due_queue.take_along(good, now)
-                self.progress.on_asked(good, now, now)
+                self.learning.on_asked(good, now, now)
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
@@ -221,7 +223,7 @@ class Planner:
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
             sweep = self.sweep_plan.plan(task_id, now, heard=heard)
         if sweep is None:
-            self.progress.on_asked(task_id, now, due)
+            self.learning.on_asked(task_id, now, due)
             return task_id, due
         for other in sweep.task_ids:
             if other != task_id:
@@ -297,7 +299,7 @@ class Planner:
             self.due_queue.home(row)
         waiting, due = tuple(registry.who[row].values()), self.progress.image_due(task, now)
         if due is None:
-            self.progress.learn_end(row, found, now)
+            self.learning.on_end(found, row, now)
         else:
             waiting = tuple(subscription for subscription in waiting if subscription.once)
         for subscription in waiting:

@@ -11,24 +11,15 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from omgmj.backoff.policies import Adaptive, Facts, check_delay
-from omgmj.backoff.price import Price
-from omgmj.backoff.residual_life import Lived, ResidualLife, State
-from omgmj.backoff.silences import Silence
+from omgmj.backoff.policies import Facts, check_delay
 from omgmj.errors import OmgmjError, UsageError
 from omgmj.models import STATUS_ORDER, Kind, Status, Task
 from omgmj.protocol.responses import dump_brief
 from omgmj.scheduler.claims import Claims
+from omgmj.scheduler.learning import Found, Learning
 from omgmj.scheduler.registry import NEVER, PUSHED, REMEMBERED, UNSEEN, Registry, Subscription, Trait
-from omgmj.scheduler.service_clock import ServiceClock
-from omgmj.scheduler.trails import Trails
 from omgmj.validation import brief
 
-ANSWERS = 0.05
-"""How much an answer counts in the mean of how long they take."""
-IN_TIME, LOAD_RATE, MOST_LOAD = 1.0, 0.003, 1000.0
-DATE = 1.0
-"""Seconds to which an answer's `Date` is cut."""
 MIN_DELAY = 0.05
 """Seconds between two polls of one ID at least, whatever the policy says."""
 
@@ -53,21 +44,6 @@ class Ended(NamedTuple):
     error: OmgmjError | None
     polls: int
     last: bytes | None
-
-
-class Found(NamedTuple):
-    """A record with what its answer tells beside it.
-
-    `age` is how many seconds the task has been running as the service tells it, `ended_ago` how many seconds ago it
-    ended, `hint` how many it asks to be left alone for. `asked_at` is when the page of the list was asked for that
-    shows the record; None where it was not a page, which would say nothing of how asking for the ID goes.
-    """
-
-    task: Task
-    age: float | None = None
-    ended_ago: float | None = None
-    hint: float | None = None
-    asked_at: float | None = None
 
 
 class Seen(NamedTuple):
@@ -125,22 +101,15 @@ class TaskProgress:
     """The progress of each task, and what comes to that. Times are seconds on the planner's clock.
 
     While `asking`, a policy is being asked: what that calls must change nothing here. `met` is how many watched IDs
-    were seen or made here. `last_price` is the price that an end moved last.
+    were seen or made here.
     """
 
-    def __init__(self, registry: Registry, claims: Claims) -> None:
+    def __init__(self, registry: Registry, claims: Claims, learning: Learning) -> None:
         self.asking: bool = False
         self.met: int = 0
-        self.last_price: Price | None = None
         self._registry = registry
         self._claims = claims
-        self._life = ResidualLife()
-        self._trails = Trails()
-        self._clock = ServiceClock()
-        self._prices: dict[tuple[float, float | None], Price] = {}
-        self._asked: dict[int, float] = {}  # polls that are out, and since when
-        self._load = 1.0  # the factor by which there is more to poll than there is pace for
-        self._answer_time = 0.0  # seconds that an answer takes, on average
+        self._learning = learning
         self._traits: dict[Trait, Trait] = {}
         self._bare: dict[int, tuple[int, float]] = {}  # succeeded without an image: polls since, and since when
 
@@ -158,15 +127,9 @@ class TaskProgress:
             born[row] = seen[row] = math.nan
             quiet_since[row] = served
 
-    def on_asked(self, task_id: int, now: float, due: float) -> None:
-        """Record that a poll goes out that was due at a moment: where polls are late, the price rises for all alike."""
-        self._asked[task_id] = now
-        late = max(-1.0, min(1.0, now - due - IN_TIME))
-        self._load = min(MOST_LOAD, max(1.0, self._load * math.exp(LOAD_RATE * late)))
-
     def begin_made(self, task_id: int, row: int, made_at: float, kind: str) -> None:
         """Begin a row of a task that was made at a moment, of this kind as its submission says; it is there."""
-        self._trails.made(task_id, kind)
+        self._learning.on_made(task_id, kind)
         registry = self._registry
         registry.first[row] = registry.moved[row] = made_at
         self._know(row, JUST_MADE._replace(kind=kind))
@@ -179,8 +142,7 @@ class TaskProgress:
     def forget(self, task_id: int, row: int) -> None:
         """Let go of what is known of an ID that nobody waits for."""
         self._registry.last[row] = None
-        self._trails.close(task_id)
-        self._asked.pop(task_id, None)
+        self._learning.forget(task_id)
         self._bare.pop(task_id, None)
         self._know(row, UNSEEN)
 
@@ -216,62 +178,13 @@ class TaskProgress:
         more = task.progress is not None and task.progress > self._registry.progress[row]
         return more or task.status != self._registry.trait[row].status
 
-    def learn_end(self, row: int, found: Found, now: float) -> None:
-        """Learn of a final record when such tasks end, and how late that was seen."""
-        registry, task = self._registry, found.task
-        seen, first = registry.seen[row], registry.first[row]
-        ended_at = math.nan
-        # The service looked half an answer's time ago, here as in what is known of its clock.
-        half = self._answer_time / 2
-        if task.finished_at is not None:
-            moment = task.finished_at.timestamp()
-            self._clock.saw(moment, seen, now)
-            if self._clock.behind is not None:
-                ended_at = moment + self._clock.behind - half
-            elif found.ended_ago is not None:
-                ended_at = now - found.ended_ago - DATE / 2  # It was cut to the second.
-        states, made_as = self._trails.close(task.id)
-        last = first if math.isnan(seen) and made_as is not None else seen
-        age = self._age(found, now)
-        lived = Lived(states, first, last, now, ended_at, made_as)
-        late = self._life.learn((task.pool, task.kind), lived)
-        if late is not None and self._load < 1.05:
-            for price in {id(one): one for one in map(self._price, registry.who[row].values()) if one}.values():
-                price.saw(late + half * math.isnan(ended_at), registry.polls[row], half)
-                self.last_price = price
-        if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
-            ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
-            since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
-            self._life.durations.saw_end((task.pool, task.kind), since, age, ended=ended)
-
-    def _price(self, subscription: Subscription) -> Price | None:
-        """Return the price of polls under a policy that has one."""
-        policy = subscription.policy
-        if not isinstance(policy, Adaptive):
-            return None
-        key = (policy.delay, policy.polls)
-        price = self._prices.get(key)
-        if price is None:
-            price = self._prices[key] = Price(*key)
-        return price
-
-    def _age(self, found: Found, now: float) -> float | None:
-        """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
-        started = found.task.started_at
-        if started is None or self._clock.behind is None:
-            return found.age
-        return max(0.0, now - self._clock.behind - started.timestamp())
-
     def on_answer(self, turn: Turn, found: Found | None) -> Decision:
         """Accept what a good poll found that is not final, None for the last record again; decide what comes next."""
         registry, row, now = self._registry, turn.row, turn.now
-        if turn.poll and (asked_at := self._asked.pop(turn.task_id, None)) is not None:
-            self._answer_time += ANSWERS * (now - asked_at - self._answer_time)
+        if turn.poll:
+            self._learning.on_answered(turn.task_id, now)
         moved = found is not None and self._accept(turn, found)
-        status, pool, kind = registry.trait[row]
-        if status == Status.IN_PROGRESS and not math.isnan(registry.born[row]):
-            age = now - registry.born[row]
-            self._life.durations.saw_running((pool, kind), self._seen_since(row, age, now), age)
+        self._learning.on_running(row, now)
         registry.seen[row] = now
         registry.answers[row] += 1
         return self._decide(turn, moved=moved)
@@ -279,7 +192,7 @@ class TaskProgress:
     def _accept(self, turn: Turn, found: Found) -> bool:
         """Accept a record that is not final, unless it goes back; return whether it is news."""
         registry, row, task = self._registry, turn.row, found.task
-        age = self._age(found, turn.now)
+        age = self._learning.age(found, turn.now)
         if age is not None:
             registry.born[row] = turn.now - age
         if self.goes_back(row, task):
@@ -298,10 +211,7 @@ class TaskProgress:
         if moved:
             registry.moved[row], registry.quiet_since[row] = turn.now, turn.served
         if moved or not registry.answers[row]:
-            place = progress if progress > 0 else Silence.STILL if task.status == Status.IN_PROGRESS else Silence.QUEUED
-            born = registry.born[row]
-            age = max(0.0, turn.now - (registry.first[row] if math.isnan(born) else born))
-            self._trails.saw(task.id, State(place, turn.now, registry.seen[row], age))
+            self._learning.on_state(task, row, turn.now)
         return moved
 
     def _decide(self, turn: Turn, *, moved: bool) -> Decision:
@@ -374,31 +284,28 @@ class TaskProgress:
 
     def _ask(self, turn: Turn, subscription: Subscription) -> float | UsageError | None:
         """Return the seconds that a policy wants to the next poll, None where it says stop, an error for nonsense."""
-        registry, row, now = self._registry, turn.row, turn.now
+        registry, learning, row, now = self._registry, self._learning, turn.row, turn.now
         listens = turn.task_id in self._claims.of and not subscription.follows
-        born = registry.born[row]
-        trait = registry.trait[row]
-        progress = registry.progress[row]
-        state, price = self._trails.present(turn.task_id), self._price(subscription)
+        trait, progress, price = registry.trait[row], registry.progress[row], learning.price(subscription.policy)
         facts = Facts(
             task_id=turn.task_id,
             attempt=registry.answers[row],
-            age=max(0.0, now - (registry.first[row] if math.isnan(born) else born)),
+            age=learning.present_age(row, now),
             pool=trait.pool,
             kind=trait.kind,
             status=trait.status,
             progress=None if progress < 0 else progress,
             changed=now - registry.moved[row],
             hint=turn.hint,
-            durations=self._life.durations,
+            durations=learning.life.durations,
             heard=self._claims.heard(turn.task_id, now) if listens else None,
-            life=self._life,
-            price=None if price is None else price.value * self._load,
+            life=learning.life,
+            price=None if price is None else price.value * learning.load,
             waited=now - registry.first[row],
-            unseen=None if state is None or math.isnan(state.before) else state.at - state.before,
-            left=self._trails.line(turn.task_id),
-            answers=self._answer_time,
-            load=self._load,
+            unseen=learning.unseen(turn.task_id),
+            left=learning.line(turn.task_id),
+            answers=learning.answer_time,
+            load=learning.load,
         )
         self.asking = True
         try:
@@ -421,8 +328,3 @@ class TaskProgress:
         registry = self._registry
         registry.part(row, subscription)
         return Ended(subscription, task_id, why, error, registry.polls[row], registry.last[row])
-
-    def _seen_since(self, row: int, age: float, now: float) -> float:
-        """Return the age at which a running task was seen last; its present one where this poll is the first."""
-        seen = self._registry.seen[row]
-        return age if math.isnan(seen) else min(age, max(0.0, age - (now - seen)))

@@ -1,0 +1,169 @@
+"""What a session learns of tasks as they end, and by what it plans its polls: what policies are told beside a task.
+
+It follows the states of live tasks (`trails`) and the service's clock (`clock_offset`); what is left of tasks is
+learned in `backoff`. It keeps the price of a poll for each policy that has one, how long answers take, and how much
+more there is to poll than there is pace for. Moments are seconds on the planner's clock; it only reads the registry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from omgmj.backoff.policies import Adaptive, Policy
+from omgmj.backoff.price import Price
+from omgmj.backoff.residual_life import Lived, ResidualLife, State
+from omgmj.backoff.silences import Silence
+from omgmj.models import Status, Task
+from omgmj.scheduler.clock_offset import ClockOffset
+from omgmj.scheduler.registry import Registry
+from omgmj.scheduler.trails import Trails
+
+_ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
+_IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
+"""Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
+_LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
+_DATE = 1.0  # seconds to which an answer's `Date` is cut
+
+
+class Found(NamedTuple):
+    """A record with what its answer tells beside it.
+
+    `age` is how many seconds the task has been running as the service tells it, `ended_ago` how many seconds ago it
+    ended, `hint` how many it asks to be left alone for. `asked_at` is when the page of the list was asked for that
+    shows the record; None where it was not a page, which would say nothing of how asking for the ID goes.
+    """
+
+    task: Task
+    age: float | None = None
+    ended_ago: float | None = None
+    hint: float | None = None
+    asked_at: float | None = None
+
+
+class Learning:
+    """What was learned. `life` is what is left of tasks, `load` the factor by which there is more to poll than pace.
+
+    `answer_time` is how many seconds an answer takes on average; `last_price` the price that an end moved last.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.life: ResidualLife = ResidualLife()
+        self.load: float = 1.0
+        self.answer_time: float = 0.0
+        self.last_price: Price | None = None
+        self._registry = registry
+        self._trails = Trails()
+        self._clock = ClockOffset()
+        self._prices: dict[tuple[float, float | None], Price] = {}
+        self._asked: dict[int, float] = {}  # polls that are out, and since when
+
+    # Polls and answers.
+
+    def on_asked(self, task_id: int, now: float, due: float) -> None:
+        """Record that a poll goes out that was due at a moment: where polls are late, the price rises for all alike."""
+        self._asked[task_id] = now
+        late = max(-1.0, min(1.0, now - due - _IN_TIME))
+        self.load = min(_MOST_LOAD, max(1.0, self.load * math.exp(_LOAD_RATE * late)))
+
+    def on_answered(self, task_id: int, now: float) -> None:
+        """Record that a poll was answered."""
+        asked_at = self._asked.pop(task_id, None)
+        if asked_at is not None:
+            self.answer_time += _ANSWERS * (now - asked_at - self.answer_time)
+
+    def age(self, found: Found, now: float) -> float | None:
+        """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
+        started = found.task.started_at
+        if started is None or self._clock.seconds is None:
+            return found.age
+        return max(0.0, now - self._clock.seconds - started.timestamp())
+
+    # The life of a task.
+
+    def on_made(self, task_id: int, made_as: str) -> None:
+        """Record what a task is that was made here, as its submission says."""
+        self._trails.made(task_id, made_as)
+
+    def on_state(self, task: Task, row: int, now: float) -> None:
+        """Record that a task shows for the first time what it shows."""
+        registry = self._registry
+        place = task.progress or (Silence.STILL if task.status == Status.IN_PROGRESS else Silence.QUEUED)
+        self._trails.saw(task.id, State(place, now, registry.seen[row], self.present_age(row, now)))
+
+    def on_running(self, row: int, now: float) -> None:
+        """Record that a task goes on."""
+        status, pool, kind = self._registry.trait[row]
+        if status == Status.IN_PROGRESS and not math.isnan(self._registry.born[row]):
+            age = now - self._registry.born[row]
+            self.life.durations.saw_running((pool, kind), self._seen_since(row, age, now), age)
+
+    def on_end(self, found: Found, row: int, now: float) -> None:
+        """Learn of a final record when such tasks end, and how late that was seen."""
+        registry, task = self._registry, found.task
+        seen, first = registry.seen[row], registry.first[row]
+        ended_at = math.nan
+        # The service looked half an answer's time ago, here as in what is known of its clock.
+        half = self.answer_time / 2
+        if task.finished_at is not None:
+            moment = task.finished_at.timestamp()
+            self._clock.saw(moment, seen, now)
+            if self._clock.seconds is not None:
+                ended_at = moment + self._clock.seconds - half
+            elif found.ended_ago is not None:
+                ended_at = now - found.ended_ago - _DATE / 2
+        states, made_as = self._trails.close(task.id)
+        last = first if math.isnan(seen) and made_as is not None else seen
+        age = self.age(found, now)
+        key = task.pool, task.kind
+        late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
+        if late is not None and self.load < _LOADED:
+            late += half * math.isnan(ended_at)
+            for price in self._prices_of(subscription.policy for subscription in registry.who[row].values()):
+                price.saw(late, registry.polls[row], half)
+                self.last_price = price
+        if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
+            ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
+            since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
+            self.life.durations.saw_end(key, since, age, ended=ended)
+
+    def forget(self, task_id: int) -> None:
+        """Let go of an ID that nobody waits for."""
+        self._trails.close(task_id)
+        self._asked.pop(task_id, None)
+
+    # What a policy is told.
+
+    def price(self, policy: Policy) -> Price | None:
+        """Return the price of a poll under a policy that has one."""
+        if not isinstance(policy, Adaptive):
+            return None
+        key = (policy.delay, policy.polls)
+        price = self._prices.get(key)
+        if price is None:
+            price = self._prices[key] = Price(*key)
+        return price
+
+    def present_age(self, row: int, now: float) -> float:
+        """Return for how many seconds a task has been running; where nobody tells, how long it has been known."""
+        born = self._registry.born[row]
+        return max(0.0, now - (self._registry.first[row] if math.isnan(born) else born))
+
+    def unseen(self, task_id: int) -> float | None:
+        """Return for how many seconds nobody had looked when a task showed for the first time what it shows."""
+        state = self._trails.present(task_id)
+        return None if state is None or math.isnan(state.before) else state.at - state.before
+
+    def line(self, task_id: int) -> float | None:
+        """Return the seconds that were left as the present step was first seen, by a line through the last two."""
+        return self._trails.line(task_id)
+
+    def _prices_of(self, policies: Iterable[Policy]) -> list[Price]:
+        found = {id(price): price for price in map(self.price, policies) if price is not None}
+        return list(found.values())
+
+    def _seen_since(self, row: int, age: float, now: float) -> float:
+        """Return the age at which a running task was seen last; its present one where this poll is the first."""
+        seen = self._registry.seen[row]
+        return age if math.isnan(seen) else min(age, max(0.0, age - (now - seen)))
