@@ -7,17 +7,10 @@ What is kept is two sums for each slot of age: how many tasks ended in it, and h
 in it, ended or not. Their ratio is the chance per second. That the tasks still running count too matters when many
 start at once: of those the short ones end first, and alone they would make all tasks look short.
 
-When to poll follows from the chance by the theory of inspection. Say that a poll is worth c seconds of delay, that a
-task is still running at age t with chance S(t) and ends with the chance h(t) per second, and that n(t) polls are made
-per second, so that an end at t is seen 1 / 2n seconds late. The task then costs the integral over t of
-
-    c n S  +  h S / 2n
-
-which is least, at each age for itself, where c = h / 2n^2: polls are 1 / n = sqrt(2 c / h) seconds apart. (J. B.
-Keller, "Optimum checking schedules for systems subject to random failure", Management Science 21, 1974, 256-260. The
-exact schedule: Barlow, Hunter, Proschan, "Optimum checking procedures", J. SIAM 11, 1963, 1078-1095.) Without a poll
-for x seconds the delay to be expected is h x^2 / 2, which at that distance is just c. So the rule can be said without
-the root, and then serves where h changes on the way too: poll when the delay to be expected has reached c.
+When to poll follows from the chance by the theory that `inspection` tells. With the chance h per second of an end, the
+delay to be expected without a poll for x seconds is h x^2 / 2, and polls are sqrt(2 c / h) apart, where c is the price
+of one. Said without the root, the rule serves where h changes on the way too: poll when the delay to be expected has
+reached c.
 
 Its numbers were tuned on drawn lives: `python -m benchmarks tune HALF_LIFE`, or another name, shows what other values
 of it cost in queries, at the same delay.
@@ -87,6 +80,18 @@ class _Pool:
         if self.seen >= ENOUGH and self.seen % _REFRESH == ENOUGH % _REFRESH:
             self._work_out()
 
+    def dump(self) -> list[list[float]]:
+        self._lighten()
+        return [[float(self.seen)], list(self.ends), list(self.seconds)]
+
+    def restore(self, dumped: list[list[float]]) -> None:
+        (seen,), ends, seconds = dumped
+        if not (len(ends) == len(seconds) == _SLOTS and min(seen, *ends, *seconds) >= 0):
+            raise ValueError("these are not the sums of a pool")
+        self.seen, self.ends, self.seconds = int(seen), array("d", ends), array("d", seconds)
+        if self.seen >= ENOUGH:
+            self._work_out()
+
     def _lighten(self) -> None:
         self.ends = array("d", [value / self.weight for value in self.ends])
         self.seconds = array("d", [value / self.weight for value in self.seconds])
@@ -133,6 +138,15 @@ class Durations:
         ended = min(ended, _OLDEST)
         known.ran(min(since, ended), ended)
         known.ended(ended)
+
+    def dump(self, pool: Hashable) -> list[list[float]] | None:
+        """Return what was learned of one pool as JSON takes it; None where it was not seen."""
+        known = self._pools.get(pool)
+        return None if known is None else known.dump()
+
+    def restore(self, pool: Hashable, dumped: list[list[float]]) -> None:
+        """Take over what `dump` gave; `ValueError` where it cannot have given that."""
+        self._open(pool).restore(dumped)
 
     def hazard(self, pool: Hashable, age: float) -> float | None:
         """Return the chance per second that a task of this age ends; None while too little was seen."""

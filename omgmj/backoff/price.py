@@ -12,7 +12,7 @@ import math
 FIRST = 0.12
 """Seconds of delay that a look costs before anything was measured."""
 LEAST, MOST = 0.02, 50.0
-RATE = 0.02
+RATE = 0.03
 """How far the logarithm moves at an end that is off by all that was asked for."""
 _REST = 0.7  # of the delay that was asked for, beside the time on the way
 _FADE = 0.98  # of the means that are told
@@ -21,16 +21,17 @@ _FADE = 0.98  # of the means that are told
 class Price:
     """The price under which ends are seen `delay` seconds late on average, or tasks cost `polls` on average.
 
-    `mean_delay` and `mean_polls` are those of late; not a number before the first end.
+    `value` is where it begins, if it was measured before. `mean_delay` and `mean_polls` are those of late; not a number
+    before the first end.
     """
 
     __slots__ = ("_delay", "_polls", "_weight", "mean_delay", "mean_polls", "value")
 
-    def __init__(self, delay: float, polls: float | None = None) -> None:
+    def __init__(self, delay: float, polls: float | None = None, value: float | None = None) -> None:
         self._delay = delay
         self._polls = polls
         self._weight = 0.0
-        self.value: float = FIRST * delay
+        self.value: float = FIRST * delay if value is None else min(MOST, max(LEAST, value))
         self.mean_delay: float = math.nan
         self.mean_polls: float = math.nan
 

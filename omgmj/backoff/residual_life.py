@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omgmj.backoff.durations import Durations
 from omgmj.backoff.inspection import seen_late, wait
@@ -153,6 +153,31 @@ class ResidualLife:
             made = self._open((None, lived.made_as))
             made.silences.learn(Silence.MADE, math.inf, ended_at - lived.known_at)
         return late
+
+    def dump(self) -> list[dict[str, Any]]:
+        """Return what was learned as JSON takes it, kind by kind."""
+        return [
+            {
+                "pool": key[0],
+                "kind": key[1],
+                "ends": kind.ends,
+                "steps": kind.steps.dump(),
+                "silences": kind.silences.dump(),
+                "durations": self.durations.dump(key),
+            }
+            for key, kind in self._kinds.items()
+        ]
+
+    def restore(self, dumped: list[dict[str, Any]]) -> None:
+        """Take over what `dump` gave; `LookupError`, `TypeError` or `ValueError` where it cannot have given that."""
+        for one in dumped:
+            key = one["pool"], one["kind"]
+            kind = self._open(key)
+            kind.ends = int(one["ends"])
+            kind.steps.restore(one["steps"])
+            kind.silences.restore(one["silences"])
+            if one["durations"] is not None:
+                self.durations.restore(key, one["durations"])
 
     def _is_surprise(self, kind: _Kind, lived: Lived, last: State, ended_at: float) -> bool:
         if last.place > 0:

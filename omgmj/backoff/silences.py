@@ -72,6 +72,23 @@ class Silences:
         ends = self._ends(silence, age)
         return None if ends is None else ends[0]
 
+    def dump(self) -> dict[str, list[list[float | None]]]:
+        """Return what was learned as JSON takes it: by state the pairs of ages, where None is never."""
+        return {
+            silence.name: [
+                [None if left == math.inf else left, ended] for left, ended in zip(ages[::2], ages[1::2], strict=True)
+            ]
+            for silence, ages in self._ages.items()
+        }
+
+    def restore(self, dumped: dict[str, list[list[float | None]]]) -> None:
+        """Take over what `dump` gave; `KeyError` or `ValueError` where it cannot have given that."""
+        for name, pairs in dumped.items():
+            for left, ended in pairs[-KEPT:]:
+                if ended is None:
+                    raise ValueError("each of these tasks has ended")
+                self.learn(Silence[name], math.inf if left is None else left, ended)
+
     def _ends(self, silence: Silence, age: float) -> list[float] | None:
         ages = self._ages.get(silence)
         if ages is None:

@@ -31,6 +31,7 @@ _LEAST_SPREAD, _MOST = 0.03, 3.0  # no step foretells better; no sample counts a
 _YOUNGEST, _SHORTEST = 0.5, 0.25  # seconds: ages, and what was left, below these count as these
 _UNDONE = 0.5  # percent that are still undone at 100
 _SUMS = 6  # samples, and the sums of x, xx, y, xy, yy: x is the logarithm of the age, y what was left beside the line
+_LARGEST = 1e6  # no sum comes near it
 _NEARNESSES = len(CLOSE) + 1
 
 
@@ -75,6 +76,19 @@ class Steps:
             if self._sums[first] >= FEW:
                 return _left(self._sums[first : first + _SUMS], sight)
         return None
+
+    def dump(self) -> dict[str, list[float]]:
+        """Return what was learned as JSON takes it: the sums by place, of those that any task has shown."""
+        firsts = range(0, len(self._sums), _SUMS)
+        return {str(first // _SUMS): list(self._sums[first : first + _SUMS]) for first in firsts if self._sums[first]}
+
+    def restore(self, dumped: dict[str, list[float]]) -> None:
+        """Take over what `dump` gave; `ValueError` where it cannot have given that."""
+        for place, sums in dumped.items():
+            first = int(place) * _SUMS
+            if not (0 <= first < len(self._sums) and len(sums) == _SUMS and max(map(abs, sums)) <= _LARGEST):
+                raise ValueError(f"{place} is no step, or these are not its sums")
+            self._sums[first : first + _SUMS] = array("d", sums)
 
     def straight(self, sight: Sight) -> Left:
         """Return what is left by the straight line alone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omgmj.backoff.policies import Adaptive, Policy
 from omgmj.backoff.price import Price
@@ -19,11 +19,13 @@ from omgmj.models import Status, Task
 from omgmj.scheduler.clock_offset import ClockOffset
 from omgmj.scheduler.registry import Registry
 from omgmj.scheduler.trails import Trails
+from omgmj.validation import brief, check_seconds
 
 _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
+_MOST_PRICES = 8  # that are taken over from an earlier run
 _DATE = 1.0  # seconds to which an answer's `Date` is cut
 
 
@@ -158,6 +160,29 @@ class Learning:
     def line(self, task_id: int) -> float | None:
         """Return the seconds that were left as the present step was first seen, by a line through the last two."""
         return self._trails.line(task_id)
+
+    # What is kept between runs.
+
+    def dump(self) -> dict[str, Any]:
+        """Return what was learned as JSON takes it: of kinds of tasks, and what a poll costs where it was measured."""
+        prices = [[*key, price.value] for key, price in self._prices.items() if not math.isnan(price.mean_delay)]
+        return {"kinds": self.life.dump(), "prices": prices, "answer_time": self.answer_time}
+
+    def restore(self, dumped: dict[str, Any]) -> None:
+        """Take over what `dump` gave; where it cannot have given that it is a `ValueError`, and nothing is taken over.
+
+        What was learned here before is forgotten: it is called before anything was.
+        """
+        life, prices = ResidualLife(), dict[tuple[float, float | None], Price]()
+        try:
+            life.restore(dumped["kinds"])
+            for delay, polls, value in dumped["prices"][-_MOST_PRICES:]:
+                check_seconds("delay", delay)
+                prices[delay, polls] = Price(delay, polls, check_seconds("price", value))
+            answer_time = check_seconds("answer_time", dumped["answer_time"], zero=True)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"this was not learned here: {brief(error)}") from error
+        self.life, self._prices, self.answer_time = life, prices, answer_time
 
     def _prices_of(self, policies: Iterable[Policy]) -> list[Price]:
         found = {id(price): price for price in map(self.price, policies) if price is not None}
