@@ -197,6 +197,10 @@ def _none_or_seconds(instance: object, attribute: attrs.Attribute[Any], value: o
         _seconds(instance, attribute, value)
 
 
+def _delay_of_least(policy: Adaptive) -> float:
+    return 1.0 if policy.least is None else policy.least / _LEAST
+
+
 @attrs.frozen
 class Adaptive:
     """Poll when the delay to be expected without a poll has reached one price, so that few polls see ends in time.
@@ -215,12 +219,10 @@ class Adaptive:
     least: float | None = attrs.field(default=None, validator=_warn_of_least)
     cap: float = attrs.field(default=60.0, validator=_seconds)
     jitter: float = attrs.field(default=0.1, validator=_share)
-    delay: float = attrs.field(kw_only=True, validator=_seconds)
+    delay: float = attrs.field(
+        default=attrs.Factory(_delay_of_least, takes_self=True), kw_only=True, validator=_seconds
+    )
     polls: float | None = attrs.field(default=None, kw_only=True, validator=_none_or_seconds)
-
-    @delay.default
-    def _delay_of_least(self) -> float:
-        return 1.0 if self.least is None else self.least / _LEAST
 
     def __attrs_post_init__(self) -> None:
         _check_order(self, "first", "delay")
