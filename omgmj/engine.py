@@ -34,7 +34,7 @@ from omgmj.polling.hold import Hold
 from omgmj.polling.poller import Poller
 from omgmj.protocol import messages, pages
 from omgmj.protocol.messages import Answer, Fate, Passage
-from omgmj.protocol.submissions import Draft
+from omgmj.protocol.submissions import Draft, kind_made
 from omgmj.threads import in_thread
 from omgmj.validation import check_since
 
@@ -173,8 +173,10 @@ class Engine:
                 raise
             ledger.made(key, task_id)
         self.poller.planner.verdicts.on_good_call()
-        webhook = draft.submission.webhook is not None
-        self.poller.planner.first_polls.created(task_id, self.loop.time(), webhook=webhook)
+        sent = draft.submission
+        self.poller.planner.first_polls.created(
+            task_id, self.loop.time(), webhook=sent.webhook is not None, pool=sent.pool, kind=kind_made(sent)
+        )
         return task_id
 
     async def reconcile(

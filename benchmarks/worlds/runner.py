@@ -137,7 +137,8 @@ class _Run:
 
     def _make(self, number: int, now: float) -> None:
         if self._world.made:
-            self._planner.first_polls.created(number + 1, now)
+            life = self._stream.lives[number]
+            self._planner.first_polls.created(number + 1, now, pool=life.pool, kind=life.kind)
         wait = Subscription(self._sink, (number + 1,), self._policy, now, None, None)
         assert not self._planner.watch(wait, now, self._chance.random())
 

@@ -250,9 +250,7 @@ class Adaptive:
             age = max(0.0, facts.age - facts.changed)
             sight = Sight(facts.progress, age, age if facts.unseen is None else min(age, facts.unseen))
             return life.after_step((facts.pool, facts.kind), sight, facts.changed, price)
-        silence = _silence(facts)
-        key = (None if silence is Silence.MADE else facts.pool, facts.kind)
-        return life.in_silence(key, silence, facts.waited, facts.age, price)
+        return life.in_silence((facts.pool, facts.kind), _silence(facts), facts.waited, facts.age, price)
 
     def _unlearned(self, facts: Facts) -> float:
         if facts.progress:

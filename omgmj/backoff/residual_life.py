@@ -27,6 +27,7 @@ _SURPRISING = 0.01  # an end by which so few were foretold to have ended came as
 _YOUNG = 5.0  # seconds: the hazard of what nothing is known of is that of who lives as long again
 
 Key = tuple[str | None, str | None]
+"""Pool and kind; those of a task that was just made are as its submission says, and may differ from its record's."""
 
 
 class State(NamedTuple):
@@ -53,8 +54,8 @@ class Lived(NamedTuple):
     """A task that has ended: how it was seen. Moments on the planner's clock.
 
     `known_at` is when it was first known, `seen_at` the last look before the end, `found_at` the one that found it.
-    `ended_at` is the end, not a number where nobody says. `made_as` is what its submission says it is, None where it
-    was not made here.
+    `ended_at` is the end, not a number where nobody says. `made_as` are pool and kind as its submission told them, None
+    where it was not made here.
     """
 
     states: Sequence[State]
@@ -62,7 +63,7 @@ class Lived(NamedTuple):
     seen_at: float
     found_at: float
     ended_at: float
-    made_as: str | None = None
+    made_as: Key | None = None
 
     def began(self, state: State) -> float:
         """Return the moment from which the ages of a state without progress count."""
@@ -108,8 +109,7 @@ class ResidualLife:
     def in_silence(self, key: Key, silence: Silence, waited: float, age: float, price: float) -> float | None:
         """Return the seconds to the next look at a task that tells no progress; None where too little is known.
 
-        `age` is in seconds since it started, `waited` since it was first known; `key` as in `after_step`, but for one
-        that was just made what its submission says it is, in no pool.
+        `age` is in seconds since it started, `waited` since it was first known; `key` as in `after_step`.
         """
         kind = self._kinds.get(key)
         surprises = self._surprises.hazard
@@ -150,8 +150,7 @@ class ResidualLife:
             start = lived.began(state)
             kind.silences.learn(Silence(state.place), gone - start, ended_at - start)
         if lived.made_as is not None:
-            made = self._open((None, lived.made_as))
-            made.silences.learn(Silence.MADE, math.inf, ended_at - lived.known_at)
+            self._open(lived.made_as).silences.learn(Silence.MADE, math.inf, ended_at - lived.known_at)
         return late
 
     def dump(self) -> list[dict[str, Any]]:

@@ -211,6 +211,13 @@ def fits(task: Task, submission: Submission) -> bool:
     return not submission.prompt or not task.prompt or _words(task.prompt) == _words(submission.prompt)
 
 
+def kind_made(submission: Submission) -> str:
+    """Return the kind of task that a submission makes, as far as it tells: of an action the word in its custom ID."""
+    if submission.kind != ACTION:
+        return submission.kind
+    return next((part for part, _ in _KINDS if part in (submission.custom_id or "")), ACTION)
+
+
 def sought(error: SubmissionUncertain | None, prompt: str | None, action: Action | str | None) -> Submission:
     """Return what to search for: an error's, or what a prompt or an action made; `UsageError` unless it is just one."""
     if sum(given is not None for given in (error, prompt, action)) != 1:

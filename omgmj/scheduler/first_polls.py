@@ -26,11 +26,12 @@ ENDED_KEPT = 1000
 
 
 class _Made(NamedTuple):
-    """A task made here: when, whether it has a webhook, and of what kind its submission says that it is."""
+    """A task made here: when, whether it has a webhook, its pool and kind as its submission says."""
 
     at: float
     webhook: bool
-    kind: str
+    pool: str | None
+    kind: str | None
 
 
 class FirstPolls:
@@ -45,9 +46,11 @@ class FirstPolls:
         self._ended: dict[int, None] = {}
         self._silent_since = NEVER
 
-    def created(self, task_id: int, now: float, *, webhook: bool = False, kind: str = "") -> None:
+    def created(
+        self, task_id: int, now: float, *, webhook: bool = False, pool: str | None = None, kind: str | None = None
+    ) -> None:
         """Record that a task was made just now: until it has run for a while there is nothing to see."""
-        self._created[task_id] = _Made(now, webhook, kind)
+        self._created[task_id] = _Made(now, webhook, pool, kind)
         if webhook:
             self._silent_since = min(now, self._silent_since)
         if len(self._created) > CREATED_KEPT:
@@ -100,7 +103,7 @@ class FirstPolls:
             made = self._created.get(task_id)
             if registry.polls[row] or made is None:
                 return []  # The first poll is due already, or all failed so far: who comes shares the next one.
-            self._progress.begin_made(task_id, row, made.at, made.kind)
+            self._progress.begin_made(task_id, row, made.at, made.pool, made.kind)
             there_at = made.at
             if task_id in self._ended:
                 del self._ended[task_id]

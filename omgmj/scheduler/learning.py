@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from omgmj.backoff.policies import Adaptive, Policy
 from omgmj.backoff.price import Price
-from omgmj.backoff.residual_life import Lived, ResidualLife, State
+from omgmj.backoff.residual_life import Key, Lived, ResidualLife, State
 from omgmj.backoff.silences import Silence
 from omgmj.models import Status, Task
 from omgmj.scheduler.clock_offset import ClockOffset
@@ -84,8 +84,8 @@ class Learning:
 
     # The life of a task.
 
-    def on_made(self, task_id: int, made_as: str) -> None:
-        """Record what a task is that was made here, as its submission says."""
+    def on_made(self, task_id: int, made_as: Key) -> None:
+        """Record the pool and kind of a task that was made here, as its submission says."""
         self._trails.made(task_id, made_as)
 
     def on_state(self, task: Task, row: int, now: float) -> None:

@@ -23,8 +23,6 @@ from omgmj.validation import brief
 MIN_DELAY = 0.05
 """Seconds between two polls of one ID at least, whatever the policy says."""
 
-JUST_MADE = Trait(Status.SUBMITTED, None, None)
-
 
 class Why(Enum):
     """Why a wait ended although its task did not."""
@@ -127,12 +125,12 @@ class TaskProgress:
             born[row] = seen[row] = math.nan
             quiet_since[row] = served
 
-    def begin_made(self, task_id: int, row: int, made_at: float, kind: str) -> None:
-        """Begin a row of a task that was made at a moment, of this kind as its submission says; it is there."""
-        self._learning.on_made(task_id, kind)
+    def begin_made(self, task_id: int, row: int, made_at: float, pool: str | None, kind: str | None) -> None:
+        """Begin a row of a task that was made at a moment; its pool and kind are as its submission says."""
+        self._learning.on_made(task_id, (pool, kind))
         registry = self._registry
         registry.first[row] = registry.moved[row] = made_at
-        self._know(row, JUST_MADE._replace(kind=kind))
+        self._know(row, Trait(Status.SUBMITTED, pool, kind))
 
     def remember(self, row: int) -> None:
         """Take a task for known that was waited for before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omgmj.backoff.residual_life import State
+from omgmj.backoff.residual_life import Key, State
 
 MOST_TASKS = 10_000
 """Tasks that are followed at once; of further ones only their present state is known."""
@@ -15,7 +15,7 @@ class Trails:
 
     def __init__(self) -> None:
         self._of: dict[int, list[State]] = {}
-        self._made_as: dict[int, str] = {}
+        self._made_as: dict[int, Key] = {}
 
     def saw(self, task_id: int, state: State) -> None:
         """Record that a task was seen in a state for the first time."""
@@ -28,14 +28,10 @@ class Trails:
             trail.pop()
         trail.append(state)
 
-    def made(self, task_id: int, made_as: str) -> None:
+    def made(self, task_id: int, made_as: Key) -> None:
         """Record what a task was made as."""
         if len(self._made_as) < MOST_TASKS:
             self._made_as[task_id] = made_as
-
-    def made_as(self, task_id: int) -> str | None:
-        """Return what a task was made as; None where it was not made here."""
-        return self._made_as.get(task_id)
 
     def present(self, task_id: int) -> State | None:
         """Return the state that a task was seen in last, and since when; None where it was not seen."""
@@ -56,6 +52,6 @@ class Trails:
             return None
         return (100 - last.place) * (last.at - first.at) / gained
 
-    def close(self, task_id: int) -> tuple[list[State], str | None]:
+    def close(self, task_id: int) -> tuple[list[State], Key | None]:
         """Return the states of a task that has ended, and what it was made as; they are forgotten."""
         return self._of.pop(task_id, []), self._made_as.pop(task_id, None)
