@@ -1,4 +1,4 @@
-"""What a session has learned of how long tasks run: the chance that one ends, by its age, for each resource pool.
+"""What a session has learned of how long tasks run: the chance that one ends, by its age, for each pool and kind.
 
 The planner tells of each poll how long a task was seen running and whether it ended; policies read. Tasks of long ago
 are forgotten slowly, so that a change of the service is followed. Time comes as ages in seconds; no clock is read.
@@ -21,14 +21,13 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Hashable
 
 HALF_LIFE = 100
-"""After so many ended tasks of its pool a task counts half."""
+"""After so many ended tasks of its pool and kind a task counts half."""
 ENOUGH = 20
-"""So many tasks of a pool must have ended before anything is said of it."""
-MOST_POOLS = 32
-"""Pools, or pools and kinds, that are told apart; further ones share one place, as the service makes up names."""
+"""So many tasks of a pool and kind must have ended before anything is said of it."""
+MOST_PLACES = 32
+"""Pools, each with its kinds, that are told apart; further ones share one place, as the service makes up names."""
 
 # Slots of age, four to each doubling from 2 seconds to 2 hours, and one below and one above.
 _EDGES = (0.0, *(2.0 * 2 ** (step / 4) for step in range(48)), 1e12)
@@ -51,8 +50,8 @@ def _smooth(values: array[float]) -> list[float]:
     return [(padded[slot] + 2 * padded[slot + 1] + padded[slot + 2]) / 4 for slot in range(_SLOTS)]
 
 
-class _Pool:
-    """The sums of one pool. A sum grows by `weight`, which grows itself: cheaper than to shrink all old sums."""
+class _Place:
+    """The sums of one pool and kind. A sum grows by `weight`, which grows itself: cheaper than shrinking old ones."""
 
     __slots__ = ("chances", "ends", "seconds", "seen", "weight")
 
@@ -87,7 +86,7 @@ class _Pool:
     def restore(self, dumped: list[list[float]]) -> None:
         (seen,), ends, seconds = dumped
         if not (len(ends) == len(seconds) == _SLOTS and min(seen, *ends, *seconds) >= 0):
-            raise ValueError("these are not the sums of a pool")
+            raise ValueError("these are not the sums of a pool and kind")
         self.seen, self.ends, self.seconds = int(seen), array("d", ends), array("d", seconds)
         if self.seen >= ENOUGH:
             self._work_out()
@@ -110,21 +109,23 @@ class Durations:
     as a negative age, is left out.
     """
 
-    __slots__ = ("_pools",)
+    __slots__ = ("_places",)
 
     def __init__(self) -> None:
-        self._pools: dict[Hashable, _Pool] = {}
+        self._places: dict[tuple[str | None, str | None], _Place] = {}
 
-    def saw_running(self, pool: Hashable, since: float, age: float) -> None:
+    def saw_running(self, pool: str | None, since: float, age: float, kind: str | None = None) -> None:
         """Record that a task is running at `age`; `since` is its age when it was last seen running, else 0.
 
         A task that is taken in long after its start is told with `since` equal to `age` at first: nobody knows how
         many of its kind had ended by then.
         """
         if 0 <= since <= age:
-            self._open(pool).ran(min(since, _OLDEST), min(age, _OLDEST))
+            self._open(pool, kind).ran(min(since, _OLDEST), min(age, _OLDEST))
 
-    def saw_end(self, pool: Hashable, since: float, age: float, *, ended: float | None = None) -> None:
+    def saw_end(
+        self, pool: str | None, since: float, age: float, *, ended: float | None = None, kind: str | None = None
+    ) -> None:
         """Record that a task is final at `age`; `since` is its age when it was last seen running, else 0.
 
         `ended` is its age at its end as the record tells it; None where it does not: then the end lies somewhere
@@ -134,32 +135,38 @@ class Durations:
             ended = (since + age) / 2
         if not (0 <= since <= age < math.inf and 0 <= ended <= age):
             return
-        known = self._open(pool)
+        known = self._open(pool, kind)
         ended = min(ended, _OLDEST)
         known.ran(min(since, ended), ended)
         known.ended(ended)
 
-    def dump(self, pool: Hashable) -> list[list[float]] | None:
-        """Return what was learned of one pool as JSON takes it; None where it was not seen."""
-        known = self._pools.get(pool)
+    def dump(self, pool: str | None, kind: str | None) -> list[list[float]] | None:
+        """Return what was learned of one kind as JSON takes it; None where it was not seen."""
+        known = self._places.get((pool, kind))
         return None if known is None else known.dump()
 
-    def restore(self, pool: Hashable, dumped: list[list[float]]) -> None:
+    def restore(self, pool: str | None, kind: str | None, dumped: list[list[float]]) -> None:
         """Take over what `dump` gave; `ValueError` where it cannot have given that."""
-        self._open(pool).restore(dumped)
+        self._open(pool, kind).restore(dumped)
 
-    def hazard(self, pool: Hashable, age: float) -> float | None:
-        """Return the chance per second that a task of this age ends; None while too little was seen."""
-        known = self._find(pool)
+    def hazard(self, pool: str | None, age: float, kind: str | None = None) -> float | None:
+        """Return the chance per second that a task of this age ends; None while too little was seen.
+
+        Without a `kind` it is of the kind of which most ended in the pool.
+        """
+        known = self._find(pool, kind)
         return None if known is None or not age >= 0 else known.chances[_slot(age)]
 
-    def wait(self, pool: Hashable, age: float, price: float, surprises: float = 0.0) -> float | None:
+    def wait(
+        self, pool: str | None, age: float, price: float, surprises: float = 0.0, kind: str | None = None
+    ) -> float | None:
         """Return the seconds after which to poll a task again of this age; None while too little was seen.
 
         Each poll comes when the delay to be expected without it has reached the `price`, in seconds: polls are close
-        where tasks end and seldom elsewhere. `surprises` is a chance per second beside what was seen.
+        where tasks end and seldom elsewhere. `surprises` is a chance per second beside what was seen. Without a `kind`
+        it is as in `hazard`.
         """
-        known = self._find(pool)
+        known = self._find(pool, kind)
         if known is None or not age >= 0:
             return None
         start = at = min(age, _OLDEST)
@@ -175,16 +182,20 @@ class Durations:
         rest = (math.sqrt(over * over + 2 * chance * (price - late)) - over) / chance
         return min(_OLDEST, at - start + rest)
 
-    def _find(self, pool: Hashable) -> _Pool | None:
-        known = self._pools.get(pool)
+    def _find(self, pool: str | None, kind: str | None) -> _Place | None:
+        known = self._places.get((pool, kind))
+        if known is None and kind is None:
+            known = max(
+                (place for (of, _), place in self._places.items() if of == pool), key=lambda one: one.seen, default=None
+            )
         if known is None:
-            known = self._pools.get(None)
+            known = self._places.get((None, None))
         return known if known is not None and known.chances else None
 
-    def _open(self, pool: Hashable) -> _Pool:
-        known = self._pools.get(pool)
+    def _open(self, pool: str | None, kind: str | None) -> _Place:
+        known = self._places.get((pool, kind))
         if known is None:
-            # One place is kept for the pools that find no place of their own, and for tasks that name none.
-            place = pool if len(self._pools) < MOST_POOLS - 1 else None
-            known = self._pools.setdefault(place, _Pool())
+            # One place is kept for those that find no place of their own, and for tasks that name none.
+            key = (pool, kind) if len(self._places) < MOST_PLACES - 1 else (None, None)
+            known = self._places.setdefault(key, _Place())
         return known

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import attrs
 
 from omgmj.backoff.durations import Durations
+from omgmj.backoff.price import Prices
 from omgmj.backoff.residual_life import ResidualLife
 from omgmj.backoff.retry_after import LEAST, LEAST_POLL, believed
 from omgmj.backoff.silences import Silence
@@ -52,7 +53,7 @@ class Facts(NamedTuple):
     durations: Durations | None = None
     heard: float | None = None
     life: ResidualLife | None = None
-    price: float | None = None
+    prices: Prices | None = None
     waited: float = 0.0
     unseen: float | None = None
     left: float | None = None
@@ -243,9 +244,10 @@ class Adaptive:
 
     def _learned(self, facts: Facts) -> float | None:
         """Return the seconds to the poll that the ends seen so far ask for; None where they say nothing."""
-        life, price = facts.life, facts.price
-        if life is None or price is None:
+        life, prices = facts.life, facts.prices
+        if life is None or prices is None:
             return None
+        price = prices.under(self.delay, self.polls).value * facts.load
         if facts.progress:
             age = max(0.0, facts.age - facts.changed)
             sight = Sight(facts.progress, age, age if facts.unseen is None else min(age, facts.unseen))

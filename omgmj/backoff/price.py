@@ -14,6 +14,8 @@ FIRST = 0.12
 LEAST, MOST = 0.02, 50.0
 RATE = 0.03
 """How far the logarithm moves at an end that is off by all that was asked for."""
+MOST_BOUNDS = 64
+"""Bounds that are told apart."""
 _REST = 0.7  # of the delay that was asked for, beside the time on the way
 _FADE = 0.98  # of the means that are told
 
@@ -45,3 +47,35 @@ class Price:
         asked = max(self._delay, half + _REST * self._delay)
         off = 1 - delay / asked if self._polls is None else polls / self._polls - 1
         self.value = min(MOST, max(LEAST, self.value * math.exp(RATE * max(-5.0, min(5.0, off)))))
+
+
+class Prices:
+    """The prices of a session: one for each bound that its policies ask under.
+
+    `asked` is the one that was asked for last, until somebody takes note of it. Beyond `MOST_BOUNDS` all begin anew.
+    """
+
+    __slots__ = ("_of", "asked")
+
+    def __init__(self) -> None:
+        self.asked: Price | None = None
+        self._of: dict[tuple[float, float | None], Price] = {}
+
+    def under(self, delay: float, polls: float | None = None) -> Price:
+        """Return the price under a bound, which is kept from now on."""
+        price = self._of.get((delay, polls))
+        if price is None:
+            price = self.open(delay, polls)
+        self.asked = price
+        return price
+
+    def open(self, delay: float, polls: float | None, value: float | None = None) -> Price:
+        """Begin a price, at a value where one was measured before."""
+        if len(self._of) >= MOST_BOUNDS:
+            self._of.clear()
+        price = self._of[delay, polls] = Price(delay, polls, value)
+        return price
+
+    def measured(self) -> dict[tuple[float, float | None], float]:
+        """Return the prices that ends have moved, by their bounds."""
+        return {bound: price.value for bound, price in self._of.items() if not math.isnan(price.mean_delay)}

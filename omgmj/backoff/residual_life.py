@@ -119,7 +119,9 @@ class ResidualLife:
             found = kind.silences.wait(silence, at, price, hazard, surprises)
             if found is not None:
                 return found
-        return self.durations.wait(key, age, price, surprises) if silence is Silence.STILL else None
+        if silence is not Silence.STILL:
+            return None
+        return self.durations.wait(key[0], age, price, surprises, key[1])
 
     def learn(self, key: Key, lived: Lived) -> float | None:
         """Record a task that has ended; return how late its end was seen. None: nobody saw it go on."""
@@ -162,7 +164,7 @@ class ResidualLife:
                 "ends": kind.ends,
                 "steps": kind.steps.dump(),
                 "silences": kind.silences.dump(),
-                "durations": self.durations.dump(key),
+                "durations": self.durations.dump(*key),
             }
             for key, kind in self._kinds.items()
         ]
@@ -176,7 +178,7 @@ class ResidualLife:
             kind.steps.restore(one["steps"])
             kind.silences.restore(one["silences"])
             if one["durations"] is not None:
-                self.durations.restore(key, one["durations"])
+                self.durations.restore(*key, one["durations"])
 
     def _is_surprise(self, kind: _Kind, lived: Lived, last: State, ended_at: float) -> bool:
         if last.place > 0:
@@ -198,7 +200,7 @@ class ResidualLife:
         return else_ if late is None else late
 
     def _hazard(self, key: Key, age: float) -> float:
-        return self.durations.hazard(key, age) or 1 / (age + _YOUNG)
+        return self.durations.hazard(key[0], age, key[1]) or 1 / (age + _YOUNG)
 
     def _open(self, key: Key) -> _Kind:
         kind = self._kinds.get(key)

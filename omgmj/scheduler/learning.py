@@ -1,18 +1,16 @@
 """What a session learns of tasks as they end, and by what it plans its polls: what policies are told beside a task.
 
 It follows the states of live tasks (`trails`) and the service's clock (`clock_offset`); what is left of tasks is
-learned in `backoff`. It keeps the price of a poll for each policy that has one, how long answers take, and how much
+learned in `backoff`. It keeps the prices of polls, how long answers take, and how much
 more there is to poll than there is pace for. Moments are seconds on the planner's clock; it only reads the registry.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from omgmj.backoff.policies import Adaptive, Policy
-from omgmj.backoff.price import Price
+from omgmj.backoff.price import Price, Prices
 from omgmj.backoff.residual_life import Key, Lived, ResidualLife, State
 from omgmj.backoff.silences import Silence
 from omgmj.models import Status, Task
@@ -52,13 +50,13 @@ class Learning:
 
     def __init__(self, registry: Registry) -> None:
         self.life: ResidualLife = ResidualLife()
+        self.prices: Prices = Prices()
         self.load: float = 1.0
         self.answer_time: float = 0.0
         self.last_price: Price | None = None
         self._registry = registry
         self._trails = Trails()
         self._clock = ClockOffset()
-        self._prices: dict[tuple[float, float | None], Price] = {}
         self._asked: dict[int, float] = {}  # polls that are out, and since when
 
     # Polls and answers.
@@ -99,7 +97,7 @@ class Learning:
         status, pool, kind = self._registry.trait[row]
         if status == Status.IN_PROGRESS and not math.isnan(self._registry.born[row]):
             age = now - self._registry.born[row]
-            self.life.durations.saw_running((pool, kind), self._seen_since(row, age, now), age)
+            self.life.durations.saw_running(pool, self._seen_since(row, age, now), age, kind)
 
     def on_end(self, found: Found, row: int, now: float) -> None:
         """Learn of a final record when such tasks end, and how late that was seen."""
@@ -122,13 +120,14 @@ class Learning:
         late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
         if late is not None and self.load < _LOADED:
             late += half * math.isnan(ended_at)
-            for price in self._prices_of(subscription.policy for subscription in registry.who[row].values()):
-                price.saw(late, registry.polls[row], half)
-                self.last_price = price
+            for price in {subscription.price for subscription in registry.who[row].values()}:
+                if price is not None:
+                    price.saw(late, registry.polls[row], half)
+                    self.last_price = price
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
             since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
-            self.life.durations.saw_end(key, since, age, ended=ended)
+            self.life.durations.saw_end(task.pool, since, age, ended=ended, kind=task.kind)
 
     def forget(self, task_id: int) -> None:
         """Let go of an ID that nobody waits for."""
@@ -136,16 +135,6 @@ class Learning:
         self._asked.pop(task_id, None)
 
     # What a policy is told.
-
-    def price(self, policy: Policy) -> Price | None:
-        """Return the price of a poll under a policy that has one."""
-        if not isinstance(policy, Adaptive):
-            return None
-        key = (policy.delay, policy.polls)
-        price = self._prices.get(key)
-        if price is None:
-            price = self._prices[key] = Price(*key)
-        return price
 
     def present_age(self, row: int, now: float) -> float:
         """Return for how many seconds a task has been running; where nobody tells, how long it has been known."""
@@ -165,7 +154,7 @@ class Learning:
 
     def dump(self) -> dict[str, Any]:
         """Return what was learned as JSON takes it: of kinds of tasks, and what a poll costs where it was measured."""
-        prices = [[*key, price.value] for key, price in self._prices.items() if not math.isnan(price.mean_delay)]
+        prices = [[*bound, value] for bound, value in self.prices.measured().items()]
         return {"kinds": self.life.dump(), "prices": prices, "answer_time": self.answer_time}
 
     def restore(self, dumped: dict[str, Any]) -> None:
@@ -173,20 +162,16 @@ class Learning:
 
         What was learned here before is forgotten: it is called before anything was.
         """
-        life, prices = ResidualLife(), dict[tuple[float, float | None], Price]()
+        life, prices = ResidualLife(), Prices()
         try:
             life.restore(dumped["kinds"])
             for delay, polls, value in dumped["prices"][-_MOST_PRICES:]:
                 check_seconds("delay", delay)
-                prices[delay, polls] = Price(delay, polls, check_seconds("price", value))
+                prices.open(delay, polls, check_seconds("price", value))
             answer_time = check_seconds("answer_time", dumped["answer_time"], zero=True)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"this was not learned here: {brief(error)}") from error
-        self.life, self._prices, self.answer_time = life, prices, answer_time
-
-    def _prices_of(self, policies: Iterable[Policy]) -> list[Price]:
-        found = {id(price): price for price in map(self.price, policies) if price is not None}
-        return list(found.values())
+        self.life, self.prices, self.answer_time = life, prices, answer_time
 
     def _seen_since(self, row: int, age: float, now: float) -> float:
         """Return the age at which a running task was seen last; its present one where this poll is the first."""

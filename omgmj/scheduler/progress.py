@@ -284,7 +284,7 @@ class TaskProgress:
         """Return the seconds that a policy wants to the next poll, None where it says stop, an error for nonsense."""
         registry, learning, row, now = self._registry, self._learning, turn.row, turn.now
         listens = turn.task_id in self._claims.of and not subscription.follows
-        trait, progress, price = registry.trait[row], registry.progress[row], learning.price(subscription.policy)
+        trait, progress = registry.trait[row], registry.progress[row]
         facts = Facts(
             task_id=turn.task_id,
             attempt=registry.answers[row],
@@ -298,14 +298,14 @@ class TaskProgress:
             durations=learning.life.durations,
             heard=self._claims.heard(turn.task_id, now) if listens else None,
             life=learning.life,
-            price=None if price is None else price.value * learning.load,
+            prices=learning.prices,
             waited=now - registry.first[row],
             unseen=learning.unseen(turn.task_id),
             left=learning.line(turn.task_id),
             answers=learning.answer_time,
             load=learning.load,
         )
-        self.asking = True
+        self.asking, learning.prices.asked = True, None
         try:
             delay = check_delay(subscription.policy(facts, turn.roll))
         except BaseException as cause:
@@ -317,6 +317,7 @@ class TaskProgress:
             return error
         finally:
             self.asking = False
+        subscription.goes_by(learning.prices.asked)
         return None if delay is None else max(delay, MIN_DELAY)
 
     def end(

@@ -23,6 +23,7 @@ from omgmj.models import Status, Task
 
 if TYPE_CHECKING:
     from omgmj.backoff.policies import Policy
+    from omgmj.backoff.price import Price
 
 NEVER = math.inf
 IN_FLIGHT, FRESH, PUSHED, HELD, SINGLE, BROUGHT = 1, 2, 4, 8, 16, 32
@@ -60,7 +61,7 @@ class Subscription:
     `sink` receives what becomes of it; here sinks are only told apart. `timeout` and `stall` are seconds, None for
     ever; a `timeout` of 0 ends with the first poll. `known`: the IDs are those of tasks that are there, as they were
     waited for before. One that `follows` wants to see each change. `since` is when it came, `served_since` the same in
-    service time.
+    service time. `price` is that of a poll, which its policy went by last; None where it goes by none.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Subscription:
             "once",
             "pending",
             "policy",
+            "price",
             "served_since",
             "since",
             "sink",
@@ -95,6 +97,7 @@ class Subscription:
         self.sink: Sink = sink
         self.ids: array[int] = array("q", dict.fromkeys(ids))  # An ID given twice is one: each wait has one end.
         self.policy: Policy = policy
+        self.price: Price | None = None
         self.known: bool = known
         self.follows: bool = follows
         self.since: float = now
@@ -104,6 +107,10 @@ class Subscription:
         self.stall: float = NEVER if stall is None else stall
         self.pending: int = 0
         self.joined: int = 0
+
+    def goes_by(self, price: Price | None) -> None:
+        """Record the price that its policy goes by."""
+        self.price = price
 
     def begin(self, served: float) -> None:
         """Date the subscription in service time."""
