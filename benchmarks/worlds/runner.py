@@ -43,12 +43,17 @@ def fresh() -> Planner:
     return Planner(Retry(), sweeps=False)
 
 
+def watch(world: World, stream: Stream, policy: Policy, seed: int = 1) -> list[Watched]:
+    """Watch a stream of tasks, answered as in a world, to the end of its last one."""
+    return _Run(world, stream, policy, fresh(), seed).watch()
+
+
 def warm(world: World, policy: Policy, count: int, seeds: Iterable[int]) -> list[Watched]:
     """Watch a stream of tasks for each seed; return those that count."""
     found = []
     for seed in seeds:
         stream = draw_stream(world, count, seed)
-        found += _Run(world, stream, policy, fresh(), seed).watch()[stream.counted :]
+        found += watch(world, stream, policy, seed)[stream.counted :]
     return found
 
 

@@ -39,6 +39,12 @@ class Facts(NamedTuple):
     learned of how long tasks run, to be read only. `heard` is the number of seconds since a callback last claimed
     that the task goes on: from 0 to `HEARD_FOR`, None where none did, or where somebody follows the task and wants
     to see each change. Nothing else of a callback is told, as none can be believed.
+
+    What the session has learned beside that is for `Adaptive`: `life`, what is left of tasks; `prices`, what a poll
+    costs. `waited` is the number of seconds since the task was first known here, `unseen` that for which nobody had
+    looked when it first showed what it shows, `left` that which was left then by a line through its last two steps;
+    None where they are not known. An answer takes `answers` seconds on average. `load` is by which factor there is more
+    to poll than there is pace for, 1 where there is enough.
     """
 
     task_id: int
@@ -190,7 +196,7 @@ def _warn_of_least(instance: object, attribute: attrs.Attribute[Any], value: obj
     _seconds(instance, attribute, value)
     import warnings  # noqa: PLC0415 (only where it is needed)
 
-    warnings.warn("Adaptive(least=…) goes: say Adaptive(delay=…), the mean delay in seconds", DeprecationWarning, 4)
+    warnings.warn("Adaptive(least=…) goes: say Adaptive(delay=…), the mean delay in seconds", DeprecationWarning, 3)
 
 
 def _none_or_seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:

@@ -43,10 +43,15 @@ def test_the_policy_hears_what_is_known() -> None:
     bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=15, source=b"b"), age=1.5, hint=9.0)
     bench.poll()
     bench.saw(Task(1, Status.IN_PROGRESS, pool="FAST", kind="IMAGINE", progress=0, source=b"c"))
-    assert [facts._replace(durations=None) for facts in heard] == [
+    assert [Facts(*facts[:9], heard=facts.heard, answers=facts.answers, load=facts.load) for facts in heard] == [
         Facts(1, 1, 1.0, "FAST", "IMAGINE", Status.SUBMITTED, None, 0.0, None),
         Facts(1, 2, 1.5, "FAST", "IMAGINE", Status.IN_PROGRESS, 15, 0.0, 9.0),
         Facts(1, 3, 5.5, "FAST", "IMAGINE", Status.IN_PROGRESS, 15, 4.0, None),
+    ]
+    assert [(facts.waited, facts.unseen, facts.left) for facts in heard] == [
+        (1.0, None, None),
+        (5.0, 4.0, 85 * 4 / 15),
+        (9.0, 4.0, 85 * 4 / 15),
     ]
     assert bench.planner.last(1) == b"b"
     assert bench.planner.last(2) is None
