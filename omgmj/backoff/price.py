@@ -16,6 +16,7 @@ RATE = 0.03
 """How far the logarithm moves at an end that is off by all that was asked for."""
 MOST_BOUNDS = 64
 """Bounds that are told apart."""
+_AIMED = 0.96  # of the delay that was asked for: the first ends, before the price is found, are later
 _REST = 0.7  # of the delay that was asked for, beside the time on the way
 _FADE = 0.98  # of the means that are told
 
@@ -44,7 +45,7 @@ class Price:
         self.mean_delay = delay if first else self.mean_delay + (delay - self.mean_delay) / self._weight
         self.mean_polls = polls if first else self.mean_polls + (polls - self.mean_polls) / self._weight
         # What is on the way cannot be helped by polls: where that is much, less is asked.
-        asked = max(self._delay, half + _REST * self._delay)
+        asked = max(_AIMED * self._delay, half + _REST * self._delay)
         off = 1 - delay / asked if self._polls is None else polls / self._polls - 1
         self.value = min(MOST, max(LEAST, self.value * math.exp(RATE * max(-5.0, min(5.0, off)))))
 

@@ -23,10 +23,11 @@ class Surprises:
     def saw(self, seconds: float, *, surprised: bool) -> None:
         """Record the end of a task that was watched for so many seconds."""
         self._count = self._count * FADE + surprised
-        self._seconds = self._seconds * FADE + max(0.0, seconds)
+        self._seconds = self._seconds * FADE + max(0.0, seconds) * surprised
         self._tasks = self._tasks * FADE + 1
 
     @property
     def hazard(self) -> float:
         """Chance a second that a task ends before its time."""
-        return max(0.0, self._count - CALM * self._tasks) / (self._seconds + _RUN)
+        share = self._count / self._tasks if self._tasks else 0.0
+        return max(0.0, share - CALM) * (self._count + 1) / (self._seconds + _RUN)
