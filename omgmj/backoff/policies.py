@@ -205,7 +205,9 @@ def _none_or_seconds(instance: object, attribute: attrs.Attribute[Any], value: o
 
 
 def _delay_of_least(policy: Adaptive) -> float:
-    return 1.0 if policy.least is None else policy.least / _LEAST
+    if policy.least is None:
+        return 1.0
+    return check_seconds("Adaptive.least", policy.least) / _LEAST  # before the validators run
 
 
 @attrs.frozen
