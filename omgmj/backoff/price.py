@@ -11,7 +11,7 @@ import math
 
 FIRST = 0.12
 """Seconds of delay that a look costs before anything was measured."""
-LEAST, MOST = 0.02, 50.0
+LEAST, MOST = 0.008, 50.0
 RATE = 0.03
 """How far the logarithm moves at an end that is off by all that was asked for."""
 MOST_BOUNDS = 64
@@ -24,22 +24,24 @@ _FADE = 0.98  # of the means that are told
 class Price:
     """The price under which ends are seen `delay` seconds late on average, or tasks cost `polls` on average.
 
-    `value` is where it begins, if it was measured before. `mean_delay` and `mean_polls` are those of late; not a number
+    `value` is where it begins, if it was measured before; it `is_measured` then, and from the first end on. `mean_delay` and `mean_polls` are those of late; not a number
     before the first end.
     """
 
-    __slots__ = ("_delay", "_polls", "_weight", "mean_delay", "mean_polls", "value")
+    __slots__ = ("_delay", "_polls", "_weight", "is_measured", "mean_delay", "mean_polls", "value")
 
     def __init__(self, delay: float, polls: float | None = None, value: float | None = None) -> None:
         self._delay = delay
         self._polls = polls
         self._weight = 0.0
+        self.is_measured: bool = value is not None
         self.value: float = FIRST * delay if value is None else min(MOST, max(LEAST, value))
         self.mean_delay: float = math.nan
         self.mean_polls: float = math.nan
 
     def saw(self, delay: float, polls: int, half: float = 0.0) -> None:
         """Record an end: how late it was seen, `half` the time of an answer of it on the way back, and what it took."""
+        self.is_measured = True
         self._weight = self._weight * _FADE + 1
         first = math.isnan(self.mean_delay)
         self.mean_delay = delay if first else self.mean_delay + (delay - self.mean_delay) / self._weight
@@ -78,5 +80,5 @@ class Prices:
         return price
 
     def measured(self) -> dict[tuple[float, float | None], float]:
-        """Return the prices that ends have moved, by their bounds."""
-        return {bound: price.value for bound, price in self._of.items() if not math.isnan(price.mean_delay)}
+        """Return the prices that ends have moved, now or before, by their bounds."""
+        return {bound: price.value for bound, price in self._of.items() if price.is_measured}

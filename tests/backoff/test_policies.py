@@ -434,7 +434,7 @@ def test_a_step_is_learned() -> None:
 
 
 def test_a_step_that_was_never_seen_goes_by_the_line() -> None:
-    """Of a kind of which enough have ended a new step is taken as the straight line has it, and polled with a margin."""
+    """Of a kind of which enough have ended a new step is as the straight line has it, and polled with a margin."""
     told = learned(*[(20.0, [State(15, 3.0, 2.0, 3.0)])] * 40)
     delay = Adaptive()(facts(progress=50, age=10.0, unseen=1.0, **told), 0.0)
     assert 5.0 < delay < 11.0

@@ -1,0 +1,251 @@
+"""What a session learns as tasks end: whole lives, polled by the planner with the default policy."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from benchmarks.lives import Run, Score, told
+from benchmarks.simulation import simulate
+from omgmj.backoff import Adaptive, Facts, Fixed
+from omgmj.models import Status, Task
+from omgmj.scheduler.registry import Subscription
+from tests.scheduler.bench import Bench, Sink
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def stream(life: Callable[[random.Random, int], Any], count: int = 500) -> Run:
+    """Draw a stream of tasks, one each ten seconds on average."""
+    chance, at, starts = random.Random(11), 0.0, []
+    for _ in range(count):
+        at += chance.expovariate(0.1)
+        starts.append(round(at, 3))
+    return Run(starts, [life(chance, number) for number in range(count)])
+
+
+def compare(run: Run) -> tuple[Score, float]:
+    """Return the default policy's score over the last tasks of a run, and its polls of a fixed interval of 2 s."""
+    ours, fixed = simulate(run, Adaptive()), simulate(run, Fixed(2.0))
+    return ours, ours.polls / fixed.polls
+
+
+def lasting(median: float, tail: float = 0.0) -> Callable[[random.Random], float]:
+    """Draw durations around a median, a share `tail` of them up to ten minutes."""
+
+    def draw(chance: random.Random) -> float:
+        end = chance.lognormvariate(math.log(median), 0.4)
+        return chance.uniform(end, max(end, 600.0)) if chance.random() < tail else end
+
+    return draw
+
+
+@pytest.mark.parametrize(("median", "tail", "share"), [(40.0, 0.0, 0.3), (90.0, 0.05, 0.22)])
+def test_with_progress_a_third_of_the_polls(median: float, tail: float, share: float) -> None:
+    """With progress a third of the polls of a fixed two seconds do, learning included, and ends are seen as soon."""
+    end = lasting(median, tail)
+    ours, polls = compare(stream(lambda chance, _: told(chance, end(chance))))
+    assert polls < share
+    assert ours.mean <= 1.05
+    assert ours.p95 <= 3.5
+
+
+@pytest.mark.parametrize("shown", [None, 0])
+def test_without_progress_it_pays_too(shown: int | None) -> None:
+    """With no progress reported, or 0 to the end, a quarter of the polls is spared."""
+    end = lasting(40.0)
+    run = stream(lambda chance, _: told(chance, end(chance))._replace(steps=((0.0, shown),)))
+    ours, polls = compare(run)
+    assert polls < 0.78
+    assert ours.mean <= 1.15
+
+
+BENT: dict[str, Callable[[random.Random, float], tuple[tuple[float, int | None], ...]]] = {
+    "sticks": lambda chance, end: tuple((end * at / 200, at) for at in range(10, chance.randrange(30, 100), 15)),
+    "two jumps": lambda chance, end: ((end * chance.uniform(0.4, 0.6), 50), (end * 0.9, 93)),
+    "far too late": lambda _, end: ((end * 0.5, 15), (end * 0.8, 31), (end * 0.95, 62)),
+    "far too early": lambda _, end: ((end * 0.1, 31), (end * 0.2, 62), (end * 0.3, 93)),
+    "goes back": lambda _, end: ((end * 0.3, 60), (end * 0.5, 20), (end * 0.8, 70)),
+    "done and not done": lambda _, end: ((end * 0.5, 100),),
+}
+
+
+@pytest.mark.parametrize("shape", BENT)
+def test_progress_that_misleads_is_learned(shape: str) -> None:
+    """However progress goes, the polls are far fewer than those of a fixed two seconds, and ends are seen in time."""
+    end = lasting(40.0)
+
+    def life(chance: random.Random, _: int) -> Any:
+        one = told(chance, end(chance))
+        return one._replace(steps=((0.0, 0), *BENT[shape](chance, one.end)))
+
+    ours, polls = compare(stream(life))
+    assert polls < (0.66 if shape == "sticks" else 0.5)
+    assert ours.mean <= 1.15
+    assert ours.p95 <= 4.5
+
+
+@pytest.mark.parametrize(("before", "after"), [(30.0, 90.0), (90.0, 30.0), (30.0, 4.0)])
+def test_a_shift_is_followed(before: float, after: float) -> None:
+    """When tasks suddenly run three times as long, or end at once, polls are soon as few and as timely as ever."""
+    ends = lasting(before), lasting(after)
+    ours, polls = compare(stream(lambda chance, number: told(chance, ends[number >= 250](chance))))
+    assert polls < 0.5
+    assert ours.mean <= 1.15
+
+
+@pytest.mark.parametrize(("median", "tail"), [(40.0, 0.0), (90.0, 0.05)])
+def test_when_all_begin_to_fail(median: float, tail: float) -> None:
+    """When from one task to the next all fail, half within seconds, ends are still seen in time."""
+    end = lasting(median, tail)
+
+    def life(chance: random.Random, number: int) -> Any:
+        one = told(chance, end(chance))
+        if number < 250:
+            return one
+        early = chance.random() < 0.5
+        return one._replace(end=chance.uniform(1.0, 6.0) if early else one.end * chance.uniform(0.3, 1.0), fails=True)
+
+    ours, _ = compare(stream(life))
+    assert ours.mean <= 1.25
+    assert ours.p95 <= 4.5
+
+
+def test_a_policy_that_wraps_another_learns_too() -> None:
+    """A function of facts that asks `Adaptive` is planned for as that is: its price moves as its tasks end."""
+    end = lasting(40.0)
+    run = stream(lambda chance, _: told(chance, end(chance)), 200)
+    patient = Adaptive(delay=3.0)
+    wrapped = simulate(run, lambda facts, roll: max(0.0, patient(facts, roll)))
+    assert wrapped == simulate(run, patient)
+    assert wrapped.polls < 0.8 * simulate(run, Adaptive()).polls
+
+
+# --- what policies are told ---
+
+
+def record(task_id: int, status: Status, progress: int | None, **times: float) -> Task:
+    """Return a record, whose times are in seconds by the service's clock."""
+    moments: dict[str, Any] = {name: EPOCH + timedelta(seconds=seconds) for name, seconds in times.items()}
+    return Task(
+        task_id,
+        status,
+        pool="FAST",
+        kind="IMAGINE",
+        progress=progress,
+        image_url="https://images.example/1.png" if status == Status.SUCCESS else None,
+        source=f"{status} {progress}".encode(),
+        **moments,
+    )
+
+
+def lives(bench: Bench, task_id: int, *, ahead: float = 0.0, policy: Any = None) -> None:
+    """Watch one task, which runs for 20 s, by a service whose clock is ahead of the bench's by so many seconds."""
+    start = bench.now
+    bench.watch(task_id, policy=policy)
+    for progress in (10, 50, 99):
+        bench.poll()
+        bench.now = start + progress / 5
+        bench.saw(record(task_id, Status.IN_PROGRESS, progress, started_at=start + ahead))
+    bench.poll()
+    bench.now = start + 20.5
+    task = record(task_id, Status.SUCCESS, 100, started_at=start + ahead, finished_at=start + ahead + 20.0)
+    bench.saw(task)
+    bench.now += 30.0
+
+
+def test_age_goes_by_the_clock_that_records_tell() -> None:
+    """After a few ends the service's clock is known by its own times, however wrong its `Date` is."""
+    bench = Bench()
+    for task_id in range(1, 8):
+        lives(bench, task_id, ahead=77.0)
+    heard: list[Facts] = []
+
+    def policy(facts: Facts, _roll: float) -> float:
+        heard.append(facts)
+        return 4.0
+
+    start = bench.now
+    bench.watch(9, policy=policy)
+    bench.poll()
+    bench.now += 5.0
+    bench.saw(record(9, Status.IN_PROGRESS, 25, started_at=start + 77.0), age=900.0)
+    assert heard[0].age == pytest.approx(5.0, abs=0.5)
+
+
+def test_load_rises_while_polls_are_late_and_falls_again() -> None:
+    """Where polls go out long after they were due there is more to poll than pace; prices learn nothing from that."""
+    bench = Bench()
+    learning = bench.planner.learning
+    for _ in range(300):
+        learning.on_asked(1, 100.0, 90.0)
+    assert learning.load > 2.0
+    lives(bench, 1, policy=Adaptive())
+    assert learning.last_price is None
+    for _ in range(300):
+        learning.on_asked(1, 100.0, 100.0)
+    assert learning.load == pytest.approx(1.0)
+    lives(bench, 2, policy=Adaptive())
+    assert learning.last_price is not None
+    assert learning.last_price.mean_polls == 4
+
+
+def test_the_time_of_answers_is_measured() -> None:
+    """How long answers take is known after some, of polls that were answered only."""
+    learning = Bench().planner.learning
+    for task_id in range(200):
+        learning.on_asked(task_id, 10.0, 10.0)
+        learning.on_answered(task_id, 13.0)
+        learning.on_answered(task_id, 99.0)
+    assert learning.answer_time == pytest.approx(3.0, rel=0.01)
+
+
+def test_what_was_learned_is_taken_over_or_left_out_whole() -> None:
+    """A dump as JSON is taken over elsewhere with its prices; odd ones leave what is there as it is."""
+    bench, other = Bench(), Bench()
+    for task_id in range(1, 20):
+        lives(bench, task_id, policy=Adaptive(delay=2.0))
+    dumped = json.loads(json.dumps(bench.planner.learning.dump()))
+    learning = other.planner.learning
+    learning.restore(dumped)
+    assert learning.dump() == dumped
+    assert learning.prices.under(2.0).value == bench.planner.learning.prices.under(2.0).value
+    kind = dumped["kinds"][0]
+    odd: list[Any] = [
+        None,
+        [],
+        {},
+        {**dumped, "kinds": 3},
+        {**dumped, "kinds": [{**kind, "ends": "many"}]},
+        {**dumped, "kinds": [{**kind, "steps": {"12": [1.0]}}]},
+        {**dumped, "kinds": [{**kind, "steps": {"no": [1.0] * 6}}]},
+        {**dumped, "kinds": [{**kind, "steps": []}]},
+        {**dumped, "kinds": [{**kind, "silences": {"LOUD": [[1.0, 2.0]]}}]},
+        {**dumped, "kinds": [{**kind, "silences": {"STILL": [[1.0, None]]}}]},
+        {**dumped, "kinds": [{**kind, "durations": [[1.0], [2.0], [3.0]]}]},
+        {**dumped, "prices": [[1.0, None]]},
+        {**dumped, "prices": [[-1.0, None, 1.0]]},
+        {**dumped, "prices": [[1.0, None, "dear"]]},
+        {**dumped, "answer_time": None},
+        {**dumped, "answer_time": math.nan},
+    ]
+    for wrong in odd:
+        with pytest.raises(ValueError, match="not learned here"):
+            learning.restore(wrong)
+        assert learning.dump() == dumped
+
+
+def test_several_waits_of_one_id_move_each_price_once() -> None:
+    """An end moves the price of each bound that its waits go by, and none of a policy without one."""
+    bench = Bench()
+    for policy in (Adaptive(), Adaptive(), Adaptive(delay=4.0), Fixed(3.0)):
+        bench.planner.watch(Subscription(Sink(), (1,), policy, bench.now, None, None), bench.now, 0.5)
+    lives(bench, 1, policy=Fixed(5.0))
+    prices = bench.planner.learning.prices
+    assert set(prices.measured()) == {(1.0, None), (4.0, None)}
