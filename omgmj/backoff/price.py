@@ -24,8 +24,8 @@ _FADE = 0.98  # of the means that are told
 class Price:
     """The price under which ends are seen `delay` seconds late on average, or tasks cost `polls` on average.
 
-    `value` is where it begins, if it was measured before; it `is_measured` then, and from the first end on. `mean_delay` and `mean_polls` are those of late; not a number
-    before the first end.
+    `value` is where it begins, if it was measured before; it `is_measured` then, and from the first end on.
+    `mean_delay` and `mean_polls` are those of late; not a number before the first end.
     """
 
     __slots__ = ("_delay", "_polls", "_weight", "is_measured", "mean_delay", "mean_polls", "value")
