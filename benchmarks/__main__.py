@@ -1,4 +1,7 @@
-"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check] [--write]`, or `compare`, `tune`."""
+"""Run benchmarks: `python -m benchmarks [NAME…] [--short] [--check] [--write]`, or `compare`, `tune`.
+
+`python -m benchmarks worlds --half tuned` or `held-back` plays one half of the worlds.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help="write tables and pictures into benchmarks/results and README"
     )
+    parser.add_argument("--half", choices=worlds.HALVES, help="of worlds, this half; it is written apart")
     arguments = parser.parse_args()
     if unknown := {*arguments.names, *arguments.without} - set(ALL):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
@@ -76,10 +80,11 @@ def main() -> None:
     )
     print(machine, flush=True)
     for name in arguments.names or (name for name in ALL if name not in arguments.without):
-        report = ALL[name](short=arguments.short)
+        is_half = arguments.half and name == "worlds"
+        report = worlds.run(short=arguments.short, half=arguments.half) if is_half else ALL[name](short=arguments.short)
         print(f"\n{name}\n\n{report}", flush=True)
         if arguments.write:
-            report.write(name, machine)
+            report.write(f"{name}-{arguments.half}" if is_half else name, machine)
         if arguments.check:
             report.hold()
     if arguments.write:

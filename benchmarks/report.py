@@ -43,7 +43,8 @@ class Report(NamedTuple):
     data: Mapping[str, object] | None = None
 
     def __str__(self) -> str:
-        parts = [_table(self.head, self.rows)]
+        parts = [_table(SHORT, self.short)] if self.short else []
+        parts.append(_table(self.head, self.rows))
         if self.bounds:
             held = [(one.name, f"{round(one.value, 3):g}{one.unit}", f"{one.most:g}{one.unit}") for one in self.bounds]
             parts.append(_table(("figure", "measured", "at most"), held))
@@ -68,7 +69,7 @@ class Report(NamedTuple):
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9})
         RESULTS.mkdir(exist_ok=True)
         tables = [_table(HEADLINE, [self.headline])] if self.headline else []
-        text = "\n\n".join((machine, *tables, _table(SHORT, self.short), str(self)))
+        text = "\n\n".join((machine, *tables, str(self)))
         (RESULTS / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
         if self.data is not None:
             (RESULTS / f"{name}.json").write_text(f"{json.dumps(self.data, indent=1)}\n", encoding="utf-8")

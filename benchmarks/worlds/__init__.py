@@ -1,8 +1,8 @@
 """Worlds of task lives, and what it costs to poll them: the planner, a fixed interval, an exponential one, an oracle.
 
-`world` says what a world is, `tuned` has those that constants may be tuned on. `runner` drives the real planner over
-them in virtual time, `references` and `oracle` have what it is compared with, `curves` keeps what the oracle costs,
-`figures` makes the table.
+`world` says what a world is, `tuned` has those that constants may be tuned on, `held_back` the others. `runner` drives
+the real planner over them in virtual time, `references` and `oracle` have what it is compared with, `curves` keeps what
+the oracle costs, `figures` makes the table.
 
 How a world is written
 - A world is a name and a function that draws one `Life` from a `random.Random` and from where in the run the task
@@ -26,5 +26,8 @@ How a world is written
     WORLDS = (World("stops half-way", _stops, batch=4, skews=(0.0, None)),)
 
 A half of the worlds is a module with `WORLDS`, a tuple of `World`s, and a row in `HALVES` of `figures`. The held-back
-half is to be `held_back.py`, written without a look at the policy; no constant is tuned on it.
+half was written without a look at the policy. No constant is tuned on it, and none of its worlds is changed because a
+policy does badly there; each half has its figures apart.
+
+    python -m benchmarks worlds [--half tuned|held-back] [--short] [--check] [--write]
 """

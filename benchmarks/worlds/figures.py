@@ -2,7 +2,8 @@
 
 All of them are compared at the mean delay that was measured, which counts from a task's end to the answer that shows
 it. Warm: a stream of tasks, of which the first are not counted. Cold: each task alone, with nothing learned. Overload:
-a crowd of tasks, with a pace for `OVERLOAD` of the requests that they would take.
+a crowd of tasks, with a pace for `OVERLOAD` of the requests that they would take. Everything fails where each task that
+counts does. Figures of the two halves are never put together.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import NamedTuple
 from benchmarks import lives
 from benchmarks.lives import Score
 from benchmarks.report import Bound, Report
-from benchmarks.worlds import curves, oracle, references, runner, tuned
-from benchmarks.worlds.world import World, draw_stream, latency, write
+from benchmarks.worlds import curves, held_back, oracle, references, runner, tuned
+from benchmarks.worlds.world import Life, World, draw_stream, latency, write
 from omgmj import Adaptive, Policy
 
-HALVES: Mapping[str, Sequence[World]] = {"tuned": tuned.WORLDS}
-"""The halves of the worlds."""
+HALVES: Mapping[str, Sequence[World]] = {"tuned": tuned.WORLDS, "held-back": held_back.WORLDS}
+"""The halves of the worlds;"""
+EACH = 3
+"""in a short run each third world of one."""
 ASKED = 1.0
 """Seconds of mean delay."""
 OF_FIXED, COLD_OF_FIXED, OF_ORACLE = "of fixed", "cold, of fixed", "of the oracle"
@@ -52,6 +55,7 @@ class Measured(NamedTuple):
     oracle: Score | None
     asked: Score | None
     unseen: int
+    failing: bool
 
     def ratios(self) -> dict[str, float]:
         """Return what is compared; without the oracle where it is not known."""
@@ -68,23 +72,26 @@ def measure(world: World, policy: Policy, size: Size, curve: curves.Curve | None
     cold = runner.cold(world, policy, size.cold, size.seeds[0])
     scores = runner.score_of(warm), runner.score_of(cold)
     crowd = runner.overloaded(world, policy, size.overloaded, size.seeds[0], scores[0].polls)
-    ends = [_ends(world, size.warm, size.seeds), _ends(world, size.cold, size.seeds[:1])]
+    counted = _counted(world, size.warm, size.seeds)
+    ends = [life.end for life in counted]
+    cold_ends = [life.end for life in _counted(world, size.cold, size.seeds[:1])]
     way = latency(world)
     return Measured(
         *scores,
         runner.score_of(crowd),
-        fixed=references.fixed(ends[0], scores[0].mean, way, made=world.made),
-        exponential=references.exponential(ends[0], scores[0].mean, way, made=world.made),
-        cold_fixed=references.fixed(ends[1], scores[1].mean, way, made=world.made),
+        fixed=references.fixed(ends, scores[0].mean, way, made=world.made),
+        exponential=references.exponential(ends, scores[0].mean, way, made=world.made),
+        cold_fixed=references.fixed(cold_ends, scores[1].mean, way, made=world.made),
         oracle=curve and curve.at(scores[0].mean),
         asked=curve and curve.at(ASKED),
         unseen=sum(math.isnan(one.delay) for one in (*warm, *cold, *crowd)),
+        failing=all(life.fails for life in counted),
     )
 
 
-def _ends(world: World, count: int, seeds: Sequence[int]) -> list[float]:
+def _counted(world: World, count: int, seeds: Sequence[int]) -> list[Life]:
     streams = [draw_stream(world, count, seed) for seed in seeds]
-    return [life.end for stream in streams for life in stream.lives[stream.counted :]]
+    return [life for stream in streams for life in stream.lives[stream.counted :]]
 
 
 def without_memory() -> float:
@@ -101,10 +108,10 @@ def waited(policy: Policy) -> float:
     return statistics.mean(2.0 + one.delay for one in runner.warm(world, policy, 60, (1,))[3:])
 
 
-def run(*, short: bool) -> Report:
-    """Measure all worlds. The figures are the same each time; what the oracle takes is made where it is not at hand.
+def run(*, short: bool, half: str | None = None) -> Report:
+    """Measure all worlds, or those of one half. What the oracle takes is made where it is not at hand.
 
-    In a short run what is not at hand is left out.
+    The figures are the same each time. In a short run what is not at hand is left out.
     """
     size, policy, curve = (SHORT if short else FULL), Adaptive(), (curves.kept if short else curves.curve)
     rows: list[Sequence[str]] = []
@@ -112,19 +119,18 @@ def run(*, short: bool) -> Report:
     bars: list[tuple[str, float]] = []
     told: list[tuple[str, str]] = []
     data: dict[str, object] = {}
-    for half, worlds in HALVES.items():
+    for part in HALVES if half is None else (half,):
+        worlds = HALVES[part][::EACH] if short else HALVES[part]
         found = {world.name: measure(world, policy, size, curve(world)) for world in worlds}
-        columns = _columns(list(found.values()))
+        measured = list(found.values())
+        columns = _columns(measured)
         rows += [_row(name, one) for name, one in found.items()]
-        rows += _summary(half, found, columns)
+        rows += _summary(part, measured, columns)
         bars += [(f"omgmj, {name}", one.ratios()[OF_FIXED]) for name, one in found.items()]
-        told += [
-            (f"{half} worlds, polls {name}", f"{statistics.geometric_mean(column):.2f}x (worst {max(column):.2f}x)")
-            for name, column in columns.items()
-        ]
-        data[half] = {name: _plain(one) for name, one in found.items()}
-        bounds += _bounds(half, list(found.values()), short=short)
-        bounds.append(Bound(f"{half}: tasks that differ with the same seed", _differ(worlds[0], policy, size), 0, ""))
+        told += _told(part, measured, columns)
+        data[part] = {name: _plain(one) for name, one in found.items()}
+        bounds += _bounds(part, measured, short=short)
+        bounds.append(Bound(f"{part}: tasks that differ with the same seed", _differ(worlds[0], policy, size), 0, ""))
     bounds.append(Bound("the oracle on lives without memory: off theory by", abs(without_memory() - 1), AGREE, ""))
     told.append(("a task of 2 s after the third of its kind, waited for", f"{waited(policy):.1f} s"))
     told.append(("the second run of a script", "as the first: nothing that was learned is kept"))
@@ -148,6 +154,24 @@ def _columns(found: Sequence[Measured]) -> dict[str, list[float]]:
     """Return what is compared, over all worlds; without what is not known of all of them."""
     ratios = [one.ratios() for one in found]
     return {name: [one[name] for one in ratios] for name in ratios[0] if all(name in one for one in ratios)}
+
+
+def _told(half: str, found: Sequence[Measured], columns: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]:
+    """Return the figures of a half: geometric means, and between which values its worlds are."""
+    told = {f"polls {name}": _middle(column, "x") for name, column in columns.items()}
+    told["mean delay"] = _middle([one.warm.mean for one in found], " s")
+    told["p95 of delay"] = _middle([one.warm.p95 for one in found], " s")
+    told["cold, mean delay"] = _middle([one.cold.mean for one in found], " s")
+    told["overload, mean delay"] = _middle([one.overloaded.mean for one in found], " s")
+    failing = [one.warm for one in found if one.failing]
+    if failing:
+        told["everything fails, mean delay"] = _middle([one.mean for one in failing], " s")
+        told["everything fails, p95 of delay"] = _middle([one.p95 for one in failing], " s")
+    return [(f"{half} worlds, {name}", figure) for name, figure in told.items()]
+
+
+def _middle(column: Sequence[float], unit: str) -> str:
+    return f"{statistics.geometric_mean(column):.2f}{unit} ({min(column):.2f} to {max(column):.2f}{unit})"
 
 
 def _bounds(half: str, found: Sequence[Measured], *, short: bool) -> list[Bound]:
@@ -187,10 +211,10 @@ def _row(name: str, one: Measured) -> Sequence[str]:
     )
 
 
-def _summary(half: str, found: Mapping[str, Measured], columns: Mapping[str, Sequence[float]]) -> list[Sequence[str]]:
+def _summary(half: str, found: Sequence[Measured], columns: Mapping[str, Sequence[float]]) -> list[Sequence[str]]:
     """Return two rows: geometric means over the worlds of a half, and the worst of them, each column for itself."""
     ways: Mapping[str, Callable[[Sequence[float]], float]] = {"geometric mean": statistics.geometric_mean, "worst": max}
-    scores = [(one.warm, one.cold, one.overloaded) for one in found.values()]
+    scores = [(one.warm, one.cold, one.overloaded) for one in found]
     rows: list[Sequence[str]] = []
     for what, way in ways.items():
         late = [

@@ -7,12 +7,14 @@ import random
 
 import pytest
 
-from benchmarks.worlds import references, runner, tuned
-from benchmarks.worlds.world import Life, Step, World
+from benchmarks.worlds import curves, figures, held_back, references, runner, tuned
+from benchmarks.worlds.world import Life, Step, World, draw_stream
 from omgmj import Adaptive, Fixed
 
+ALL = [world for worlds in figures.HALVES.values() for world in worlds]
 
-@pytest.mark.parametrize("world", tuned.WORLDS, ids=[world.name for world in tuned.WORLDS])
+
+@pytest.mark.parametrize("world", ALL, ids=[world.name for world in ALL])
 def test_each_end_is_seen(world: World) -> None:
     """In a stream, alone, and where the pace is too low, each task is seen to end, and no sooner than it does."""
     warm = runner.warm(world, Adaptive(), 40, [1])
@@ -25,6 +27,42 @@ def test_a_seed_makes_the_same_run() -> None:
     """The same seed makes the same polls and delays, another one makes others."""
     runs = [runner.warm(tuned.WORLDS[0], Adaptive(), 40, [seed]) for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_both_halves_are_written_well() -> None:
+    """No two worlds have a name in common, and the steps of each life are in order."""
+    assert len({world.name for world in ALL}) == len(ALL)
+    for life in (life for world in ALL for life in draw_stream(world, 100, 1).lives):
+        moments = [step.at for step in life.steps]
+        assert moments[0] == 0
+        assert moments == sorted(moments)
+
+
+def test_the_oracle_is_at_hand_for_each_world() -> None:
+    """What the oracle takes was made for the lives as they are."""
+    assert all(curves.kept(world) for world in ALL)
+
+
+@pytest.mark.parametrize("world", held_back.WORLDS, ids=[world.name for world in held_back.WORLDS])
+def test_a_held_back_world_can_be_seen_in_time(world: World) -> None:
+    """Where the oracle is 1 s late on average few ends are late by much more: nobody is asked for what cannot be."""
+    curve = curves.kept(world)
+    assert curve is not None
+    assert curve.at(figures.ASKED).p95 <= 3.1
+
+
+def test_each_half_has_its_figures_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half alone has the same rows as beside the other, and where all tasks fail is told of that half only."""
+    failing = [world for world in held_back.WORLDS if world.warm_up == 0.5]
+    monkeypatch.setattr(figures, "HALVES", {"tuned": tuned.WORLDS[:1], "held-back": failing[:1]})
+    monkeypatch.setattr(figures, "without_memory", lambda: 1.0)
+    both, alone = figures.run(short=True), figures.run(short=True, half="held-back")
+    assert [row for row in both.rows if row in alone.rows] == alone.rows
+    assert len(both.rows) == 2 * len(alone.rows) == 6
+    assert [name for name, _ in both.short if "everything fails" in name] == [
+        "held-back worlds, everything fails, mean delay",
+        "held-back worlds, everything fails, p95 of delay",
+    ]
 
 
 def test_the_way_of_an_answer_counts() -> None:
