@@ -34,7 +34,7 @@ MEAN = 1.6
 LATENCY = 0.3
 """Seconds that answers take where they do."""
 # Where most IDs have to be asked for singly, delay can be given for requests: it may be 1.6 s here.
-PATIENT = Adaptive(delay=1.4)
+PATIENT = Adaptive(delay=1.5)
 BELOW, ONE_BY_ONE = 1.1, 1.03
 """Requests where others' tasks lie above, of those where none do; and, where one task in twenty is watched, of those
 of a client that never reads the list."""

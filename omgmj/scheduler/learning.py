@@ -61,10 +61,16 @@ class Learning:
 
     # Polls and answers.
 
-    def on_asked(self, task_id: int, now: float, due: float) -> None:
-        """Record that a poll goes out that was due at a moment: where polls are late, the price rises for all alike."""
+    def on_asked(self, task_id: int, now: float) -> None:
+        """Record that a poll goes out."""
         self._asked[task_id] = now
-        late = max(-1.0, min(1.0, now - due - _IN_TIME))
+
+    def on_began(self, late: float) -> None:
+        """Record how many seconds late a poll goes out that is none of the first ones, which no price puts off.
+
+        Where polls are late the load rises, and with it the price for all alike.
+        """
+        late = max(-1.0, min(1.0, late - _IN_TIME))
         self.load = min(_MOST_LOAD, max(1.0, self.load * math.exp(_LOAD_RATE * late)))
 
     def on_answered(self, task_id: int, now: float) -> None:

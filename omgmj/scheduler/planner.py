@@ -214,7 +214,7 @@ class Planner:
             good, self._last_good = self.proven(probe), None
             if good is not None:
                 self.due_queue.take_along(good, now)
-                self.learning.on_asked(good, now, now)
+                self.learning.on_asked(good, now)
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
@@ -223,7 +223,9 @@ class Planner:
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
             sweep = self.sweep_plan.plan(task_id, now, heard=heard)
         if sweep is None:
-            self.learning.on_asked(task_id, now, due)
+            self.learning.on_asked(task_id, now)
+            if not fresh:
+                self.learning.on_began(now - due)
             return task_id, due
         for other in sweep.task_ids:
             if other != task_id:

@@ -184,12 +184,12 @@ def test_load_rises_while_polls_are_late_and_falls_again() -> None:
     bench = Bench()
     learning = bench.planner.learning
     for _ in range(300):
-        learning.on_asked(1, 100.0, 90.0)
+        learning.on_began(10.0)
     assert learning.load > 2.0
     lives(bench, 1, policy=Adaptive())
     assert learning.last_price is None
     for _ in range(300):
-        learning.on_asked(1, 100.0, 100.0)
+        learning.on_began(0.0)
     assert learning.load == pytest.approx(1.0)
     lives(bench, 2, policy=Adaptive())
     assert learning.last_price is not None
@@ -200,7 +200,7 @@ def test_the_time_of_answers_is_measured() -> None:
     """How long answers take is known after some, of polls that were answered only."""
     learning = Bench().planner.learning
     for task_id in range(200):
-        learning.on_asked(task_id, 10.0, 10.0)
+        learning.on_asked(task_id, 10.0)
         learning.on_answered(task_id, 13.0)
         learning.on_answered(task_id, 99.0)
     assert learning.answer_time == pytest.approx(3.0, rel=0.01)
