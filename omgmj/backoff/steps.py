@@ -65,9 +65,13 @@ class Steps:
         """Record that this much was left after a step was first seen."""
         x, line = sight.line()
         y = max(-_MOST, min(_MOST, math.log(max(left, _SHORTEST)) - x - line))
-        sums, first = self._sums, _place(sight.progress, sight.nearness)
-        for place, value in enumerate((1.0, x, x * x, y, x * y, y * y), first):
-            sums[place] = sums[place] * FADE + value
+        sums, at = self._sums, _place(sight.progress, sight.nearness)
+        sums[at] = sums[at] * FADE + 1.0
+        sums[at + 1] = sums[at + 1] * FADE + x
+        sums[at + 2] = sums[at + 2] * FADE + x * x
+        sums[at + 3] = sums[at + 3] * FADE + y
+        sums[at + 4] = sums[at + 4] * FADE + x * y
+        sums[at + 5] = sums[at + 5] * FADE + y * y
 
     def left(self, sight: Sight) -> Left | None:
         """Return what is left as this step is seen; None where too few tasks have shown it."""

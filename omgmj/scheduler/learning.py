@@ -43,9 +43,10 @@ class Found(NamedTuple):
 
 
 class Learning:
-    """What was learned. `life` is what is left of tasks, `load` the factor by which there is more to poll than pace.
+    """What was learned. `life` is what is left of tasks, `trails` are the states of live ones.
 
-    `answer_time` is how many seconds an answer takes on average; `last_price` the price that an end moved last.
+    `load` is the factor by which there is more to poll than pace, `answer_time` how many seconds an answer takes on
+    average, `last_price` the price that an end moved last.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -55,7 +56,7 @@ class Learning:
         self.answer_time: float = 0.0
         self.last_price: Price | None = None
         self._registry = registry
-        self._trails = Trails()
+        self.trails: Trails = Trails()
         self._clock = ClockOffset()
         self._asked: dict[int, float] = {}  # polls that are out, and since when
 
@@ -90,13 +91,13 @@ class Learning:
 
     def on_made(self, task_id: int, made_as: Key) -> None:
         """Record the pool and kind of a task that was made here, as its submission says."""
-        self._trails.made(task_id, made_as)
+        self.trails.made(task_id, made_as)
 
     def on_state(self, task: Task, row: int, now: float) -> None:
         """Record that a task shows for the first time what it shows."""
         registry = self._registry
         place = task.progress or (Silence.STILL if task.status == Status.IN_PROGRESS else Silence.QUEUED)
-        self._trails.saw(task.id, State(place, now, registry.seen[row], self.present_age(row, now)))
+        self.trails.saw(task.id, State(place, now, registry.seen[row], self.present_age(row, now)))
 
     def on_running(self, row: int, now: float) -> None:
         """Record that a task goes on."""
@@ -119,7 +120,7 @@ class Learning:
                 ended_at = moment + self._clock.seconds - half
             elif found.ended_ago is not None:
                 ended_at = now - found.ended_ago - _DATE / 2
-        states, made_as = self._trails.close(task.id)
+        states, made_as = self.trails.close(task.id)
         last = first if math.isnan(seen) and made_as is not None else seen
         age = self.age(found, now)
         key = task.pool, task.kind
@@ -137,7 +138,7 @@ class Learning:
 
     def forget(self, task_id: int) -> None:
         """Let go of an ID that nobody waits for."""
-        self._trails.close(task_id)
+        self.trails.close(task_id)
         self._asked.pop(task_id, None)
 
     # What a policy is told.
@@ -146,15 +147,6 @@ class Learning:
         """Return for how many seconds a task has been running; where nobody tells, how long it has been known."""
         born = self._registry.born[row]
         return max(0.0, now - (self._registry.first[row] if math.isnan(born) else born))
-
-    def unseen(self, task_id: int) -> float | None:
-        """Return for how many seconds nobody had looked when a task showed for the first time what it shows."""
-        state = self._trails.present(task_id)
-        return None if state is None or math.isnan(state.before) else state.at - state.before
-
-    def line(self, task_id: int) -> float | None:
-        """Return the seconds that were left as the present step was first seen, by a line through the last two."""
-        return self._trails.line(task_id)
 
     # What is kept between runs.
 

@@ -285,25 +285,26 @@ class TaskProgress:
         registry, learning, row, now = self._registry, self._learning, turn.row, turn.now
         listens = turn.task_id in self._claims.of and not subscription.follows
         trait, progress = registry.trait[row], registry.progress[row]
+        unseen, left = learning.trails.present(turn.task_id)
         facts = Facts(
-            task_id=turn.task_id,
-            attempt=registry.answers[row],
-            age=learning.present_age(row, now),
-            pool=trait.pool,
-            kind=trait.kind,
-            status=trait.status,
-            progress=None if progress < 0 else progress,
-            changed=now - registry.moved[row],
-            hint=turn.hint,
-            durations=learning.life.durations,
-            heard=self._claims.heard(turn.task_id, now) if listens else None,
-            life=learning.life,
-            prices=learning.prices,
-            waited=now - registry.first[row],
-            unseen=learning.unseen(turn.task_id),
-            left=learning.line(turn.task_id),
-            answers=learning.answer_time,
-            load=learning.load,
+            turn.task_id,
+            registry.answers[row],
+            learning.present_age(row, now),
+            trait.pool,
+            trait.kind,
+            trait.status,
+            None if progress < 0 else progress,
+            now - registry.moved[row],
+            turn.hint,
+            learning.life.durations,
+            self._claims.heard(turn.task_id, now) if listens else None,
+            learning.life,
+            learning.prices,
+            now - registry.first[row],
+            unseen,
+            left,
+            learning.answer_time,
+            learning.load,
         )
         self.asking, learning.prices.asked = True, None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from struct import Struct
 
 from omgmj.backoff.residual_life import Key, State
@@ -11,6 +12,7 @@ MOST_TASKS = 10_000
 MOST_STATES = 40
 """States of one task that are kept: of more the last one is the present one."""
 _PACKED = Struct(f"{len(State._fields)}d")
+_LAST_TWO = Struct(f"{2 * len(State._fields)}d")
 _WIDTH = _PACKED.size
 
 
@@ -33,24 +35,21 @@ class Trails:
         if len(self._made_as) < MOST_TASKS:
             self._made_as[task_id] = made_as
 
-    def present(self, task_id: int) -> State | None:
-        """Return the state that a task was seen in last, and since when; None where it was not seen."""
-        trail = self._of.get(task_id)
-        return None if trail is None else _state(trail, len(trail) - _WIDTH)
+    def present(self, task_id: int) -> tuple[float | None, float | None]:
+        """Return for how many seconds nobody had looked when a task first showed its present state, and what was left.
 
-    def line(self, task_id: int) -> float | None:
-        """Return the seconds that were left as the present step was first seen, by a line through the last two.
-
-        A state without progress counts as 0 percent. None where there are no two, or progress went back.
+        That is in seconds, by a line through its last two states, of which one without progress counts as 0 percent.
+        None for what is not known: before the second look, or where progress went back.
         """
         trail = self._of.get(task_id)
-        if trail is None or len(trail) < 2 * _WIDTH:
-            return None
-        first, last = _state(trail, len(trail) - 2 * _WIDTH), _state(trail, len(trail) - _WIDTH)
-        gained = last.place - max(0, first.place)
-        if last.place <= 0 or gained <= 0:
-            return None
-        return (100 - last.place) * (last.at - first.at) / gained
+        if trail is None:
+            return None, None
+        if len(trail) == _WIDTH:
+            _, at, before, _ = _PACKED.unpack(trail)
+            return None if math.isnan(before) else at - before, None
+        first, since, _, _, last, at, before, _ = _LAST_TWO.unpack_from(trail, len(trail) - 2 * _WIDTH)
+        gained = last - max(0.0, first)
+        return at - before, (100 - last) * (at - since) / gained if last > 0 and gained > 0 else None
 
     def close(self, task_id: int) -> tuple[list[State], Key | None]:
         """Return the states of a task that has ended, and what it was made as; they are forgotten."""
