@@ -7,9 +7,11 @@ ones.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -27,6 +29,7 @@ from omgmj.errors import SessionClosed, UsageError
 from omgmj.images.uploads import Given, data_uris
 from omgmj.journal.journal import Journal
 from omgmj.journal.ledger import Ledger
+from omgmj.learned import Keeper
 from omgmj.listing.reconcile import reconcile, until_found
 from omgmj.listing.tasks import Fetch
 from omgmj.models import Reconciled, Submission, TaskPage, Unsettled
@@ -46,7 +49,10 @@ LADEN = 8
 
 
 class Engine:
-    """A session's transport, limiter, exchange, poller, and the ledger of its journal, where it has one."""
+    """A session's transport, limiter, exchange, poller; the ledger of its journal and the keeper of what it learned.
+
+    The last two are None where nothing is kept.
+    """
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class Engine:
         exchange: Exchange,
         poller: Poller,
         ledger: Ledger | None,
+        keeper: Keeper | None,
     ) -> None:
         self.loop = loop
         self.transport = transport
@@ -63,6 +70,7 @@ class Engine:
         self.exchange = exchange
         self.poller = poller
         self.ledger = ledger
+        self.keeper = keeper
         self._laden = anyio.Semaphore(LADEN)
 
     @classmethod
@@ -82,6 +90,7 @@ class Engine:
         http: Http | None,
         transport: Transport | None,
         journal: Journal | None,
+        learned: Path | None,
     ) -> Self:
         """Put together what a session was told; the arguments are its own, checked."""
         # First, as it may be refused: nothing is open yet.
@@ -98,7 +107,11 @@ class Engine:
             transport, base_url, credentials, limiter, request_timeout=request_timeout, retry=retry, loop=loop
         )
         poller = Poller(exchange, limiter, retry, loop, outage=outage, sweeps=sweeps)
-        return cls(loop, transport, limiter, exchange, poller, ledger)
+        keeper = None
+        if learned is not None:
+            keeper = Keeper(learned, base_url.hosts, credentials, poller.planner.learning, loop)
+            poller.tell_ends(keeper.on_end)
+        return cls(loop, transport, limiter, exchange, poller, ledger, keeper)
 
     async def begin(self) -> None:
         """Let happen first what is under way in this very step, before a call or a wait begins."""
@@ -231,11 +244,8 @@ class Engine:
         closed = SessionClosed("the session was closed")
         self.limiter.close()
         self.exchange.close(closed)
-        try:
+        async with contextlib.AsyncExitStack() as rest:
+            for part in (self.keeper, self.ledger, self.transport):  # The last one first.
+                if part is not None:
+                    rest.push_async_callback(part.aclose)
             await self.poller.aclose(closed)
-        finally:
-            try:
-                await self.transport.aclose()
-            finally:
-                if self.ledger is not None:
-                    await self.ledger.aclose()

@@ -94,6 +94,16 @@ def journal_damaged(path: str, reason: str, aside: str, ids: int, submissions: i
     )
 
 
+def learned_not_kept(path: str, error: Exception) -> None:
+    """Tell that what was learned cannot be written: once, until it can again."""
+    log.warning("what was learned is not kept for the next run, in %s: %s", path, _reason(error))
+
+
+def learned_ignored(path: str, error: Exception) -> None:
+    """Tell of a file of what was learned that is not used."""
+    log.debug("what was learned before, in %s, is not used: %s", path, _reason(error))
+
+
 def sink_failed(error: Exception) -> None:
     """Tell of a callback that could not be handed on."""
     log.error("a callback could not be handed on, as the sink of the webhook failed: %r", error)
@@ -124,3 +134,7 @@ def nobody_leads(account: str, batch: str) -> None:
     log.warning(
         "no worker leads the account %s, so the batch %s does not go on: start one (omgmj worker)", account, batch
     )
+
+
+def _reason(error: Exception) -> object:
+    return error.strerror if isinstance(error, OSError) and error.strerror else error

@@ -51,6 +51,14 @@ def the_same_chance(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(autouse=True)
+def nothing_learned(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have the command line keep nothing, as one test would change another's polls; and no cache be the user's."""
+    monkeypatch.setenv("OMGMJ_LEARNED", "off")
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def no_task_left(request: pytest.FixtureRequest) -> None:
     """Fail a test that leaves a task in the loop: the runner would cancel it in silence."""
     if isinstance(request.node, pytest.Function) and inspect.iscoroutinefunction(request.node.obj):

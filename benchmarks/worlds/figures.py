@@ -2,8 +2,9 @@
 
 All of them are compared at the mean delay that was measured, which counts from a task's end to the answer that shows
 it. Warm: a stream of tasks, of which the first are not counted. Cold: each task alone, with nothing learned. Overload:
-a crowd of tasks, with a pace for `OVERLOAD` of the requests that they would take. Everything fails where each task that
-counts does. Figures of the two halves are never put together.
+a crowd of tasks, with a pace for `OVERLOAD` of the requests that they would take. Second run: each task alone, with
+what an earlier run learned from others. Everything fails where each task that counts does. Figures of the two halves
+are never put together.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ EACH = 3
 ASKED = 1.0
 """Seconds of mean delay."""
 OF_FIXED, COLD_OF_FIXED, OF_ORACLE = "of fixed", "cold, of fixed", "of the oracle"
+SECOND_OF_FIXED = "second run, of fixed"
+EARLIER = 1000
+"""What the seed of the run before is further on by: its tasks are others."""
 AGREE = 0.1
 """By which share the oracle may differ from theory on lives without memory, and be worse than others."""
 
@@ -48,10 +52,12 @@ class Measured(NamedTuple):
 
     warm: Score
     cold: Score
+    second: Score
     overloaded: Score
     fixed: float
     exponential: float
     cold_fixed: float
+    second_fixed: float
     oracle: Score | None
     asked: Score | None
     unseen: int
@@ -62,6 +68,7 @@ class Measured(NamedTuple):
         ratios = {
             OF_FIXED: self.warm.polls / self.fixed,
             COLD_OF_FIXED: self.cold.polls / self.cold_fixed,
+            SECOND_OF_FIXED: self.second.polls / self.second_fixed,
         }
         return ratios if self.oracle is None else {**ratios, OF_ORACLE: self.warm.polls / self.oracle.polls}
 
@@ -70,7 +77,9 @@ def measure(world: World, policy: Policy, size: Size, curve: curves.Curve | None
     """Measure one world."""
     warm = runner.warm(world, policy, size.warm, size.seeds)
     cold = runner.cold(world, policy, size.cold, size.seeds[0])
-    scores = runner.score_of(warm), runner.score_of(cold)
+    learned = runner.second(world, policy, size.cold, size.seeds[0] + EARLIER)
+    second = runner.cold(world, policy, size.cold, size.seeds[0], learned)
+    scores = runner.score_of(warm), runner.score_of(cold), runner.score_of(second)
     crowd = runner.overloaded(world, policy, size.overloaded, size.seeds[0], scores[0].polls)
     counted = _counted(world, size.warm, size.seeds)
     ends = [life.end for life in counted]
@@ -82,9 +91,10 @@ def measure(world: World, policy: Policy, size: Size, curve: curves.Curve | None
         fixed=references.fixed(ends, scores[0].mean, way, made=world.made),
         exponential=references.exponential(ends, scores[0].mean, way, made=world.made),
         cold_fixed=references.fixed(cold_ends, scores[1].mean, way, made=world.made),
+        second_fixed=references.fixed(cold_ends, scores[2].mean, way, made=world.made),
         oracle=curve and curve.at(scores[0].mean),
         asked=curve and curve.at(ASKED),
-        unseen=sum(math.isnan(one.delay) for one in (*warm, *cold, *crowd)),
+        unseen=sum(math.isnan(one.delay) for one in (*warm, *cold, *second, *crowd)),
         failing=all(life.fails for life in counted),
     )
 
@@ -133,7 +143,6 @@ def run(*, short: bool, half: str | None = None) -> Report:
         bounds.append(Bound(f"{part}: tasks that differ with the same seed", _differ(worlds[0], policy, size), 0, ""))
     bounds.append(Bound("the oracle on lives without memory: off theory by", abs(without_memory() - 1), AGREE, ""))
     told.append(("a task of 2 s after the third of its kind, waited for", f"{waited(policy):.1f} s"))
-    told.append(("the second run of a script", "as the first: nothing that was learned is kept"))
     head = (
         "world",
         "omgmj: polls; mean, p95 delay, s",
@@ -145,6 +154,8 @@ def run(*, short: bool, half: str | None = None) -> Report:
         f"oracle at {ASKED:g} s: polls; p95",
         "cold",
         COLD_OF_FIXED,
+        "second run",
+        SECOND_OF_FIXED,
         "overload",
     )
     return Report(head, rows, bounds, bars, "polls of a fixed interval of equal mean delay", told, data=data)
@@ -162,6 +173,7 @@ def _told(half: str, found: Sequence[Measured], columns: Mapping[str, Sequence[f
     told["mean delay"] = _middle([one.warm.mean for one in found], " s")
     told["p95 of delay"] = _middle([one.warm.p95 for one in found], " s")
     told["cold, mean delay"] = _middle([one.cold.mean for one in found], " s")
+    told["second run, mean delay"] = _middle([one.second.mean for one in found], " s")
     told["overload, mean delay"] = _middle([one.overloaded.mean for one in found], " s")
     failing = [one.warm for one in found if one.failing]
     if failing:
@@ -207,6 +219,8 @@ def _row(name: str, one: Measured) -> Sequence[str]:
         "-" if one.asked is None else f"{one.asked.polls:.2f}; {one.asked.p95:.2f}",
         _cell(one.cold),
         f"{ratios[COLD_OF_FIXED]:.3f}x",
+        _cell(one.second),
+        f"{ratios[SECOND_OF_FIXED]:.3f}x",
         _cell(one.overloaded),
     )
 
@@ -214,7 +228,7 @@ def _row(name: str, one: Measured) -> Sequence[str]:
 def _summary(half: str, found: Sequence[Measured], columns: Mapping[str, Sequence[float]]) -> list[Sequence[str]]:
     """Return two rows: geometric means over the worlds of a half, and the worst of them, each column for itself."""
     ways: Mapping[str, Callable[[Sequence[float]], float]] = {"geometric mean": statistics.geometric_mean, "worst": max}
-    scores = [(one.warm, one.cold, one.overloaded) for one in found]
+    scores = [(one.warm, one.cold, one.second, one.overloaded) for one in found]
     rows: list[Sequence[str]] = []
     for what, way in ways.items():
         late = [
@@ -223,9 +237,8 @@ def _summary(half: str, found: Sequence[Measured], columns: Mapping[str, Sequenc
         ]
         ratios = {name: f"{way(column):.3f}x" for name, column in columns.items()}
         compared = (ratios[OF_FIXED], ratios.get(OF_ORACLE, "-"))
-        rows.append(
-            (f"**{half}, {what}**", late[0], "", "", "", *compared, "", late[1], ratios[COLD_OF_FIXED], late[2])
-        )
+        alone = (late[1], ratios[COLD_OF_FIXED], late[2], ratios[SECOND_OF_FIXED])
+        rows.append((f"**{half}, {what}**", late[0], "", "", "", *compared, "", *alone, late[3]))
     return rows
 
 

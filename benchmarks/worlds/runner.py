@@ -7,6 +7,7 @@ number of requests a second; who gets a slot then is as in `limiter`.
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import random
 import statistics
@@ -43,6 +44,20 @@ def fresh() -> Planner:
     return Planner(Retry(), sweeps=False)
 
 
+def second(world: World, policy: Policy, count: int, seed: int) -> Callable[[], Planner]:
+    """Return what makes a planner that knows what was learned from a stream of tasks, as a file keeps it."""
+    first = fresh()
+    _Run(world, draw_stream(world, count, seed), policy, first, seed).watch()
+    kept = json.dumps(first.learning.dump())
+
+    def begin() -> Planner:
+        planner = fresh()
+        planner.learning.restore(json.loads(kept))
+        return planner
+
+    return begin
+
+
 def watch(world: World, stream: Stream, policy: Policy, seed: int = 1) -> list[Watched]:
     """Watch a stream of tasks, answered as in a world, to the end of its last one."""
     return _Run(world, stream, policy, fresh(), seed).watch()
@@ -58,10 +73,7 @@ def warm(world: World, policy: Policy, count: int, seeds: Iterable[int]) -> list
 
 
 def cold(world: World, policy: Policy, count: int, seed: int, begin: Callable[[], Planner] = fresh) -> list[Watched]:
-    """Watch each of so many tasks alone, with a planner of its own that `begin` makes.
-
-    The second run of a script is the same with one that knows what was learned before. Today nothing is kept.
-    """
+    """Watch each of so many tasks alone, with a planner of its own that `begin` makes."""
     stream = draw_stream(world, count, seed)
     pairs = zip(stream.starts, stream.lives, strict=True)
     alone = [Stream((start,), (life,), 0) for start, life in pairs][stream.counted :]

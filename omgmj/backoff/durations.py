@@ -39,6 +39,7 @@ _OLDEST = 86_400.0  # seconds: an age above this counts as this
 _PRIOR = 0.12
 _REFRESH = 8  # the chances are worked out anew after so many ends
 _HEAVY = 1e9  # weights are brought down again when they reach this
+_MOST = 1e15  # no sum of light weights comes near it
 
 
 def _slot(age: float) -> int:
@@ -85,7 +86,8 @@ class _Place:
 
     def restore(self, dumped: list[list[float]]) -> None:
         (seen,), ends, seconds = dumped
-        if not (len(ends) == len(seconds) == _SLOTS and min(seen, *ends, *seconds) >= 0):
+        sums = (seen, *ends, *seconds)
+        if not (len(ends) == len(seconds) == _SLOTS and min(sums) >= 0 and max(sums) <= _MOST):
             raise ValueError("these are not the sums of a pool and kind")
         self.seen, self.ends, self.seconds = int(seen), array("d", ends), array("d", seconds)
         if self.seen >= ENOUGH:

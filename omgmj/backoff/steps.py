@@ -31,7 +31,7 @@ _LEAST_SPREAD, _MOST = 0.03, 3.0  # no step foretells better; no sample counts a
 _YOUNGEST, _SHORTEST = 0.5, 0.25  # seconds: ages, and what was left, below these count as these
 _UNDONE = 5.0  # percent that count as undone at least: many stand still at their last step
 _SUMS = 6  # samples, and the sums of x, xx, y, xy, yy: x is the logarithm of the age, y what was left beside the line
-_LARGEST = 1e6  # no sum comes near it
+_LARGEST, _ROUNDING = 1e6, 1.001  # no sum comes near the one; how far rounding may bring one above what it can be
 _NEARNESSES = len(CLOSE) + 1
 
 
@@ -90,7 +90,10 @@ class Steps:
         """Take over what `dump` gave; `ValueError` where it cannot have given that."""
         for place, sums in dumped.items():
             first = int(place) * _SUMS
-            if not (0 <= first < len(self._sums) and len(sums) == _SUMS and max(map(abs, sums)) <= _LARGEST):
+            samples, _, _, y, _, yy = sums
+            most = _MOST * samples * _ROUNDING
+            can_be = 0 <= samples * (1 - FADE) <= _ROUNDING and abs(y) <= most and 0 <= yy <= _MOST * most
+            if not (0 <= first < len(self._sums) and can_be and max(map(abs, sums)) <= _LARGEST):
                 raise ValueError(f"{place} is no step, or these are not its sums")
             self._sums[first : first + _SUMS] = array("d", sums)
 

@@ -31,6 +31,8 @@ app: App = App(
     help_epilogue=(
         "The token comes from OMGMJ_TOKEN, or from ~/.config/omgmj/config.toml "
         f"({', '.join(CONFIG_TYPES)}). "
+        "What is learned of tasks is kept in the cache folder, so that later commands ask less; OMGMJ_LEARNED names "
+        "another file, or is off. "
         f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in MEANINGS.items())}."
     ),
     version=lambda: metadata.version("omgmj"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from omgmj.base_url import BASE_URL, split_base_url
+from omgmj.base_url import BASE_URL, choose_base_url, split_base_url
 from omgmj.cli.options import ServiceOptions
 from omgmj.errors import UsageError
 from omgmj.validation import check_token
@@ -35,7 +37,18 @@ class Settings:
 
         rate = self.rate if shared.rate is None else shared.rate
         given: dict[str, Any] = {} if rate is None else {"rate": rate}
-        return Session(self.token, base_url=split_base_url(self.base_url), **given)
+        return Session(self.token, base_url=split_base_url(self.base_url), learned=self.learned(), **given)
+
+    def learned(self) -> Path | None:
+        """Return where to keep what is learned of tasks: where `OMGMJ_LEARNED` says, else in the cache folder."""
+        said = os.environ.get("OMGMJ_LEARNED", "")
+        if said:
+            return None if said.lower() == "off" else Path(said)
+        host = choose_base_url(split_base_url(self.base_url)).hosts[0]
+        account = hashlib.sha256(f"{host} {self.token}".encode()).hexdigest()[:8]
+        folder = _cache_folder()
+        # A colon, as IPv6 has them, is no part of a file's name everywhere.
+        return None if folder is None else folder / f"learned-{host.replace(':', '-')}-{account}.json"
 
     @property
     def about_token(self) -> str:
@@ -69,6 +82,18 @@ def _config_path() -> Path:
     base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     # A relative one is to be ignored, by the rules of those who named the variable.
     return (base if base.is_absolute() else Path("~/.config")) / "omgmj" / "config.toml"
+
+
+def _cache_folder() -> Path | None:
+    """Return our part of the user's cache folder, which may be missing; None where nothing can be kept there."""
+    usual = {"darwin": "~/Library/Caches", "win32": "~/AppData/Local"}.get(sys.platform, "~/.cache")
+    base = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
+    try:
+        folder = (base if base.is_absolute() else Path(usual).expanduser()) / "omgmj"
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+    except (OSError, RuntimeError):  # The last: nobody knows where home is.
+        return None
+    return folder if there.is_dir() and os.access(there, os.W_OK) else None
 
 
 def _where_to_put_it() -> str:

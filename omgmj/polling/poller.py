@@ -61,6 +61,7 @@ class Poller:
         self._exchange = exchange
         self._limiter = limiter
         self._loop = loop
+        self._on_end: Callable[[], object] | None = None
         self._drivers: set[asyncio.Task[bool]] = set()
         self._running = False
         self._wake = asyncio.Event()
@@ -75,6 +76,10 @@ class Poller:
         self._silences: dict[int, int] = {}  # polls of an ID, in a row, that were given up early
 
     # What a session asks for.
+
+    def tell_ends(self, on_end: Callable[[], object]) -> None:
+        """Have somebody told each time that a task is seen to have ended."""
+        self._on_end = on_end
 
     def open(self, sink: Sink) -> None:
         """Add a sink, to be told of what concerns all; `SessionClosed` where that has come already."""
@@ -399,6 +404,8 @@ class Poller:
     # Telling.
 
     def _tell(self, task: Task, seen: Seen) -> None:
+        if task.is_terminal and seen.waiting and self._on_end is not None:
+            self._on_end()
         if seen.ended:
             self._tell_ended(seen.ended)
         for subscription in seen.waiting:

@@ -16,6 +16,7 @@ from omgmj.client.proxies import NO_PROXIES, Proxies
 from omgmj.engine import Engine
 from omgmj.errors import SessionClosed, UsageError
 from omgmj.journal.journal import Journal
+from omgmj.learned import check_path
 from omgmj.stats import Stats, stats_of
 from omgmj.validation import check_count, check_rate, check_seconds
 
@@ -44,6 +45,7 @@ class Opening:
         environment_proxy: bool = True,
         trusted_hosts: Iterable[str] = (),
         journal: Journal | None = None,
+        learned: str | os.PathLike[str] | None = None,
         http: omgmj.Http | None = None,
         transport: omgmj.Transport | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class Opening:
             http=http,
             transport=transport,
             journal=journal,
+            learned=check_path(learned),
         )
         self._engine: Engine | None = None
         self._closed = False
@@ -87,7 +90,13 @@ class Opening:
         return f"<omgmj.Session {self._base_url}{' (closed)' if self._closed else ''}>"
 
     async def __aenter__(self) -> Self:
-        self._open()
+        keeper = self._open().keeper
+        if keeper is not None:
+            try:
+                await keeper.settled()
+            except BaseException:
+                await self.aclose()  # Nobody leaves what was not entered.
+                raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

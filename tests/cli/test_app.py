@@ -97,6 +97,18 @@ def test_watch_prints_records(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_what_a_watch_learned_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A watch leaves what it learned for the next one, in the cache folder; one that is told not to leaves nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert app.main(["watch", "1"]) == 0
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("OMGMJ_LEARNED")
+    for _ in range(2):
+        assert app.main(["watch", "1", "2"]) == 0
+        assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "omgmj"]
+
+
+@pytest.mark.usefixtures("fake")
 def test_watch_failed(capsys: pytest.CaptureFixture[str]) -> None:
     """A task that failed is a record like any other, and makes the code 1."""
     assert app.main(["watch", "1", "3"]) == 1

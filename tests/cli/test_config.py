@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
+import re
 import ssl
 import subprocess
 import sys
@@ -13,7 +16,7 @@ import pytest
 import trustme
 
 from omgmj.base_url import BASE_URL
-from omgmj.cli.config import read_settings
+from omgmj.cli.config import Settings, read_settings
 from omgmj.cli.options import ServiceOptions
 from omgmj.errors import UsageError
 from omgmj.testing import FakeService, Life
@@ -128,6 +131,78 @@ def test_wrong_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMGMJ_BASE_URL", "https://[x")
     with pytest.raises(UsageError, match="base_url"):
         read_settings().session(ServiceOptions())
+
+
+# Where what is learned is kept.
+
+
+def kept(token: str = "t", base_url: str = "https://mj.example") -> Path | None:  # noqa: S107 (a make-believe one)
+    """Return where a session of the command line keeps what it learned."""
+    return Settings(token, "here", base_url, None).learned()
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Have what is learned kept in a cache folder that is not there yet, and return it."""
+    monkeypatch.delenv("OMGMJ_LEARNED")
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_file_for_each_account_and_host(cache: Path) -> None:
+    """What is learned has a file for each account and host; nothing is made before it is written."""
+    first = kept()
+    others = [kept(token="sk-other"), kept(base_url="https://other.example"), kept(base_url="https://[2001:db8::1]")]
+    assert len({first, *others}) == 4
+    assert all(path is not None and path.parent == cache / "omgmj" for path in (first, *others))
+    assert all(path is not None and re.fullmatch(r"learned-[\w.-]+\.json", path.name) for path in (first, *others))
+    assert first == kept(base_url="https://mj.example/,https://mirror.example")
+    assert not cache.exists()
+    with pytest.raises(UsageError, match="base_url"):
+        kept(base_url="nonsense")
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("platform", "folder"), [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "AppData/Local")]
+)
+def test_the_usual_cache_folders(platform: str, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the environment names no cache folder, or a relative one, it is the usual one of the system."""
+    monkeypatch.setattr(sys, "platform", platform)
+    for named in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", named)
+        monkeypatch.setenv("LOCALAPPDATA", named)
+        path = kept()
+        assert path is not None
+        assert path.parent == tmp_path / folder / "omgmj"
+
+
+def test_it_is_kept_elsewhere_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`OMGMJ_LEARNED` names a file, or turns it off."""
+    for said in ("off", "OFF"):
+        monkeypatch.setenv("OMGMJ_LEARNED", said)
+        assert kept() is None
+    monkeypatch.setenv("OMGMJ_LEARNED", "here.json")
+    assert kept() == Path("here.json")
+
+
+@pytest.mark.usefixtures("cache")
+def test_there_may_be_no_place_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is kept where the cache folder cannot be made or written, and where nobody has a home."""
+    (tmp_path / "file").write_text("")
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert kept() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert kept() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert kept() is None
+    monkeypatch.setenv("OMGMJ_TOKEN", "t")
+    assert read_settings().session(ServiceOptions()).stats().queries == 0
 
 
 def query() -> tuple[int, int, str]:

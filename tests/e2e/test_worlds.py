@@ -29,6 +29,15 @@ def test_a_seed_makes_the_same_run() -> None:
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_a_second_run_knows_what_the_first_one_learned() -> None:
+    """Tasks that are watched alone, each with what other tasks taught before, take fewer polls, and all are seen."""
+    world = tuned.WORLDS[0]
+    cold = runner.cold(world, Adaptive(), 40, 1)
+    second = runner.cold(world, Adaptive(), 40, 1, runner.second(world, Adaptive(), 40, 2))
+    assert runner.score_of(second).polls < 0.9 * runner.score_of(cold).polls
+    assert all(one.delay > 0 for one in second)
+
+
 def test_both_halves_are_written_well() -> None:
     """No two worlds have a name in common, and the steps of each life are in order."""
     assert len({world.name for world in ALL}) == len(ALL)
