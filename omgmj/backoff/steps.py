@@ -33,6 +33,7 @@ _UNDONE = 5.0  # percent that count as undone at least: many stand still at thei
 _SUMS = 6  # samples, and the sums of x, xx, y, xy, yy: x is the logarithm of the age, y what was left beside the line
 _LARGEST, _ROUNDING = 1e6, 1.001  # no sum comes near the one; how far rounding may bring one above what it can be
 _NEARNESSES = len(CLOSE) + 1
+_LINES = (0.0, *(math.log(max(_UNDONE, 100 - progress) / progress) for progress in range(1, 101)))
 
 
 class Sight(NamedTuple):
@@ -44,7 +45,7 @@ class Sight(NamedTuple):
 
     def line(self) -> tuple[float, float]:
         """Return the logarithms of the age and of what the straight line says is left of it, as a factor."""
-        return math.log(max(self.age, _YOUNGEST)), math.log(max(_UNDONE, 100 - self.progress) / self.progress)
+        return math.log(max(self.age, _YOUNGEST)), _LINES[self.progress]
 
     @property
     def nearness(self) -> int:
