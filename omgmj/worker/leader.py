@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any
 
-from omgmj.errors import OmgmjError, UsageError
+from omgmj.errors import OmgmjError, QueueError, UsageError
 from omgmj.models import Task
 from omgmj.polling.watch import Watch
 from omgmj.session import Session
@@ -266,6 +266,8 @@ class Leader:
         try:
             async for task in self._session.follow(task_id, stall=self._stall):
                 await self._store.tell(task_id, results.encode(task), is_last=task.is_terminal)
+        except QueueError:
+            return  # Redis takes nothing now; who follows asks again.
         except OmgmjError as error:
             await self._store.tell(task_id, results.encode(error), is_last=True, is_record=False)
 
