@@ -28,6 +28,8 @@ FILL, FULL = 256, 384
 """IDs of a set as a layer begins, and on average at most, so that hardly any passes 512."""
 GROUP, GROUPS = 500, 20
 """IDs of a group, which Lua takes on its stack, and groups of a call."""
+SETS = 40
+"""Sets that are read at once: no answer holds up the loop for long, or is longer than what Redis has to answer in."""
 NAMED = 200
 """IDs that a wake-up names at most."""
 
@@ -145,11 +147,13 @@ class Store:
         if meta is None:
             return None
         ids: set[int] = set()
-        async with trouble(), self._redis.pipeline(transaction=False) as together:
-            for key in self._sets_of(batch, meta.layers, "p"):
-                together.smembers(key)
-            for members in await together.execute():
-                ids.update(map(int, members))
+        keys = self._sets_of(batch, meta.layers, "p")
+        for at in range(0, len(keys), SETS):
+            async with trouble(), self._redis.pipeline(transaction=False) as together:
+                for key in keys[at : at + SETS]:
+                    together.smembers(key)
+                for members in await together.execute():
+                    ids.update(map(int, members))
         return meta, ids
 
     async def batches(self) -> dict[str, int]:

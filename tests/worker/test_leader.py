@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import pytest
 
@@ -14,7 +15,7 @@ from omgmj.worker.leader import WRITTEN, Leader
 from omgmj.worker.lease import Lease
 from omgmj.worker.queue import BaseQueue
 from omgmj.worker.results import Counts, End
-from omgmj.worker.storage import Meta
+from omgmj.worker.storage import LeaseLost, Meta
 
 pytestmark = pytest.mark.in_memory
 
@@ -86,3 +87,51 @@ async def test_an_id_is_handed_in_again_elsewhere_while_its_result_is_written() 
         for batch in (one, two):
             assert [result.task_id async for result in batch.results()] == [task_id]
         assert fake.asked[task_id] == 1
+
+
+async def test_the_lease_is_kept_while_what_is_pending_is_read() -> None:
+    """A batch that takes longer to read than the lease lasts does not cost the lead."""
+
+    class LargeStore(MemoryStore):
+        renewed: ClassVar[list[float]] = []
+
+        async def pending(self, batch: str) -> tuple[Meta, set[int]] | None:
+            await asyncio.sleep(30)
+            return await super().pending(batch)
+
+        async def renew(self, holder: str, seconds: float) -> bool:
+            self.renewed.append(asyncio.get_running_loop().time())
+            return await super().renew(holder, seconds)
+
+    store = LargeStore()
+    async with FakeService() as fake, fake.session() as session:
+        await BaseQueue(store, "default", 600).watch([fake.add_task(Life.succeed(after=0))], batch="b")
+        lease = Lease(store, "test", 10)
+        await lease.take()
+        stop = asyncio.Event()
+        leading = asyncio.create_task(Leader(store, session, lease, stall=None, quiet=0).run(stop))
+        await asyncio.sleep(29)
+        assert len([at for at in store.renewed if at < 29]) > 10
+        stop.set()
+        await leading
+
+
+async def test_a_lease_that_is_lost_while_what_is_pending_is_read_ends_the_lead() -> None:
+    """Nothing is sent then."""
+
+    class LostStore(MemoryStore):
+        async def pending(self, batch: str) -> tuple[Meta, set[int]] | None:
+            await asyncio.sleep(5)
+            return await super().pending(batch)
+
+        async def renew(self, holder: str, seconds: float) -> bool:
+            return False
+
+    store = LostStore()
+    async with FakeService() as fake, fake.session() as session:
+        await BaseQueue(store, "default", 600).watch([fake.add_task(Life.succeed(after=0))], batch="b")
+        lease = Lease(store, "test", 10)
+        await lease.take()
+        with pytest.raises(LeaseLost):
+            await Leader(store, session, lease, stall=None, quiet=0).run(asyncio.Event())
+        assert fake.requests == 0
