@@ -73,16 +73,24 @@ def worker(
     from omgmj.worker import Worker  # noqa: PLC0415 (takes long)
 
     view = View()
+    working: asyncio.Task[None] | None = None
+
+    def tell_standing(standing: Standing) -> None:
+        if working is None or not working.cancelling():  # That it leads nothing as it ends is no news.
+            view.say(_said(standing))
+
     given = {"rate": shared.rate or settings.rate, "lease": lease}
     ours = Worker(
         url,
         {name: each.token for name, each in accounts.items()},
         base_url=split_base_url(settings.base_url),
-        on_change=lambda standing: view.say(_said(standing)),
+        on_change=tell_standing,
         **{name: value for name, value in given.items() if value is not None},
     )
 
     async def work() -> None:
+        nonlocal working
+        working = asyncio.current_task()
         view.say(f"this worker is {ours.name}")
         telling = asyncio.create_task(_tell_standings(ours, view))
         try:
@@ -113,17 +121,15 @@ def enqueue(
 
     async def work() -> None:
         from omgmj.worker import Queue  # noqa: PLC0415 (takes long)
-        from omgmj.worker.queue import name_of  # noqa: PLC0415 (as above)
 
         queue = Queue(url, account=account)
         if batch is not None:
             queue.batch(batch)  # An odd name is told before IDs are read.
         async with queue:
             ids = [task_id async for task_id in wanted.all(view)]
-            name = name_of(ids) if batch is None else batch
-            before = (await queue.batch(name).counts()).total if name in await queue.batches() else 0
-            total = (await (await queue.watch(ids, batch=name)).counts()).total
-        tell(json.dumps({"batch": name, "new": total - before, "total": total}))
+            held = await queue.watch(ids, batch=batch)
+            total = (await held.counts()).total
+        tell(json.dumps({"batch": held.name, "new": held.new, "total": total}))
 
     return run(work, view, lambda: "interrupted; to hand in again is harmless")
 

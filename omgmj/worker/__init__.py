@@ -8,7 +8,7 @@
 Rate and sweeps belong to an account, so one worker leads an account, and the others stand by. One process alone needs
 none of this: `Session.watch` with a journal survives its crashes. `engine` is what docket does for us, `leader` the
 work, `lease` who may do it, `queue` the doors. These know no Redis: `storage` is what they ask of a store, `store` and
-`scripts` what stands in Redis, `redis_queue` the doors to that.
+`scripts` what stands in Redis, `connection` how it is reached, `redis_queue` the doors to that.
 """
 
 from __future__ import annotations

@@ -33,12 +33,13 @@ from omgmj.client.proxies import Proxies
 from omgmj.errors import AuthError, QueueError, UsageError
 from omgmj.session import Session
 from omgmj.validation import check_rate, check_seconds
+from omgmj.worker.connection import connect
 from omgmj.worker.leader import STALL, Leader, cancel_all
 from omgmj.worker.lease import Lease, LeasedTransport
 from omgmj.worker.queue import check_name
 from omgmj.worker.shares import declines, gives_up
 from omgmj.worker.storage import Away, LeaseLost
-from omgmj.worker.store import Store, connect
+from omgmj.worker.store import Store
 
 LEASE = 15.0
 """Seconds in which another worker leads after one has died."""

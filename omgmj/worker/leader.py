@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any
 
-from omgmj.errors import OmgmjError, UsageError
+from omgmj.errors import OmgmjError, QueueError, UsageError
 from omgmj.models import Task
 from omgmj.polling.watch import Watch
 from omgmj.session import Session
@@ -64,13 +64,25 @@ class Leader:
 
         `QueueError` where Redis is gone, `LeaseLost` where another leads, `AuthError` where the token is refused.
         """
-        after = await self._store.wake_end()
-        quiet = asyncio.create_task(asyncio.sleep(self._quiet))
+        # From the first moment on: to read all that is pending may take longer than the lease.
+        keeping = asyncio.create_task(self._lease.keep(), name="omgmj leader lease")
         try:
-            await self._look_at_all(None)
-            await quiet
+            after = await self._store.wake_end()
+            quiet = asyncio.create_task(asyncio.sleep(self._quiet))
+            try:
+                await self._look_at_all(None)
+                await quiet
+            finally:
+                quiet.cancel()
+            if keeping.done():
+                await keeping  # The lease was lost meanwhile, or Redis is gone.
+            await self._lead(stop, keeping, after)
         finally:
-            quiet.cancel()
+            await cancel_all([keeping])
+        await self._write_all()
+
+    async def _lead(self, stop: asyncio.Event, keeping: asyncio.Task[None], after: str) -> None:
+        """Wait for all that is known until told to stop; what ends it before is raised."""
         watch = self._session.watch(
             self._until_over(), stall=self._stall, on_error=self._on_error, max_watched=EVERYTHING
         )
@@ -79,7 +91,6 @@ class Leader:
             jobs = [
                 asyncio.create_task(work, name=f"omgmj leader {name}")
                 for name, work in (
-                    ("lease", self._lease.keep()),
                     ("reading", self._read(watch)),
                     ("writing", self._write()),
                     ("wake-ups", self._hear(watch, after)),
@@ -87,6 +98,7 @@ class Leader:
                     ("stop", _wait(stop)),
                 )
             ]
+            jobs.append(keeping)
             try:
                 await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -96,7 +108,6 @@ class Leader:
                 await cancel_all(jobs)
             for job in ended:
                 job.result()  # Raise what ended it.
-        await self._write_all()
 
     async def _until_over(self) -> AsyncIterator[int]:
         """Have the watch last: it waits for what is added to it."""
@@ -266,6 +277,8 @@ class Leader:
         try:
             async for task in self._session.follow(task_id, stall=self._stall):
                 await self._store.tell(task_id, results.encode(task), is_last=task.is_terminal)
+        except QueueError:
+            return  # Redis takes nothing now; who follows asks again.
         except OmgmjError as error:
             await self._store.tell(task_id, results.encode(error), is_last=True, is_record=False)
 

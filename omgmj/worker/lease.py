@@ -51,7 +51,7 @@ class Lease:
             await asyncio.sleep(self._seconds / RENEWALS)
             began = time.monotonic()
             if not await self._store.renew(self.holder, self._seconds):
-                raise LeaseLost("another worker leads now")
+                raise LeaseLost("its lease has gone: another worker leads now, or Redis lost what it held")
             self._hold(began)
 
     async def release(self) -> None:

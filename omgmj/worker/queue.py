@@ -59,12 +59,13 @@ class BaseQueue:
         if isinstance(task_ids, Mapping):
             texts = ["" if text == NO_CONTEXT else text for text in encode(list(task_ids.values()), ids)]
         name = name_of(ids) if batch is None else check_name("batch", batch)
+        new = 0
         for start in range(0, max(len(ids), 1), HANDED_IN):
             part = slice(start, start + HANDED_IN)
-            await patiently(
+            new += await patiently(
                 partial(self._store.hand_in, name, ids[part], None if texts is None else texts[part], self._ttl)
             )
-        return Batch(self._store, self._account, name)
+        return Batch(self._store, self._account, name, new)
 
     def batch(self, name: str) -> Batch:
         """Return the batch of this name, which somebody has handed in, or will."""
@@ -100,10 +101,14 @@ class BaseQueue:
 
 
 class Batch:
-    """IDs that were handed in together, under a `name`; `Queue.watch` and `Queue.batch` make these."""
+    """IDs that were handed in together, under a `name`; `Queue.watch` and `Queue.batch` make these.
 
-    def __init__(self, store: Storage, account: str, name: str) -> None:
+    `new` is how many of its IDs this hand-in added; 0 where it was not handed in here.
+    """
+
+    def __init__(self, store: Storage, account: str, name: str, new: int = 0) -> None:
         self.name: str = name
+        self.new: int = new
         self._store = store
         self._account = account
 

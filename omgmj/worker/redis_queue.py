@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
+from omgmj.worker.connection import connect
 from omgmj.worker.queue import TTL, BaseQueue, check_name
-from omgmj.worker.store import Store, connect
+from omgmj.worker.store import Store
 
 
 class Queue(BaseQueue):

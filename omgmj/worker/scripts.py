@@ -101,6 +101,12 @@ if refused then return redis.error_reply(refused) end
 return written
 """
 
+MOVE = """
+-- KEYS: meta. ARGV: field of a reader's place, the place. A batch that has gone stays gone: its keys would never go.
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+return 1
+"""
+
 RENEW = """
 -- KEYS: lease. ARGV: holder, milliseconds.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end

@@ -9,55 +9,29 @@ batch outgrows its sets there is a next layer of them; IDs are added to the last
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
-from redis.exceptions import ConnectionError as Unreachable
-from redis.exceptions import TimeoutError as Unanswered
 
-from omgmj.errors import QueueError, UsageError
 from omgmj.worker import scripts
+from omgmj.worker.connection import trouble
 from omgmj.worker.results import Counts, End
-from omgmj.worker.storage import BLOCK, ERROR_KEPT, FOLLOWED, Away, Change, Entry, LeaseLost, Meta
+from omgmj.worker.storage import BLOCK, ERROR_KEPT, FOLLOWED, Change, Entry, LeaseLost, Meta
 
-ANSWER_WITHIN = 10.0
-"""Seconds in which Redis has to answer."""
 BLOCK_MS = int(BLOCK * 1000)
 FILL, FULL = 256, 384
 """IDs of a set as a layer begins, and on average at most, so that hardly any passes 512."""
 GROUP, GROUPS = 500, 20
 """IDs of a group, which Lua takes on its stack, and groups of a call."""
+SETS = 40
+"""Sets that are read at once: no answer holds up the loop for long, or is longer than what Redis has to answer in."""
 NAMED = 200
 """IDs that a wake-up names at most."""
-
-
-def connect(url: str) -> Redis:
-    """Return a client of a Redis; `UsageError` where the URL is none. Nothing is opened yet."""
-    try:
-        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError
-        return Redis.from_url(
-            url,
-            max_connections=50,
-            # With one it sends by `asyncio.wait_for`, which swallows cancellations before Python 3.12.
-            socket_timeout=None,
-            socket_connect_timeout=ANSWER_WITHIN / 2,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError:
-        # The URL may hold a password, so it is not shown.
-        raise UsageError("the URL of Redis must be redis://host:port/0, rediss://… or unix://path") from None
 
 
 class Store:
@@ -68,6 +42,7 @@ class Store:
         self.prefix: str = "{omgmj:" + account + "}"
         self._hand_in = redis.register_script(scripts.HAND_IN)
         self._finish = redis.register_script(scripts.FINISH)
+        self._move = redis.register_script(scripts.MOVE)
         self._take = redis.register_script(scripts.TAKE)
         self._renew = redis.register_script(scripts.RENEW)
         self._release = redis.register_script(scripts.RELEASE)
@@ -172,11 +147,13 @@ class Store:
         if meta is None:
             return None
         ids: set[int] = set()
-        async with trouble(), self._redis.pipeline(transaction=False) as together:
-            for key in self._sets_of(batch, meta.layers, "p"):
-                together.smembers(key)
-            for members in await together.execute():
-                ids.update(map(int, members))
+        keys = self._sets_of(batch, meta.layers, "p")
+        for at in range(0, len(keys), SETS):
+            async with trouble(), self._redis.pipeline(transaction=False) as together:
+                for key in keys[at : at + SETS]:
+                    together.smembers(key)
+                for members in await together.execute():
+                    ids.update(map(int, members))
         return meta, ids
 
     async def batches(self) -> dict[str, int]:
@@ -224,8 +201,7 @@ class Store:
     async def move_cursor(self, batch: str, reader: str, key: str) -> None:
         """Write where a reader has come to; a batch that has gone stays gone."""
         async with trouble():
-            if await self._redis.exists(self._key(batch)):
-                await self._redis.hset(self._key(batch), f"at:{reader}", key)
+            await self._move(keys=[self._key(batch)], args=[f"at:{reader}", key])
 
     # Wake-ups.
 
@@ -333,22 +309,6 @@ class Store:
     def _keys(self, batch: str, layers: Sequence[int]) -> list[str]:
         parts = [self._key(batch, part) for part in "mrc"]
         return parts + self._sets_of(batch, layers, "a") + self._sets_of(batch, layers, "p")
-
-
-@asynccontextmanager
-async def trouble() -> AsyncIterator[None]:
-    """Make a `QueueError` of what goes wrong with Redis; its texts hold no password."""
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN):
-            yield
-    except TimeoutError:
-        raise Away(f"Redis does not answer: not within {ANSWER_WITHIN:.0f} seconds") from None
-    except (Unreachable, Unanswered) as error:
-        if isinstance(error, AuthenticationError):
-            raise QueueError("Redis refused the user name or the password of its URL") from None
-        raise Away(f"Redis does not answer: {error}") from error
-    except RedisError as error:
-        raise QueueError(f"Redis refused: {error}") from error
 
 
 def _sets(least: int) -> int:

@@ -112,7 +112,9 @@ async def test_the_leader_is_terminated_while_another_stands_by(fake: FakeServic
     name = re.search(r"this worker is (\S+)", first.said)
     assert name
     assert f"omgmj: default: stands by; {name[1]} leads\n" in second.said
-    assert first.said.endswith("omgmj: interrupted; what was led here is handed over\n")
+    assert first.said.endswith(
+        "omgmj: default: leads, 0 tasks watched\nomgmj: interrupted; what was led here is handed over\n"
+    )
     assert took < 3
     assert fake.token not in first.said + second.said
 
@@ -246,6 +248,7 @@ REDIS = ["--redis", "redis://:s3cret@127.0.0.1:1/0"]
         (["worker", *REDIS, "--account", "a=GOOD", "--lease", "1"], "lease must be at least 3 seconds"),
         (["worker", *REDIS, "--account", "a=GOOD", "--rate", "0"], "It must be a number above 0"),
         (["worker", "--redis", "http://:s3cret@host", "--account", "a=GOOD"], "the URL of Redis must be redis://"),
+        (["enqueue", "1", "--redis", "redis://s3cret@host/0?socket_timeout=1"], "must not have the option 'socket_"),
         (["enqueue", *REDIS], "no task IDs were given"),
         (["enqueue", "1", *REDIS, "--batch", "a{b"], "the name of the batch must be"),
         (["enqueue", "redis://:s3cret@host"], "there is no Redis"),

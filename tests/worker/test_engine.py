@@ -135,12 +135,30 @@ def test_a_lease_that_a_short_pause_would_break_is_refused() -> None:
         Worker("redis://localhost", {"default": "t"}, lease=1)
 
 
-@pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", "redis://:secret-word@host:port"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "localhost:6379",
+        "redis://:secret-word@host:port",
+        "redis://:secret-word@host/one",
+        "redis://user:12?secret-word@host",
+        "redis://:secret-word@host?protocol=odd",
+        "rediss://:secret-word@host?ssl_odd=1",
+    ],
+)
 def test_an_odd_url_is_refused_without_being_shown(url: str) -> None:
     """It may hold a password."""
     with pytest.raises(UsageError, match="redis://") as caught:
         Queue(url)
     assert "secret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["socket_timeout=1", "decode_responses=1", "odd="])
+def test_an_option_that_calls_to_redis_do_not_bear_is_refused(option: str) -> None:
+    """One that would end long reads, one that changes answers, and one that there is not."""
+    with pytest.raises(UsageError, match=f"must not have the option '{option.partition('=')[0]}'"):
+        Queue(f"redis://localhost/0?max_connections=9&{option}")
 
 
 async def test_a_redis_that_is_not_there_is_told_at_once() -> None:

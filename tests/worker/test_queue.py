@@ -90,6 +90,7 @@ async def test_to_hand_in_again_changes_nothing(opened: Opened) -> None:
         first = await queue.watch([3432, 3433, 3434])
         again = await queue.watch(["3434", 3432, 3433, 3433])
         other = await queue.watch([3432, 3433])
+        assert (first.new, again.new, other.new, queue.batch(first.name).new) == (3, 0, 2, 0)
         assert first.name == again.name != other.name
         assert await again.counts() == Counts(total=3)
         assert await queue.batches() == sorted([first.name, other.name])

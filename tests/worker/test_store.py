@@ -8,9 +8,10 @@ import pytest
 
 from benchmarks.redis_server import RedisServer
 from omgmj import QueueError
-from omgmj.worker import store
+from omgmj.worker import connection
+from omgmj.worker.connection import connect
 from omgmj.worker.results import End
-from omgmj.worker.store import Store, connect
+from omgmj.worker.store import Store
 
 
 @pytest.mark.slow
@@ -42,7 +43,7 @@ async def test_a_cancellation_is_never_swallowed(redis: RedisServer) -> None:
 @pytest.mark.real_time
 async def test_a_redis_that_stands_still_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes a connection and never answers: that is told after some seconds."""
-    monkeypatch.setattr(store, "ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr(connection, "ANSWER_WITHIN", 0.3)
 
     async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -75,3 +76,35 @@ async def test_a_result_that_redis_refuses_leaves_its_id_pending(redis: RedisSer
     assert await kept.finish("b", found[0], [(1, End.ERROR, b"x"), (2, End.ERROR, b"x")]) == 2
     await client.aclose()
     await poor.aclose()
+
+
+@pytest.mark.slow
+@pytest.mark.real_time
+async def test_a_full_redis_is_told_and_takes_up_again(redis: RedisServer) -> None:
+    """What it refuses is told without what was handed in, nothing of it is there, and later all of it is taken."""
+    client = connect(redis.url)
+    kept = Store(client, "default")
+    await client.config_set("maxmemory", "1mb")
+    with pytest.raises(QueueError, match=r"^Redis refused: command not allowed") as caught:
+        await kept.hand_in("b", range(1000), ['"private"'] * 1000, 100.0)
+    assert "private" not in str(caught.value)
+    assert await kept.meta("b") is None
+    await client.config_set("maxmemory", "0")
+    assert await kept.hand_in("b", range(1000), ['"private"'] * 1000, 100.0) == 1000
+    await client.aclose()
+
+
+@pytest.mark.slow
+@pytest.mark.real_time
+async def test_a_place_in_a_batch_that_has_gone_leaves_nothing(redis: RedisServer) -> None:
+    """A reader that ends after its batch has gone makes no key that would never go."""
+    client = connect(redis.url)
+    kept = Store(client, "default")
+    await kept.hand_in("b", [1], None, 100.0)
+    await kept.move_cursor("b", "reader", "5-0")
+    assert await kept.cursor("b", "reader") == "5-0"
+    await kept.forget("b")
+    before = await client.dbsize()
+    await kept.move_cursor("b", "reader", "6-0")
+    assert (await kept.cursor("b", "reader"), await client.dbsize()) == ("0-0", before)
+    await client.aclose()
