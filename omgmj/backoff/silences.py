@@ -58,6 +58,9 @@ class Silences:
         rare = RARE * hazard + surprises
         late = chance = 0.0
         before = max(age, ends[0] - (ends[-1] - ends[0]) / len(ends))
+        surprised = constant(price, surprises)
+        if age + surprised <= before:
+            return surprised  # A storm does not wait for what was foretold; what is rare at all times does.
         for number, end in enumerate(ends):
             more = 1 / len(ends)
             width = end - before
@@ -65,7 +68,7 @@ class Silences:
             if (1 - RARE) * later + rare * (end - age) ** 2 / 2 >= price:
                 return _within(before, width, (late, chance, more), age, price, rare) - age
             late, chance, before = later, (number + 1) / len(ends), end
-        return min(before - age + price, max(before - age, 0.0) + constant(price, rare))
+        return before - age + min(price, constant(price, rare))
 
     def earliest(self, silence: Silence, age: float) -> float | None:
         """Return the first age at which one that is in the state at this age may be expected to end; None: unknown."""
@@ -109,7 +112,5 @@ def _within(
     late, chance, more = told
     bend = ((1 - RARE) * more / max(width, 1e-9) + rare) / 2
     slope = (1 - RARE) * chance + rare * (before - age)
-    missing = price - (1 - RARE) * late - rare * (before - age) ** 2 / 2
-    if missing <= 0:
-        return before
+    missing = max(0.0, price - (1 - RARE) * late - rare * (before - age) ** 2 / 2)
     return before + (math.sqrt(slope * slope + 4 * bend * missing) - slope) / (2 * bend)
