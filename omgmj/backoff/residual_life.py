@@ -125,12 +125,12 @@ class ResidualLife:
 
     def learn(self, key: Key, lived: Lived) -> float | None:
         """Record a task that has ended; return how late its end was seen. None: nobody saw it go on."""
+        if math.isnan(lived.seen_at):
+            return None
         ended_at = lived.ended_at
         if math.isnan(ended_at):
             ended_at = (lived.seen_at + lived.found_at) / 2
         ended_at = min(lived.found_at, max(lived.seen_at, ended_at))
-        if math.isnan(ended_at):
-            return None
         kind = self._open(key)
         late = lived.found_at - ended_at
         surprised = False
@@ -190,8 +190,8 @@ class ResidualLife:
                 left = kind.steps.straight(sight)
             return left.over(ended_at - last.at)[1] < _SURPRISING
         start = lived.began(last)
-        earliest = kind.silences.earliest(Silence(last.place), lived.seen_at - start)
-        return earliest is not None and ended_at - start < earliest
+        early = kind.silences.early(Silence(last.place), lived.seen_at - start)
+        return early is not None and ended_at - start < early
 
     def _late(self, kind: _Kind, lived: Lived, last: State, else_: float) -> float:
         """Return how late an end is seen that nobody tells: by what was to be expected between the two looks."""

@@ -17,6 +17,8 @@ KEPT = 48
 """Tasks that are kept of each state."""
 FEW = 6
 """Tasks that must have left the state later: nothing is said with fewer."""
+EARLY = 8
+"""Of so many tasks one ends early, even where all goes on as ever."""
 _MUTE = 0.7  # where this share ended in the state itself, there is nothing but their durations
 
 
@@ -70,10 +72,13 @@ class Silences:
             late, chance, before = later, (number + 1) / len(ends), end
         return before - age + min(price, constant(price, rare))
 
-    def earliest(self, silence: Silence, age: float) -> float | None:
-        """Return the first age at which one that is in the state at this age may be expected to end; None: unknown."""
+    def early(self, silence: Silence, age: float) -> float | None:
+        """Return the age by which one in `EARLY` had ended of those that were in the state at this age; None: unknown.
+
+        It is not the first of them: after one odd end, others like it would be no surprise any more.
+        """
         ends = self._ends(silence, age)
-        return None if ends is None else ends[0]
+        return None if ends is None else ends[len(ends) // EARLY]
 
     def dump(self) -> dict[str, list[list[float | None]]]:
         """Return what was learned as JSON takes it: by state the pairs of ages, where None is never."""

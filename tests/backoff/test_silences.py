@@ -46,8 +46,8 @@ def test_the_look_comes_before_the_first_of_them_has_ended() -> None:
     assert 30.0 < wait(silences, 20.0) < 41.0
     assert wait(silences, 20.0, price=5.0) > wait(silences, 20.0, price=0.1)
     assert wait(silences, 20.0, surprises=0.2) < 5.0
-    assert silences.earliest(QUEUED, 20.0) == 56.0
-    assert silences.earliest(STILL, 20.0) is None
+    assert silences.early(QUEUED, 20.0) == 57.0
+    assert silences.early(STILL, 20.0) is None
 
 
 @pytest.mark.parametrize("price", [0.1, 1.0, 4.0])
@@ -85,8 +85,8 @@ def test_where_most_end_in_the_state_itself_nothing_is_said() -> None:
 def test_only_the_last_are_kept() -> None:
     """What was long ago is forgotten whole, and the size is bounded."""
     silences = learned(*[(30.0, 60.0)] * KEPT, *[(5.0, 9.0)] * KEPT)
-    assert silences.earliest(QUEUED, 1.0) == 9.0
-    assert silences.earliest(QUEUED, 6.0) is None
+    assert silences.early(QUEUED, 1.0) == 9.0
+    assert silences.early(QUEUED, 6.0) is None
     assert len(silences._ages[QUEUED]) == 2 * KEPT
 
 
