@@ -23,7 +23,9 @@ _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
+_DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is off
 _MOST_PRICES = 8  # that are taken over from an earlier run
+_DAY = 86_400.0
 _DATE = 1.0  # seconds to which an answer's `Date` is cut
 
 
@@ -58,6 +60,7 @@ class Learning:
         self._registry = registry
         self.trails: Trails = Trails()
         self._clock = ClockOffset()
+        self._date_error = 0.0  # seconds by which ages that answers tell are too large, on average
         self._asked: dict[int, float] = {}  # polls that are out, and since when
 
     # Polls and answers.
@@ -82,10 +85,13 @@ class Learning:
 
     def age(self, found: Found, now: float) -> float | None:
         """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
-        started = found.task.started_at
+        started, told = found.task.started_at, found.age
         if started is None or self._clock.seconds is None:
-            return found.age
-        return max(0.0, now - self._clock.seconds - started.timestamp())
+            return None if told is None else max(0.0, told - self._date_error)
+        age = max(0.0, now - self._clock.seconds - started.timestamp())
+        if told is not None:
+            self._date_error += _DATES * (told - age - self._date_error)
+        return age
 
     # The life of a task.
 
@@ -153,7 +159,12 @@ class Learning:
     def dump(self) -> dict[str, Any]:
         """Return what was learned as JSON takes it: of kinds of tasks, and what a poll costs where it was measured."""
         prices = [[*bound, value] for bound, value in self.prices.measured().items()]
-        return {"kinds": self.life.dump(), "prices": prices, "answer_time": self.answer_time}
+        return {
+            "kinds": self.life.dump(),
+            "prices": prices,
+            "answer_time": self.answer_time,
+            "date_error": self._date_error,
+        }
 
     def restore(self, dumped: dict[str, Any]) -> None:
         """Take over what `dump` gave; where it cannot have given that it is a `ValueError`, and nothing is taken over.
@@ -167,9 +178,13 @@ class Learning:
                 check_seconds("delay", delay)
                 prices.open(delay, polls, check_seconds("price", value))
             answer_time = check_seconds("answer_time", dumped["answer_time"], zero=True)
+            date_error = float(dumped["date_error"])
+            if not abs(date_error) < _DAY:
+                raise ValueError("no clock is off by a day")
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"this was not learned here: {brief(error)}") from error
-        self.life, self.prices, self.answer_time = life, prices, answer_time
+        self.life, self.prices = life, prices
+        self.answer_time, self._date_error = answer_time, date_error
 
     def _seen_since(self, row: int, age: float, now: float) -> float:
         """Return the age at which a running task was seen last; its present one where this poll is the first."""
