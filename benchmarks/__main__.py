@@ -14,6 +14,7 @@ from benchmarks import (
     callbacks,
     compare,
     decode,
+    delays,
     download,
     economics,
     fuzz,
@@ -51,6 +52,7 @@ ALL = {
     "callbacks": callbacks.run,
     "journal": journal.run,
     "worlds": worlds.run,
+    "delays": delays.run,
 }
 
 

@@ -6,7 +6,10 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
@@ -29,6 +32,7 @@ class Bound(NamedTuple):
 class Report(NamedTuple):
     """Rows under a head; bounds, held to on request; bars of one `unit` for the picture; the figures in `short`.
 
+    Where there are `lines`, each of points, the picture shows them in place of bars, over what is `across`.
     `headline` is a row for README under `HEADLINE`: a figure that a stranger understands, ours and theirs. `data` is
     what other programs may read, of plain values.
     """
@@ -41,6 +45,8 @@ class Report(NamedTuple):
     short: Sequence[tuple[str, str]]
     headline: tuple[str, str, str] | None = None
     data: Mapping[str, object] | None = None
+    lines: Mapping[str, Sequence[tuple[float, float]]] | None = None
+    across: str = ""
 
     def __str__(self) -> str:
         parts = [_table(SHORT, self.short)] if self.short else []
@@ -73,16 +79,38 @@ class Report(NamedTuple):
         (RESULTS / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
         if self.data is not None:
             (RESULTS / f"{name}.json").write_text(f"{json.dumps(self.data, indent=1)}\n", encoding="utf-8")
-        figure = Figure(figsize=(8, 0.7 + 0.26 * len(self.bars)), layout="constrained")
+        figure = Figure(figsize=(8, 3.2 if self.lines else 0.7 + 0.26 * len(self.bars)), layout="constrained")
         axes = figure.subplots()
+        if self.lines:
+            self._draw_lines(axes)
+        else:
+            self._draw_bars(axes)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+
+    def _draw_bars(self, axes: Axes) -> None:
         labels = [label for label, _ in self.bars]
         colours = ["tab:orange" if label.startswith("omgmj") else "tab:gray" for label in labels]
         drawn = axes.barh(labels, [value for _, value in self.bars], color=colours)
         axes.bar_label(drawn, fmt="%.3g", padding=3)
         axes.invert_yaxis()
         axes.set_xlabel(self.unit)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+
+    def _draw_lines(self, axes: Axes) -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter  # noqa: PLC0415 (as above)
+
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+        for label, points in (self.lines or {}).items():
+            colour = "tab:orange" if label.startswith("omgmj") else "tab:gray"
+            axes.plot(*zip(*points, strict=True), marker="o", color=colour)
+            axes.annotate(label, points[-1], xytext=(8, -3), textcoords="offset points", color=colour)
+        axes.set_xlabel(self.across)
+        axes.set_ylabel(self.unit)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
