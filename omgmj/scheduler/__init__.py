@@ -11,6 +11,9 @@ object, timer or task an ID: a row of plain numbers in `registry`, due times in 
 - *due*: an ID whose next poll may be sent now. A row is either due at some time or in flight, so nobody is forgotten.
 - *in flight*: sent, and not yet answered. There is at most one poll an ID in flight, also when those who wait change.
 - *stall*: no change of status or progress for longer than a wait allows, in service time.
+- *step*: what a task shows, from when it was first seen to show it; `trails` keep those of a live task, and `learning`
+  learns at its end what was left after each.
+- *load*: by which factor there is more to poll than there is pace for; it makes polls dearer for all alike.
 - *service time*: time less outages. Stalls and failures are dated in it, so that an outage counts for neither.
 - *subscription*: one wait for one ID, with its policy and its limits. Those of one ID share its polls.
 
