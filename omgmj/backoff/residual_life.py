@@ -119,9 +119,11 @@ class ResidualLife:
             found = kind.silences.wait(silence, at, price, hazard, surprises)
             if found is not None:
                 return found
-        if silence is not Silence.STILL:
-            return None
-        return self.durations.wait(key[0], age, price, surprises, key[1])
+        found = self.durations.wait(key[0], age, price, surprises, key[1]) if silence is Silence.STILL else None
+        if found is not None or kind is None or silence is Silence.MADE:
+            return found
+        # Before enough is known of its state it is as those that were made of its kind.
+        return kind.silences.wait(Silence.MADE, waited, price, 1 / (waited + _YOUNG), surprises)
 
     def learn(self, key: Key, lived: Lived) -> float | None:
         """Record a task that has ended; return how late its end was seen. None: nobody saw it go on."""
@@ -152,7 +154,8 @@ class ResidualLife:
             start = lived.began(state)
             kind.silences.learn(Silence(state.place), gone - start, ended_at - start)
         if lived.made_as is not None:
-            self._open(lived.made_as).silences.learn(Silence.MADE, math.inf, ended_at - lived.known_at)
+            for made in {key, lived.made_as}:
+                self._open(made).silences.learn(Silence.MADE, ended_at - lived.known_at, ended_at - lived.known_at)
         return late
 
     def dump(self) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ KEPT = 48
 """Tasks that are kept of each state."""
 FEW = 6
 """Tasks that must have left the state later: nothing is said with fewer."""
+FEW_MADE = 3
+"""Tasks that must have been made: to guess the first poll of one is dear."""
 EARLY = 8
 """Of so many tasks one ends early, even where all goes on as ever."""
 _MUTE = 0.7  # where this share ended in the state itself, there is nothing but their durations
@@ -55,8 +57,8 @@ class Silences:
         The ends of those that it is as are spread evenly between each and the next.
         """
         ends = self._ends(silence, age)
-        if ends is None:
-            return None
+        if not ends:
+            return None if ends is None else constant(price, hazard + surprises)
         rare = RARE * hazard + surprises
         late = chance = 0.0
         before = max(age, ends[0] - (ends[-1] - ends[0]) / len(ends))
@@ -78,26 +80,23 @@ class Silences:
         It is not the first of them: after one odd end, others like it would be no surprise any more.
         """
         ends = self._ends(silence, age)
-        return None if ends is None else ends[len(ends) // EARLY]
+        return ends[len(ends) // EARLY] if ends else None
 
-    def dump(self) -> dict[str, list[list[float | None]]]:
-        """Return what was learned as JSON takes it: by state the pairs of ages, where None is never."""
+    def dump(self) -> dict[str, list[list[float]]]:
+        """Return what was learned as JSON takes it: by state the pairs of ages."""
         return {
-            silence.name: [
-                [None if left == math.inf else left, ended] for left, ended in zip(ages[::2], ages[1::2], strict=True)
-            ]
+            silence.name: [list(pair) for pair in zip(ages[::2], ages[1::2], strict=True)]
             for silence, ages in self._ages.items()
         }
 
-    def restore(self, dumped: dict[str, list[list[float | None]]]) -> None:
+    def restore(self, dumped: dict[str, list[list[float]]]) -> None:
         """Take over what `dump` gave; `KeyError` or `ValueError` where it cannot have given that."""
         for name, pairs in dumped.items():
-            for left, ended in pairs[-KEPT:]:
-                if ended is None:
-                    raise ValueError("each of these tasks has ended")
-                self.learn(Silence[name], math.inf if left is None else left, ended)
+            for left_at, ended_at in pairs[-KEPT:]:
+                self.learn(Silence[name], left_at, ended_at)
 
     def _ends(self, silence: Silence, age: float) -> list[float] | None:
+        """Return when those ended that were in the state at this age, in order; empty where all had ended by then."""
         ages = self._ages.get(silence)
         if ages is None:
             return None
@@ -107,7 +106,8 @@ class Silences:
             if mute > _MUTE * len(left):
                 return None
         ends = sorted(end for gone, end in zip(left, ended, strict=True) if gone > age)
-        return [max(age, end) for end in ends] if len(ends) >= FEW else None
+        is_enough = len(left) >= FEW_MADE if silence is Silence.MADE else len(ends) >= FEW
+        return [max(age, end) for end in ends] if is_enough else None
 
 
 def _within(

@@ -97,6 +97,17 @@ def test_where_all_stand_still_to_their_end_durations_tell() -> None:
     assert known.in_silence(KEY, Silence.QUEUED, 5.0, 5.0, 0.5) is None
 
 
+def test_before_a_state_is_known_it_is_as_tasks_that_were_made() -> None:
+    """A task that was made here and tells nothing goes by how long others of its kind took since they were made."""
+    known = ResidualLife()
+    for _ in range(3):
+        known.learn(KEY, Lived([], 100.0, 100.0, 103.0, 102.0, KEY))
+    for silence in (Silence.QUEUED, Silence.STILL):
+        seconds = known.in_silence(KEY, silence, 1.8, 1.0, 0.2)
+        assert seconds is not None
+        assert 0.1 < seconds < 0.6
+
+
 def test_a_task_that_was_just_made_is_known_by_what_it_was_made_as() -> None:
     """The first look comes where tasks of the kind that a submission told have ended."""
     known = ResidualLife()

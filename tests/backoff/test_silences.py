@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omgmj.backoff.silences import FEW, KEPT, Silence, Silences
+from omgmj.backoff.silences import FEW, FEW_MADE, KEPT, Silence, Silences
 
 QUEUED, STILL, MADE = Silence.QUEUED, Silence.STILL, Silence.MADE
 
@@ -78,8 +78,12 @@ def test_where_most_end_in_the_state_itself_nothing_is_said() -> None:
     assert learned(*mute, silence=STILL).wait(STILL, 0.0, 0.5, 0.01, 0.0) is None
     assert learned(*mute, silence=QUEUED).wait(QUEUED, 0.0, 0.5, 0.01, 0.0) is None
     assert learned(*mute[:9], *[(10.0, 60.0)] * 11, silence=STILL).wait(STILL, 0.0, 0.5, 0.01, 0.0) is not None
-    made = learned(*[(math.inf, 2.0)] * 8, silence=MADE)
+    made = learned(*[(2.0, 2.0)] * FEW_MADE, silence=MADE)
     assert 1.5 < wait(made, 0.0, silence=MADE) < 3.0
+    # One that has outlived them all is looked at by its hazard.
+    assert wait(made, 2.5, silence=MADE, hazard=0.1) == pytest.approx(math.sqrt(2 * 0.5 / 0.1))
+    assert made.early(MADE, 2.5) is None
+    assert learned((2.0, 2.0), silence=MADE).wait(MADE, 0.0, 0.5, 0.1, 0.0) is None
 
 
 def test_only_the_last_are_kept() -> None:
@@ -93,7 +97,7 @@ def test_only_the_last_are_kept() -> None:
 def test_what_was_learned_can_be_taken_over() -> None:
     """A dump as JSON, taken over elsewhere, says the same; one that was never given is refused."""
     silences = learned(*[(30.0, 50.0 + number) for number in range(10)])
-    silences.learn(MADE, math.inf, 2.0)
+    silences.learn(MADE, 2.0, 2.0)
     dumped = json.loads(json.dumps(silences.dump(), allow_nan=False))
     other = Silences()
     other.restore(dumped)
