@@ -23,6 +23,7 @@ _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
+_UNSURE = 2.0  # seconds by which answers' `Date`s may vary and be believed
 _DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is off
 _MOST_PRICES = 8  # that are taken over from an earlier run
 _DAY = 86_400.0
@@ -61,6 +62,7 @@ class Learning:
         self.trails: Trails = Trails()
         self._clock = ClockOffset()
         self._date_error = 0.0  # seconds by which ages that answers tell are too large, on average
+        self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
 
     # Polls and answers.
@@ -87,10 +89,13 @@ class Learning:
         """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
         started, told = found.task.started_at, found.age
         if started is None or self._clock.seconds is None:
-            return None if told is None else max(0.0, told - self._date_error)
+            is_sure = self._date_spread < _UNSURE
+            return max(0.0, told - self._date_error) if told is not None and is_sure else None
         age = max(0.0, now - self._clock.seconds - started.timestamp())
         if told is not None:
-            self._date_error += _DATES * (told - age - self._date_error)
+            off = told - age - self._date_error
+            self._date_error += _DATES * off
+            self._date_spread += _DATES * (abs(off) - self._date_spread)
         return age
 
     # The life of a task.
@@ -125,7 +130,7 @@ class Learning:
             if self._clock.seconds is not None:
                 ended_at = moment + self._clock.seconds - half
             elif found.ended_ago is not None:
-                ended_at = now - found.ended_ago - _DATE / 2
+                ended_at = now - found.ended_ago + self._date_error - _DATE / 2
         states, made_as = self.trails.close(task.id)
         last = first if math.isnan(seen) and made_as is not None else seen
         age = self.age(found, now)
@@ -163,7 +168,7 @@ class Learning:
             "kinds": self.life.dump(),
             "prices": prices,
             "answer_time": self.answer_time,
-            "date_error": self._date_error,
+            "date": [self._date_error, self._date_spread],
         }
 
     def restore(self, dumped: dict[str, Any]) -> None:
@@ -178,13 +183,13 @@ class Learning:
                 check_seconds("delay", delay)
                 prices.open(delay, polls, check_seconds("price", value))
             answer_time = check_seconds("answer_time", dumped["answer_time"], zero=True)
-            date_error = float(dumped["date_error"])
-            if not abs(date_error) < _DAY:
+            date_error, date_spread = map(float, dumped["date"])
+            if not (abs(date_error) < _DAY and 0 <= date_spread < _DAY):
                 raise ValueError("no clock is off by a day")
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"this was not learned here: {brief(error)}") from error
         self.life, self.prices = life, prices
-        self.answer_time, self._date_error = answer_time, date_error
+        self.answer_time, self._date_error, self._date_spread = answer_time, date_error, date_spread
 
     def _seen_since(self, row: int, age: float, now: float) -> float:
         """Return the age at which a running task was seen last; its present one where this poll is the first."""

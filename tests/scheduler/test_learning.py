@@ -234,9 +234,11 @@ def test_what_was_learned_is_taken_over_or_left_out_whole() -> None:
         {**dumped, "prices": [[1.0, None, "dear"]]},
         {**dumped, "answer_time": None},
         {**dumped, "answer_time": math.nan},
-        {**dumped, "date_error": math.nan},
-        {**dumped, "date_error": -1e6},
-        {**dumped, "date_error": "much"},
+        {**dumped, "date": [math.nan, 0.0]},
+        {**dumped, "date": [-1e6, 0.0]},
+        {**dumped, "date": [0.0, -1.0]},
+        {**dumped, "date": ["much", 0.0]},
+        {**dumped, "date": 0.0},
     ]
     for wrong in odd:
         with pytest.raises(ValueError, match="not learned here"):
