@@ -39,7 +39,7 @@ async def watched(
     random.seed(1)
     async with FakeService(token=token) as fake, fake.session(by or token, learned=path, **settings) as session:
         for number in range(tasks):
-            await session.wait(fake.add_task(Life.succeed(40 + number)))
+            await session.wait(fake.add_task(Life.succeed(40 + number % 12)))
         return fake.requests
 
 
@@ -56,9 +56,9 @@ def ends(path: Path) -> int:
 async def test_the_next_session_polls_less(tmp_path: Path) -> None:
     """What one session learned spares the next one polls, and that adds to it; without a file each begins anew."""
     path = tmp_path / "learned.json"
-    await watched(path)
-    assert await watched(path, 3) < 0.8 * await watched(None, 3)
-    assert ends(path) == 15
+    await watched(path, 60)
+    assert await watched(path, 12) < 0.8 * await watched(None, 12)
+    assert ends(path) == 72
 
 
 async def test_a_script_of_one_task_learns(tmp_path: Path) -> None:
@@ -405,7 +405,9 @@ async def test_closed_while_it_writes(tmp_path: Path, monkeypatch: pytest.Monkey
         await session.wait(fake.add_task(Life.succeed(40)))
         await asyncio.sleep(learned.EVERY)
         assert goes.wait(30)
-        await session.wait(fake.add_task(Life.succeed(0)))  # While a thread works, time is real.
+        await session.wait(
+            fake.add_task(Life.succeed(0.3)), backoff=omgmj.Fixed(0.2)
+        )  # While a thread works, time is real.
         closing = asyncio.gather(session.aclose(), session.aclose())
         await asyncio.sleep(0.05)
         assert not closing.done()

@@ -1,8 +1,9 @@
 """The price of a look in seconds of delay: one for all that is decided, moved slowly until the mean is what was asked.
 
 It is the multiplier of the bound on the mean (Everett, "Generalized Lagrange multiplier method", Operations Research
-11, 1963, 399-417), found as the means are measured. It moves with each end that is seen. A loop any faster overshoots:
-what a price does is known only after a round of all that is watched.
+11, 1963, 399-417), found as the means are measured. It moves with each end that is seen, further at the
+first ones (Robbins, Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951, 400-407). A
+loop any faster overshoots: what a price does is known only after a round of all that is watched.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import math
 FIRST = 0.12
 """Seconds of delay that a look costs before anything was measured."""
 LEAST, MOST = 0.008, 50.0
-RATE = 0.03
-"""How far the logarithm moves at an end that is off by all that was asked for."""
+RATE, EARLY = 0.03, 0.6
+"""How far the logarithm moves at an end that is off by all that was asked for; a share of the other more at the first
+such end, half of it at the second, and so on."""
 MOST_BOUNDS = 64
 """Bounds that are told apart."""
+_SETTLED = 30  # ends that have moved a price that was measured before, at least
 _AIMED = 0.96  # of the delay that was asked for: the first ends, before the price is found, are later
 _REST = 0.7  # of the delay that was asked for, beside the time on the way
 _FADE = 0.98  # of the means that are told
@@ -28,28 +31,37 @@ class Price:
     `mean_delay` and `mean_polls` are those of late; not a number before the first end.
     """
 
-    __slots__ = ("_delay", "_polls", "_weight", "is_measured", "mean_delay", "mean_polls", "value")
+    __slots__ = ("_delay", "_moved", "_polls", "_weight", "is_measured", "mean_delay", "mean_polls", "value")
 
     def __init__(self, delay: float, polls: float | None = None, value: float | None = None) -> None:
         self._delay = delay
         self._polls = polls
         self._weight = 0.0
+        self._moved = 0 if value is None else _SETTLED
         self.is_measured: bool = value is not None
         self.value: float = FIRST * delay if value is None else min(MOST, max(LEAST, value))
         self.mean_delay: float = math.nan
         self.mean_polls: float = math.nan
 
-    def saw(self, delay: float, polls: int, half: float = 0.0) -> None:
-        """Record an end: how late it was seen, `half` the time of an answer of it on the way back, and what it took."""
+    def saw(self, delay: float, polls: int, half: float = 0.0, *, moves: bool = True) -> None:
+        """Record an end: how late it was seen, `half` the time of an answer of it on the way back, and what it took.
+
+        It `moves` the price, unless its polls went by none.
+        """
         self.is_measured = True
         self._weight = self._weight * _FADE + 1
         first = math.isnan(self.mean_delay)
         self.mean_delay = delay if first else self.mean_delay + (delay - self.mean_delay) / self._weight
         self.mean_polls = polls if first else self.mean_polls + (polls - self.mean_polls) / self._weight
+        if not moves:
+            return
+        self._moved += 1
         # What is on the way cannot be helped by polls: where that is much, less is asked.
         asked = max(_AIMED * self._delay, half + _REST * self._delay)
         off = 1 - delay / asked if self._polls is None else polls / self._polls - 1
-        self.value = min(MOST, max(LEAST, self.value * math.exp(RATE * max(-5.0, min(5.0, off)))))
+        self.value = min(
+            MOST, max(LEAST, self.value * math.exp((RATE + EARLY / self._moved) * max(-5.0, min(5.0, off))))
+        )
 
 
 class Prices:

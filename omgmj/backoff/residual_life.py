@@ -125,6 +125,11 @@ class ResidualLife:
         # Before enough is known of its state it is as those that were made of its kind.
         return kind.silences.wait(Silence.MADE, waited, price, 1 / (waited + _YOUNG), surprises)
 
+    def is_known(self, key: Key) -> bool:
+        """Whether enough of a kind have ended for its polls to go by what was learned."""
+        kind = self._kinds.get(key)
+        return kind is not None and kind.ends >= ENOUGH
+
     def learn(self, key: Key, lived: Lived) -> float | None:
         """Record a task that has ended; return how late its end was seen. None: nobody saw it go on."""
         if math.isnan(lived.seen_at):

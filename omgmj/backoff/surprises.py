@@ -18,7 +18,8 @@ class Surprises:
     __slots__ = ("_count", "_seconds", "_tasks")
 
     def __init__(self) -> None:
-        self._count = self._seconds = self._tasks = 0.0
+        self._count = self._seconds = 0.0
+        self._tasks = 1 / (1 - FADE)  # as if as many had ended in time as count at all
 
     def saw(self, seconds: float, *, surprised: bool) -> None:
         """Record the end of a task that was watched for so many seconds."""
@@ -29,5 +30,4 @@ class Surprises:
     @property
     def hazard(self) -> float:
         """Chance a second that a task ends before its time."""
-        share = self._count / self._tasks if self._tasks else 0.0
-        return max(0.0, share - CALM) * (self._count + 1) / (self._seconds + _RUN)
+        return max(0.0, self._count / self._tasks - CALM) * (self._count + 1) / (self._seconds + _RUN)

@@ -135,12 +135,13 @@ class Learning:
         last = first if math.isnan(seen) and made_as is not None else seen
         age = self.age(found, now)
         key = task.pool, task.kind
+        is_known = self.life.is_known(key)
         late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
         if late is not None and self.load < _LOADED:
             late += half * math.isnan(ended_at)
             for price in {subscription.price for subscription in registry.who[row].values()}:
                 if price is not None:
-                    price.saw(late, registry.polls[row], half)
+                    price.saw(late, registry.polls[row], half, moves=is_known)
                     self.last_price = price
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
