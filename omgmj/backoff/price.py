@@ -13,7 +13,7 @@ import math
 FIRST = 0.12
 """Seconds of delay that a look costs before anything was measured."""
 LEAST, MOST = 0.008, 50.0
-RATE, EARLY = 0.03, 0.6
+RATE, EARLY = 0.03, 0.3
 """How far the logarithm moves at an end that is off by all that was asked for; a share of the other more at the first
 such end, half of it at the second, and so on."""
 MOST_BOUNDS = 64

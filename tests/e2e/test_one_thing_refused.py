@@ -116,7 +116,7 @@ async def test_silence_costs_little() -> None:
             late.append(await lateness(fake, session, add_tasks(fake)))
             asked.append(fake.requests)
     assert late[1] < late[0] + 10
-    assert asked[1] < 1.15 * asked[0]
+    assert asked[1] < 1.25 * asked[0]
 
 
 async def test_a_slow_service_is_not_asked_twice() -> None:

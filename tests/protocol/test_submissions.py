@@ -345,3 +345,18 @@ def test_whose_webhook_a_task_has(sent: str | None, listed: str | None, same: bo
     submission = Submission("IMAGINE", prompt="a cat", webhook=sent)
     assert bears_webhook(task, submission) is same
     assert fits(task, submission) is (same is not False)
+
+
+@pytest.mark.parametrize(
+    ("submission", "kind"),
+    [
+        (Submission("IMAGINE"), "IMAGINE"),
+        (Submission("ACTION", custom_id="MJ::JOB::upsample::2::a-b"), "upsample"),
+        (Submission("ACTION", custom_id="MJ::JOB::low_variation::1::a-b::SOLO"), "variation"),
+        (Submission("ACTION", custom_id="something else"), "ACTION"),
+        (Submission("ACTION"), "ACTION"),
+    ],
+)
+def test_what_a_submission_makes(submission: Submission, kind: str) -> None:
+    """A new task's kind is known from its submission, of an action by the word in its custom ID."""
+    assert submissions.kind_made(submission) == kind
