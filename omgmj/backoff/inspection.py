@@ -36,10 +36,11 @@ class Left(NamedTuple):
 
     def over(self, seconds: float) -> tuple[float, float]:
         """Return the delay to be expected after so many seconds, and the chance that the end has come by then."""
-        if seconds <= 0:
-            return 0.0, 0.0
         median, spread = self
-        z = math.log(seconds / median) / spread
+        share = seconds / median
+        if share <= 0:  # also where a moment is so small a share that no number is
+            return 0.0, 0.0
+        z = math.log(share) / spread
         chance = 0.5 + 0.5 * math.erf(z * _ROOT)
         early = 0.5 + 0.5 * math.erf((z - spread) * _ROOT)
         return seconds * chance - median * math.exp(spread * spread / 2) * early, chance

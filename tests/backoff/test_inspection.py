@@ -99,3 +99,9 @@ def test_how_late_an_end_between_two_looks_is_seen() -> None:
     between = [late(left, 25.0) - late(left, 18.0) - chance(left, 18.0) * 7.0, chance(left, 25.0) - chance(left, 18.0)]
     assert seen_late(left, 18.0, 25.0) == pytest.approx(between[0] / between[1], rel=1e-3)
     assert seen_late(left, 1.0, 2.0) is None
+
+
+def test_a_moment_too_small_to_be_a_share_is_none() -> None:
+    """Less time than any share of the median has a number for is as no time at all."""
+    assert Left(2000.0, 0.3).over(5e-324) == (0.0, 0.0)
+    assert wait(Left(2000.0, 0.3), 5e-324, 0.5, 0.01, 0.0) == wait(Left(2000.0, 0.3), 0.0, 0.5, 0.01, 0.0)
