@@ -23,7 +23,7 @@ RARE = 0.04
 """The share of tasks that do not end as foretold, however well others do."""
 LONGEST = 3600.0
 """Seconds: no look is put off for longer."""
-_CLOSE, _NEARLY = 0.02, 0.02  # seconds, and a share of them, by which it may be off
+_CLOSE, _NEARLY = 0.02, 0.005  # seconds, and a share of them: a smaller step of Newton's is the last
 _ROOT = math.sqrt(0.5)
 _NEVER = 1e-6  # a chance of nothing, and a hazard of nothing
 
