@@ -23,7 +23,7 @@ RARE = 0.04
 """The share of tasks that do not end as foretold, however well others do."""
 LONGEST = 3600.0
 """Seconds: no look is put off for longer."""
-_CLOSE, _NEARLY = 0.02, 0.02  # seconds, and a share of them, by which it may be off
+_CLOSE, _NEARLY = 0.02, 0.005  # seconds, and a share of them: a smaller step of Newton's is the last
 _ROOT = math.sqrt(0.5)
 _NEVER = 1e-6  # a chance of nothing, and a hazard of nothing
 
@@ -36,10 +36,11 @@ class Left(NamedTuple):
 
     def over(self, seconds: float) -> tuple[float, float]:
         """Return the delay to be expected after so many seconds, and the chance that the end has come by then."""
-        if seconds <= 0:
-            return 0.0, 0.0
         median, spread = self
-        z = math.log(seconds / median) / spread
+        share = seconds / median
+        if share <= 0:  # also where a moment is so small a share that no number is
+            return 0.0, 0.0
+        z = math.log(share) / spread
         chance = 0.5 + 0.5 * math.erf(z * _ROOT)
         early = 0.5 + 0.5 * math.erf((z - spread) * _ROOT)
         return seconds * chance - median * math.exp(spread * spread / 2) * early, chance

@@ -96,7 +96,7 @@ class ResidualLife:
 
         `key` is the task's pool and kind, `price` that of a look in seconds of delay.
         """
-        kind = self._kinds.get(key)
+        kind = self._find(key)
         if kind is None:
             return None
         left = kind.steps.left(sight)
@@ -111,7 +111,7 @@ class ResidualLife:
 
         `age` is in seconds since it started, `waited` since it was first known; `key` as in `after_step`.
         """
-        kind = self._kinds.get(key)
+        kind = self._find(key)
         surprises = self._surprises.hazard
         at = age if silence is Silence.STILL else waited
         if kind is not None:
@@ -127,7 +127,7 @@ class ResidualLife:
 
     def is_known(self, key: Key) -> bool:
         """Whether enough of a kind have ended for its polls to go by what was learned."""
-        kind = self._kinds.get(key)
+        kind = self._find(key)
         return kind is not None and kind.ends >= ENOUGH
 
     def learn(self, key: Key, lived: Lived) -> float | None:
@@ -210,9 +210,16 @@ class ResidualLife:
     def _hazard(self, key: Key, age: float) -> float:
         return self.durations.hazard(key[0], age, key[1]) or 1 / (age + _YOUNG)
 
+    def _place(self, key: Key) -> Key:
+        """Return the place of a kind: its own, or the one that is shared where all others are taken."""
+        return key if key in self._kinds or len(self._kinds) < MOST_KINDS - 1 else (None, None)
+
+    def _find(self, key: Key) -> _Kind | None:
+        return self._kinds.get(self._place(key))
+
     def _open(self, key: Key) -> _Kind:
-        kind = self._kinds.get(key)
+        place = self._place(key)
+        kind = self._kinds.get(place)
         if kind is None:
-            place = key if len(self._kinds) < MOST_KINDS - 1 else (None, None)
-            kind = self._kinds.setdefault(place, _Kind())
+            kind = self._kinds[place] = _Kind()
         return kind

@@ -21,6 +21,7 @@ FEW_MADE = 3
 """Tasks that must have been made: to guess the first poll of one is dear."""
 EARLY = 8
 """Of so many tasks one ends early, even where all goes on as ever."""
+_LARGEST = 1e12  # seconds: no age comes near it
 _MUTE = 0.7  # where this share ended in the state itself, there is nothing but their durations
 
 
@@ -90,9 +91,11 @@ class Silences:
         }
 
     def restore(self, dumped: dict[str, list[list[float]]]) -> None:
-        """Take over what `dump` gave; `KeyError` or `ValueError` where it cannot have given that."""
+        """Take over what `dump` gave; `KeyError`, `TypeError` or `ValueError` where it cannot have given that."""
         for name, pairs in dumped.items():
             for left_at, ended_at in pairs[-KEPT:]:
+                if not (abs(left_at) <= _LARGEST and abs(ended_at) <= _LARGEST):
+                    raise ValueError(f"no task was {name} for so long")
                 self.learn(Silence[name], left_at, ended_at)
 
     def _ends(self, silence: Silence, age: float) -> list[float] | None:

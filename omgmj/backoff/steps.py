@@ -94,7 +94,7 @@ class Steps:
             samples, _, _, y, _, yy = sums
             most = _MOST * samples * _ROUNDING
             can_be = 0 <= samples * (1 - FADE) <= _ROUNDING and abs(y) <= most and 0 <= yy <= _MOST * most
-            if not (0 <= first < len(self._sums) and can_be and max(map(abs, sums)) <= _LARGEST):
+            if not (0 <= first < len(self._sums) and can_be and all(abs(value) <= _LARGEST for value in sums)):
                 raise ValueError(f"{place} is no step, or these are not its sums")
             self._sums[first : first + _SUMS] = array("d", sums)
 

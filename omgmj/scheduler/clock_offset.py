@@ -27,9 +27,10 @@ class ClockOffset:
 
     def saw(self, moment: float, after: float, by: float) -> None:
         """Record that a moment of the service's, in seconds, lies between two of the planner's, if there were two."""
-        if not after <= by:
+        low, high = after - moment, by - moment
+        if not low <= high:
             return
-        self._bounds.append((after - moment, by - moment))
+        self._bounds.append((low, high))
         self._count += 1
         if self._count >= FEW and (self._count < _EVERY or self._count % _EVERY == 0):
             self._work_out()

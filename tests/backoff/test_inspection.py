@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from omgmj.backoff.inspection import LONGEST, RARE, Left, constant, seen_late, wait
@@ -99,3 +99,41 @@ def test_how_late_an_end_between_two_looks_is_seen() -> None:
     between = [late(left, 25.0) - late(left, 18.0) - chance(left, 18.0) * 7.0, chance(left, 25.0) - chance(left, 18.0)]
     assert seen_late(left, 18.0, 25.0) == pytest.approx(between[0] / between[1], rel=1e-3)
     assert seen_late(left, 1.0, 2.0) is None
+
+
+@given(
+    median=medians,
+    spread=st.floats(0.03, 1.5),
+    part=st.floats(0.0, 1.5),
+    price=st.floats(0.008, 500.0),
+    hazard=st.floats(0.0, 1.0),
+    surprises=st.floats(0.0, 1.0),
+)
+def test_newtons_steps_find_what_halving_finds(
+    median: float, spread: float, part: float, price: float, hazard: float, surprises: float
+) -> None:
+    """The wait is where halving an interval finds the price, but for a percent, and a tenth of a second."""
+    left, since = Left(median, spread), part * median
+    assume(left.over(since)[1] < 0.999)
+    low, high = 0.0, LONGEST
+    for _ in range(60):
+        middle = (low + high) / 2
+        if cost(left, since, middle, hazard, surprises + 1e-6) < price:  # no wait goes by no hazard at all
+            low = middle
+        else:
+            high = middle
+    assert wait(left, since, price, hazard, surprises) == pytest.approx(high, rel=0.01, abs=0.1)
+
+
+@pytest.mark.parametrize("median", [20.0, 60.0, 400.0])
+@pytest.mark.parametrize("price", [0.05, 0.3, 2.0])
+def test_a_look_at_what_is_foretold_sharply_costs_no_more_than_the_price(median: float, price: float) -> None:
+    """Where the end is foretold to a few percent, so much as a percent too late would cost far more than the price."""
+    left = Left(median, 0.03)
+    assert cost(left, 0.0, wait(left, 0.0, price, 0.01, 0.0), 0.01, 0.0) < 1.02 * price
+
+
+def test_a_moment_too_small_to_be_a_share_is_none() -> None:
+    """Less time than any share of the median has a number for is as no time at all."""
+    assert Left(2000.0, 0.3).over(5e-324) == (0.0, 0.0)
+    assert wait(Left(2000.0, 0.3), 5e-324, 0.5, 0.01, 0.0) == wait(Left(2000.0, 0.3), 0.0, 0.5, 0.01, 0.0)

@@ -202,3 +202,62 @@ def test_what_was_learned_can_be_taken_over() -> None:
     assert other.dump() == known.dump()
     sight = Sight(50, 20.0, 1.0)
     assert other.after_step(KEY, sight, 0.0, 0.5) == pytest.approx(known.after_step(KEY, sight, 0.0, 0.5), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"ends": "some"}, ValueError),
+        ({"ends": None}, TypeError),
+        ({"kind": ["IMAGINE"]}, TypeError),
+        ({"steps": {"9000": [10.0, 1.0, 1.0, 1.0, 1.0, 1.0]}}, ValueError),
+        ({"silences": {"LOUD": [[1.0, 2.0]]}}, KeyError),
+        ({"durations": [[1.0]]}, ValueError),
+    ],
+)
+def test_what_was_never_given_is_refused(change: dict[str, object], error: type[Exception]) -> None:
+    """A dump with a part that none has is not taken over, nor is one that lacks a part."""
+    (dumped,) = learned(*[life(40.0)] * 30).dump()
+    with pytest.raises(error):
+        ResidualLife().restore([{**dumped, **change}])
+    for part in dumped:
+        with pytest.raises(KeyError):
+            ResidualLife().restore([{name: value for name, value in dumped.items() if name != part}])
+
+
+def test_ends_after_steps_that_none_has_shown_are_surprises() -> None:
+    """Where enough of a kind are known, an end soon after a step far from the end is one, also of a new step."""
+    known = learned(*[life(40.0)] * 30)
+    sight = Sight(10, 4.0, 1.0)
+    before = known.after_step(KEY, sight, 0.0, 0.5)
+    for percent in (4, 12, 16, 24, 32, 36):
+        age = percent * 0.4
+        known.learn(KEY, Lived([State(percent, age, age - 0.1, age)], 0.0, age + 0.1, age + 0.3, age + 0.2))
+    after = known.after_step(KEY, sight, 0.0, 0.5)
+    assert before is not None
+    assert after is not None
+    assert after < 0.3 * before
+
+
+def test_kinds_beyond_the_bound_are_polled_by_what_they_share() -> None:
+    """What kinds without a place of their own taught is told of them; who has a place learns nothing from them."""
+    known = ResidualLife()
+    for number in range(MOST_KINDS + 8):
+        end = 40.0 if number < MOST_KINDS - 1 else 80.0
+        for _ in range(ENOUGH):
+            known.learn(("FAST", f"kind {number}"), life(end))
+    sight = Sight(50, 20.0, 1.0)
+    own, shared, new = (
+        known.after_step(("FAST", f"kind {number}"), sight, 0.0, 0.5)
+        for number in (MOST_KINDS - 2, MOST_KINDS + 7, 10 * MOST_KINDS)
+    )
+    assert own is not None
+    assert shared is not None
+    assert own == pytest.approx(known.after_step(("FAST", "kind 0"), sight, 0.0, 0.5))
+    assert shared == new
+    assert known.is_known(("FAST", f"kind {MOST_KINDS + 7}"))
+    assert len(known.dump()) == MOST_KINDS
+    # As long as there are places left a kind that was not seen goes by no other.
+    few = learned(*[life(40.0)] * 30, key=(None, None))
+    assert few.after_step(KEY, sight, 0.0, 0.5) is None
+    assert not few.is_known(KEY)

@@ -123,3 +123,10 @@ def test_any_wait_is_sane(
     """Whatever was seen, a wait is no less than nothing, and finite."""
     found = learned(*pairs, silence=silence).wait(silence, age, price, hazard, surprises)
     assert found is None or 0 <= found < 1e7
+
+
+@pytest.mark.parametrize("pair", [(math.nan, 9.0), (5.0, math.nan), (5.0, math.inf), (1e308, 1e308), (1e308, -1e308)])
+def test_no_age_that_cannot_be_is_taken_over(pair: tuple[float, float]) -> None:
+    """No file makes a wait infinite, or a policy raise later: such ages are refused."""
+    with pytest.raises(ValueError, match="so long"):
+        Silences().restore({"MADE": [list(pair)] * FEW})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import random
 import sys
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omgmj.backoff.steps import BIN, CLOSE, FADE, FEW, Sight, Steps
 
@@ -131,3 +134,43 @@ def test_what_was_learned_can_be_taken_over() -> None:
     ):
         with pytest.raises(ValueError, match=r"step|unpack|literal"):
             Steps().restore(odd)
+
+
+@given(
+    samples=st.lists(st.tuples(st.floats(0.5, 200.0), st.floats(1.0, 400.0)), min_size=5, max_size=60),
+    age=st.floats(0.5, 200.0),
+)
+def test_the_line_is_that_of_least_squares(samples: list[tuple[float, float]], age: float) -> None:
+    """It is what a sum over all samples gives, each by its weight: the same slope, level and spread.
+
+    The slope has a ridge of 0.5 and the level one sample that is on the straight line; the spread counts four samples
+    more that are as far off as is taken before any sample.
+    """
+    steps, share = Steps(), 0.05
+    for at, left in samples:
+        steps.learn(seen(at, share=share), left)
+    weights = [FADE**ago for ago in reversed(range(len(samples)))]
+    xs = [math.log(at) for at, _ in samples]
+    ys = [max(-3.0, min(3.0, math.log(left / (at * 4)))) for at, left in samples]
+    n = sum(weights)
+    x0, y0 = (sum(map(operator.mul, weights, values)) / n for values in (xs, ys))
+    rows = list(zip(weights, xs, ys, strict=True))
+    slope = sum(w * (x - x0) * (y - y0) for w, x, y in rows) / (sum(w * (x - x0) ** 2 for w, x, _ in rows) + 0.5)
+    level = y0 * n / (n + 1) + slope * (math.log(age) - x0)
+    errors = sum(w * (y - y0) * (y - y0 - slope * (x - x0)) for w, x, y in rows)
+    variance = (4 * (0.2**2 + share**2 / 3) + errors) / (4 + n) * (1 + 1 / (n + 1))
+    found = steps.left(seen(age, share=share))
+    assert found is not None
+    assert math.log(found.median / (4 * age)) == pytest.approx(max(-3.0, min(3.0, level)), abs=1e-6)
+    assert found.spread == pytest.approx(math.sqrt(variance), rel=1e-5)
+
+
+@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_no_sum_that_is_not_a_number_is_taken_over(place: int, odd: float) -> None:
+    """It is refused wherever among the sums it stands, and nothing is taken over."""
+    sums, steps = [10.0, 1.0, 1.0, 1.0, 1.0, 1.0], Steps()
+    sums[place] = odd
+    with pytest.raises(ValueError, match="not its sums"):
+        steps.restore({"16": sums})
+    assert steps.dump() == {}

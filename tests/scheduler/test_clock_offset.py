@@ -43,3 +43,24 @@ def test_a_clock_that_is_set_is_followed() -> None:
     told(offset, 5.0, 100)
     told(offset, -30.0, KEPT + 8)
     assert offset.seconds == pytest.approx(-30.0, abs=1.0)
+
+
+@pytest.mark.parametrize("seconds", [-3.0, 40.0])
+def test_a_clock_that_drifts_is_followed(seconds: float) -> None:
+    """Where the offset grows by a second in ten minutes it is known to a second all the way."""
+    offset, chance = ClockOffset(), random.Random(2)
+    for number in range(300):
+        at = 1000.0 + 20 * number
+        now = seconds + at / 600
+        offset.saw(at - now, at - chance.uniform(0.0, 4.0), at + chance.uniform(0.0, 4.0))
+        if number >= KEPT:
+            assert offset.seconds == pytest.approx(now, abs=1.5)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_moment_that_is_no_number_is_left_out(place: int) -> None:
+    """Wherever it comes it changes nothing."""
+    offset = ClockOffset()
+    for number in range(5):
+        offset.saw(math.nan if number == place else 100.0, 101.0, 103.0)
+    assert offset.seconds == 2.0
