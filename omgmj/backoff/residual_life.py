@@ -159,7 +159,7 @@ class ResidualLife:
             start = lived.began(state)
             kind.silences.learn(Silence(state.place), gone - start, ended_at - start)
         if lived.made_as is not None:
-            for made in {key, lived.made_as}:
+            for made in dict.fromkeys((key, lived.made_as)):
                 self._open(made).silences.learn(Silence.MADE, ended_at - lived.known_at, ended_at - lived.known_at)
         return late
 
