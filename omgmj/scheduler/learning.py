@@ -1,8 +1,8 @@
 """What a session learns of tasks as they end, and by what it plans its polls: what policies are told beside a task.
 
 It follows the states of live tasks (`trails`) and the service's clock (`clock_offset`); what is left of tasks is
-learned in `backoff`. It keeps the prices of polls, how long answers take, and how much
-more there is to poll than there is pace for. Moments are seconds on the planner's clock; it only reads the registry.
+learned in `backoff`. It keeps the prices of polls, how long answers take, and how much more there is to poll than there
+is pace for. Moments are seconds on the planner's clock; it only reads the registry.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from omgmj.scheduler.trails import Trails
 from omgmj.validation import brief, check_seconds
 
 _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
+_SLOWEST = 10.0  # seconds that an answer counts as at most: a process that stood still is no slow service
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
@@ -83,7 +84,8 @@ class Learning:
         """Record that a poll was answered."""
         asked_at = self._asked.pop(task_id, None)
         if asked_at is not None:
-            self.answer_time += _ANSWERS * (now - asked_at - self.answer_time)
+            took = min(_SLOWEST, now - asked_at)
+            self.answer_time += _ANSWERS * (took - self.answer_time)
 
     def age(self, found: Found, now: float) -> float | None:
         """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""

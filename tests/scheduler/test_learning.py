@@ -204,6 +204,10 @@ def test_the_time_of_answers_is_measured() -> None:
         learning.on_answered(task_id, 13.0)
         learning.on_answered(task_id, 99.0)
     assert learning.answer_time == pytest.approx(3.0, rel=0.01)
+    # A machine that slept between the two is no slow service.
+    learning.on_asked(1, 10.0)
+    learning.on_answered(1, 90_000.0)
+    assert learning.answer_time < 3.5
 
 
 def test_what_was_learned_is_taken_over_or_left_out_whole() -> None:
