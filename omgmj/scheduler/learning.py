@@ -23,7 +23,7 @@ _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _SLOWEST = 10.0  # seconds that an answer counts as at most: a process that stood still is no slow service
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
-_WAITED, _CALM, _CALMING = 0.25, 10.0, 10.0
+_WAITED, _CALM, _CALMING = 0.1, 30.0, 10.0
 """Seconds late from which a poll had to wait; for how long none does before the load falls by itself; how fast."""
 _BLIND = 0.5  # of the time between two looks: where more was a gap, no price decided how late an end is seen
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
@@ -211,8 +211,11 @@ class Learning:
             life.restore(dumped["kinds"])
             for delay, polls, value in dumped["prices"][-_MOST_PRICES:]:
                 check_seconds("delay", delay)
+                check_seconds("polls", polls, none=True)
                 prices.open(delay, polls, check_seconds("price", value))
             answer_time = check_seconds("answer_time", dumped["answer_time"], zero=True)
+            if answer_time > _SLOWEST:
+                raise ValueError(f"no answer takes {answer_time:g} s")
             date_error, date_spread = map(float, dumped["date"])
             if not (abs(date_error) < _DAY and 0 <= date_spread < _DAY):
                 raise ValueError("no clock is off by a day")

@@ -65,3 +65,20 @@ def test_what_cannot_be_is_refused(change: Change, taught: Planner) -> None:
     with pytest.raises(ValueError, match="this was not learned here"):
         planner.learning.restore(dumped)
     assert planner.learning.dump() == runner.fresh().learning.dump()
+
+
+ODD_FIGURES: dict[str, dict[str, Any]] = {
+    "an answer that takes days": {"answer_time": 5e5},
+    "a bound that is no number": {"prices": [[1.0, "many", 0.1]]},
+    "a bound below 0": {"prices": [[1.0, -3.0, 0.1]]},
+    "a clock that is off by a day": {"date": [9e4, 0.0]},
+}
+
+
+@pytest.mark.parametrize("change", ODD_FIGURES.values(), ids=ODD_FIGURES)
+def test_figures_that_cannot_be_are_refused(change: dict[str, Any], taught: Planner) -> None:
+    """Believed, an answer that takes days would have each task polled without a rest."""
+    planner = runner.fresh()
+    with pytest.raises(ValueError, match="this was not learned here"):
+        planner.learning.restore(taught.learning.dump() | change)
+    assert planner.learning.dump() == runner.fresh().learning.dump()
