@@ -32,8 +32,18 @@ class ClockOffset:
             return
         self._bounds.append((low, high))
         self._count += 1
+        if self._was_set():
+            self._bounds = deque(list(self._bounds)[-FEW:], maxlen=KEPT)
+            self._count = FEW
         if self._count >= FEW and (self._count < _EVERY or self._count % _EVERY == 0):
             self._work_out()
+
+    def _was_set(self) -> bool:
+        """Whether the last bounds agree with one another, and none of them with what is known."""
+        if self.seconds is None or len(self._bounds) < FEW:
+            return False
+        lows, highs = zip(*list(self._bounds)[-FEW:], strict=True)
+        return max(lows) <= min(highs) and (self.seconds < min(lows) or self.seconds > max(highs))
 
     def _work_out(self) -> None:
         edges = sorted([(low, 0) for low, _ in self._bounds] + [(high, 1) for _, high in self._bounds])
