@@ -160,10 +160,13 @@ class Learning:
         late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
         if late is not None and self.load(now) < _LOADED:
             late += half * math.isnan(ended_at) - self._gap_in(now - late, now)
-            for price in {subscription.price for subscription in registry.who[row].values()}:
-                if price is not None:
-                    price.saw(late, registry.polls[row], half, moves=is_known and not (heard or is_blind))
-                    self.last_price = price
+            asked = {subscription.price for subscription in registry.who[row].values()}
+            prices = sorted((price for price in asked if price is not None), key=lambda price: -price.value)
+            # Of several the lowest decided, unless somebody polls by none: what it did says nothing of the others.
+            is_decided = is_known and not (heard or is_blind) and None not in asked
+            for price in prices:
+                price.saw(late, registry.polls[row], half, moves=is_decided and price is prices[-1])
+                self.last_price = price
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
             since = self._seen_since(row, age, now) if registry.answers[row] else 0.0

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.lives import Run, Score, told
 from benchmarks.simulation import simulate
 from omgmj.backoff import Adaptive, Facts, Fixed
+from omgmj.backoff.price import FIRST
 from omgmj.models import Status, Task
 from omgmj.protocol.callbacks import Callback
 from omgmj.scheduler.registry import Subscription
@@ -274,6 +275,17 @@ def test_what_callbacks_brought_moves_no_price() -> None:
         bench.poll()
         bench.saw(record(task_id, Status.FAILURE, None))
     assert price.value == before
+
+
+@pytest.mark.parametrize("beside", [Fixed(0.5), Adaptive(delay=0.1)])
+def test_who_waits_closely_moves_no_price_of_others(beside: Any) -> None:
+    """Where another wait has an ID polled often, ends are seen soon: that says nothing of a price that decided not."""
+    bench = Bench()
+    learning = bench.planner.learning
+    for task_id in range(1, 20):
+        bench.watch(task_id, policy=beside)
+        lives(bench, task_id, policy=Adaptive(delay=5.0))
+    assert learning.prices.under(5.0).value == FIRST * 5.0
 
 
 def test_an_image_that_is_late_is_no_late_end() -> None:
