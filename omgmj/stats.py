@@ -19,7 +19,7 @@ class Stats:
 
     `price` is what a poll costs under `Adaptive`, in seconds of delay, `mean_delay` how many seconds late the last ends
     were seen, and `mean_polls` how many polls those tasks took, both on average; None before the first end. Of several
-    such policies they are of the one whose task ended last.
+    such policies they are of the one whose task ended last. Outages and pauses of the process count for no delay.
     """
 
     queries: int

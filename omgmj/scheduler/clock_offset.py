@@ -42,7 +42,8 @@ class ClockOffset:
         """Whether the last bounds agree with one another, and none of them with what is known."""
         if self.seconds is None or len(self._bounds) < FEW:
             return False
-        lows, highs = zip(*list(self._bounds)[-FEW:], strict=True)
+        last = list(self._bounds)[-FEW:]
+        lows, highs = [low for low, _ in last], [high for _, high in last]
         return max(lows) <= min(highs) and (self.seconds < min(lows) or self.seconds > max(highs))
 
     def _work_out(self) -> None:

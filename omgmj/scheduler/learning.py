@@ -23,7 +23,7 @@ _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _SLOWEST = 10.0  # seconds that an answer counts as at most: a process that stood still is no slow service
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
-_WAITED, _CALM, _CALMING = 0.1, 30.0, 10.0
+_WAITED, _CALM, _CALMING = 0.25, 20.0, 10.0
 """Seconds late from which a poll had to wait; for how long none does before the load falls by itself; how fast."""
 _BLIND = 0.5  # of the time between two looks: where more was a gap, no price decided how late an end is seen
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
