@@ -20,7 +20,7 @@ from omgmj.scheduler.trails import Trails
 from omgmj.validation import brief, check_seconds
 
 _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
-_SLOWEST = 10.0  # seconds that an answer counts as at most: a process that stood still is no slow service
+_SLACK = 0.5  # seconds above twice the mean that an answer counts as at most: one that hung makes no slow service
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
@@ -65,12 +65,14 @@ class Learning:
         self._date_error = 0.0  # seconds by which ages that answers tell are too large, on average
         self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
+        self._wanted: dict[int, float] = {}  # the first of those that failed since an answer, or the one that is out
 
     # Polls and answers.
 
     def on_asked(self, task_id: int, now: float) -> None:
         """Record that a poll goes out."""
         self._asked[task_id] = now
+        self._wanted.setdefault(task_id, now)
 
     def on_began(self, late: float) -> None:
         """Record how many seconds late a poll goes out that is none of the first ones, which no price puts off.
@@ -82,10 +84,10 @@ class Learning:
 
     def on_answered(self, task_id: int, now: float) -> None:
         """Record that a poll was answered."""
+        self._wanted.pop(task_id, None)
         asked_at = self._asked.pop(task_id, None)
         if asked_at is not None:
-            took = min(_SLOWEST, now - asked_at)
-            self.answer_time += _ANSWERS * (took - self.answer_time)
+            self.answer_time += _ANSWERS * (self._took(asked_at, now) - self.answer_time)
 
     def age(self, found: Found, now: float) -> float | None:
         """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
@@ -141,6 +143,9 @@ class Learning:
         late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
         if late is not None and self.load < _LOADED:
             late += half * math.isnan(ended_at)
+            if (asked_at := self._asked.get(task.id)) is not None:
+                # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
+                late = min(late, max(0.0, self._wanted[task.id] - (now - late)) + self._took(asked_at, now))
             for price in {subscription.price for subscription in registry.who[row].values()}:
                 if price is not None:
                     price.saw(late, registry.polls[row], half, moves=is_known)
@@ -154,6 +159,7 @@ class Learning:
         """Let go of an ID that nobody waits for."""
         self.trails.close(task_id)
         self._asked.pop(task_id, None)
+        self._wanted.pop(task_id, None)
 
     # What a policy is told.
 
@@ -193,6 +199,10 @@ class Learning:
             raise ValueError(f"this was not learned here: {brief(error)}") from error
         self.life, self.prices = life, prices
         self.answer_time, self._date_error, self._date_spread = answer_time, date_error, date_spread
+
+    def _took(self, asked_at: float, now: float) -> float:
+        """Return the seconds that an answer took, or counts as where it hung."""
+        return min(now - asked_at, 2 * self.answer_time + _SLACK)
 
     def _seen_since(self, row: int, age: float, now: float) -> float:
         """Return the age at which a running task was seen last; its present one where this poll is the first."""

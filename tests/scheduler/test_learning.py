@@ -179,6 +179,25 @@ def test_age_goes_by_the_clock_that_records_tell() -> None:
     assert heard[0].age == pytest.approx(5.0, abs=0.5)
 
 
+def test_polls_that_failed_are_not_the_price_s_fault() -> None:
+    """An end that was seen late because polls failed meanwhile, or an answer hung, counts from the first of them."""
+    bench = Bench()
+    learning, start = bench.planner.learning, bench.now
+    bench.watch(1, policy=Adaptive())
+    bench.poll()
+    bench.now = start + 5.0
+    bench.saw(record(1, Status.IN_PROGRESS, 50, started_at=start), age=5.0)
+    bench.poll()
+    learning.forget(1)
+    for asked_at in (7.0, 20.0, 40.0):
+        learning.on_asked(1, start + asked_at)
+    bench.now = start + 60.0
+    task = record(1, Status.SUCCESS, 100, started_at=start, finished_at=start + 6.0)
+    bench.saw(task, ended_ago=54.0)
+    assert learning.last_price is not None
+    assert learning.last_price.mean_delay < 3.0
+
+
 def test_load_rises_while_polls_are_late_and_falls_again() -> None:
     """Where polls go out long after they were due there is more to poll than pace; prices learn nothing from that."""
     bench = Bench()
