@@ -42,4 +42,5 @@ class ClockOffset:
             depth += -1 if closes else 1
             if depth > most:
                 most, best = depth, place
-        self.seconds = (edges[best][0] + edges[best + 1][0]) / 2
+        # Fewer than half agree by chance: the service's clock was set, or its moments make no sense.
+        self.seconds = (edges[best][0] + edges[best + 1][0]) / 2 if 2 * most > len(self._bounds) else None

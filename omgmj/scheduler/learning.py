@@ -23,6 +23,9 @@ _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _SLACK = 0.5  # seconds above twice the mean that an answer counts as at most: one that hung makes no slow service
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
+_WAITED, _CALM, _CALMING = 0.25, 10.0, 10.0
+"""Seconds late from which a poll had to wait; for how long none does before the load falls by itself; how fast."""
+_BLIND = 0.5  # of the time between two looks: where more was a gap, no price decided how late an end is seen
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
 _UNSURE = 2.0  # seconds by which answers' `Date`s may vary and be believed
 _DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is off
@@ -49,14 +52,12 @@ class Found(NamedTuple):
 class Learning:
     """What was learned. `life` is what is left of tasks, `trails` are the states of live ones.
 
-    `load` is the factor by which there is more to poll than pace, `answer_time` how many seconds an answer takes on
-    average, `last_price` the price that an end moved last.
+    `answer_time` is how many seconds an answer takes on average, `last_price` the price that an end moved last.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.life: ResidualLife = ResidualLife()
         self.prices: Prices = Prices()
-        self.load: float = 1.0
         self.answer_time: float = 0.0
         self.last_price: Price | None = None
         self._registry = registry
@@ -66,6 +67,9 @@ class Learning:
         self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
         self._wanted: dict[int, float] = {}  # the first of those that failed since an answer, or the one that is out
+        self._load = 1.0  # when a poll began last
+        self._waited_at = 0.0  # when the last one began that had to wait
+        self._gap = (-math.inf, -math.inf)  # the last time in which nobody could look
 
     # Polls and answers.
 
@@ -74,13 +78,23 @@ class Learning:
         self._asked[task_id] = now
         self._wanted.setdefault(task_id, now)
 
-    def on_began(self, late: float) -> None:
-        """Record how many seconds late a poll goes out that is none of the first ones, which no price puts off.
+    def on_began(self, due: float, now: float) -> None:
+        """Record that a poll goes out, and when it was due; none of the first ones, which no price puts off.
 
-        Where polls are late the load rises, and with it the price for all alike.
+        Where polls are late the load rises, and with it the price for all alike. A gap makes none late.
         """
-        late = max(-1.0, min(1.0, late - _IN_TIME))
-        self.load = min(_MOST_LOAD, max(1.0, self.load * math.exp(_LOAD_RATE * late)))
+        late = now - max(due, self._gap[1])
+        self._load = self.load(now)
+        if late > _WAITED:
+            self._waited_at = now
+        self._load *= math.exp(_LOAD_RATE * max(-1.0, min(1.0, late - _IN_TIME)))
+        self._load = min(_MOST_LOAD, max(1.0, self._load))
+
+    def on_gap(self, since: float, now: float) -> None:
+        """Record that nobody could look for a while until now: an outage is over, or the process stood still."""
+        self._gap = since, now
+        self._asked.clear()
+        self._wanted.clear()
 
     def on_answered(self, task_id: int, now: float) -> None:
         """Record that a poll was answered."""
@@ -96,10 +110,10 @@ class Learning:
             is_sure = self._date_spread < _UNSURE
             return max(0.0, told - self._date_error) if told is not None and is_sure else None
         age = max(0.0, now - self._clock.seconds - started.timestamp())
-        if told is not None:
+        if told is not None and abs(told - age) < _DAY:
             off = told - age - self._date_error
             self._date_error += _DATES * off
-            self._date_spread += _DATES * (abs(off) - self._date_spread)
+            self._date_spread += _DATES * (min(_DAY, abs(off)) - self._date_spread)
         return age
 
     # The life of a task.
@@ -121,8 +135,11 @@ class Learning:
             age = now - self._registry.born[row]
             self.life.durations.saw_running(pool, self._seen_since(row, age, now), age, kind)
 
-    def on_end(self, found: Found, row: int, now: float) -> None:
-        """Learn of a final record when such tasks end, and how late that was seen."""
+    def on_end(self, found: Found, row: int, now: float, *, heard: bool = False) -> None:
+        """Learn of a final record when such tasks end, and how late that was seen.
+
+        `heard`: callbacks told of the task, so that no price decided when it was polled.
+        """
         registry, task = self._registry, found.task
         seen, first = registry.seen[row], registry.first[row]
         ended_at = math.nan
@@ -138,17 +155,20 @@ class Learning:
         states, made_as = self.trails.close(task.id)
         last = first if math.isnan(seen) and made_as is not None else seen
         age = self.age(found, now)
+        is_blind = self._gap_in(seen, now) > _BLIND * (now - seen)
+        if is_blind and math.isnan(ended_at):
+            return
         key = task.pool, task.kind
         is_known = self.life.is_known(key)
         late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
-        if late is not None and self.load < _LOADED:
-            late += half * math.isnan(ended_at)
+        if late is not None and self.load(now) < _LOADED:
+            late += half * math.isnan(ended_at) - self._gap_in(now - late, now)
             if (asked_at := self._asked.get(task.id)) is not None:
                 # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
                 late = min(late, max(0.0, self._wanted[task.id] - (now - late)) + self._took(asked_at, now))
             for price in {subscription.price for subscription in registry.who[row].values()}:
                 if price is not None:
-                    price.saw(late, registry.polls[row], half, moves=is_known)
+                    price.saw(late, registry.polls[row], half, moves=is_known and not (heard or is_blind))
                     self.last_price = price
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
@@ -162,6 +182,14 @@ class Learning:
         self._wanted.pop(task_id, None)
 
     # What a policy is told.
+
+    def load(self, now: float) -> float:
+        """Return the factor by which there is more to poll than pace; it is no larger than the number of watched IDs.
+
+        It falls while no poll has to wait.
+        """
+        calm = max(0.0, now - self._waited_at - _CALM)
+        return max(1.0, min(self._registry.watched, self._load * math.exp(-calm / _CALMING)))
 
     def present_age(self, row: int, now: float) -> float:
         """Return for how many seconds a task has been running; where nobody tells, how long it has been known."""
@@ -203,6 +231,10 @@ class Learning:
     def _took(self, asked_at: float, now: float) -> float:
         """Return the seconds that an answer took, or counts as where it hung."""
         return min(now - asked_at, 2 * self.answer_time + _SLACK)
+
+    def _gap_in(self, since: float, now: float) -> float:
+        """Return how many of the seconds since a moment the last gap took."""
+        return max(0.0, min(now, self._gap[1]) - max(since, self._gap[0]))
 
     def _seen_since(self, row: int, age: float, now: float) -> float:
         """Return the age at which a running task was seen last; its present one where this poll is the first."""

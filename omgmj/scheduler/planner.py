@@ -52,27 +52,28 @@ __all__ = ["Ended", "Found", "Planner", "Seen", "Why"]
 class ServiceClock:
     """Service time: the planner's clock less outages. In an outage it stands still.
 
-    What an outage must not count for is dated in it: stalls, and failures of one ID.
+    What an outage must not count for is dated in it: stalls, and failures of one ID. `stopped_at` is when the outage
+    began, infinite where there is none.
     """
 
-    __slots__ = ("_lost", "_stopped_at")
+    __slots__ = ("_lost", "stopped_at")
 
     def __init__(self) -> None:
         self._lost = 0.0
-        self._stopped_at = NEVER
+        self.stopped_at: float = NEVER
 
     @property
     def is_stopped(self) -> bool:
         """Whether there is an outage."""
-        return self._stopped_at < NEVER
+        return self.stopped_at < NEVER
 
     def at(self, now: float) -> float:
         """Return the service time."""
-        return min(now, self._stopped_at) - self._lost
+        return min(now, self.stopped_at) - self._lost
 
     def stop(self, now: float) -> None:
         """Stand still from now on."""
-        self._stopped_at = min(now, self._stopped_at)
+        self.stopped_at = min(now, self.stopped_at)
 
     def skip(self, seconds: float) -> None:
         """Leave out the last `seconds`, in which it was not heard whether there was an outage."""
@@ -82,8 +83,8 @@ class ServiceClock:
     def go_on(self, now: float) -> None:
         """Go on, where it stands still."""
         if self.is_stopped:
-            self._lost += now - self._stopped_at
-            self._stopped_at = NEVER
+            self._lost += now - self.stopped_at
+            self.stopped_at = NEVER
 
 
 class Planner:
@@ -225,7 +226,7 @@ class Planner:
         if sweep is None:
             self.learning.on_asked(task_id, now)
             if not fresh:
-                self.learning.on_began(now - due)
+                self.learning.on_began(due, now)
             return task_id, due
         for other in sweep.task_ids:
             if other != task_id:
@@ -299,10 +300,10 @@ class Planner:
         self._good(turn, listed=listed)
         if poll:
             self.due_queue.home(row)
+        if not self.progress.awaits_image(task.id):
+            self.learning.on_end(found, row, now, heard=task.id in self._claims.of)
         waiting, due = tuple(registry.who[row].values()), self.progress.image_due(task, now)
-        if due is None:
-            self.learning.on_end(found, row, now)
-        else:
+        if due is not None:
             waiting = tuple(subscription for subscription in waiting if subscription.once)
         for subscription in waiting:
             self._drop(task.id, subscription)
@@ -386,6 +387,8 @@ class Planner:
 
     def outage_over(self, now: float) -> None:
         """Have service time go on: somebody succeeded."""
+        if self._clock.is_stopped:
+            self.learning.on_gap(self._clock.stopped_at, now)
         self._clock.go_on(now)
 
     # Time.
@@ -402,6 +405,7 @@ class Planner:
     def stood_still(self, now: float, pause: float) -> None:
         """Record that nothing was done for `pause` seconds until now, however long things have been due."""
         self._clock.skip(pause)
+        self.learning.on_gap(now - pause, now)
         self.registry.stood_still(now)
 
     def overdue(self, now: float) -> int:

@@ -164,6 +164,10 @@ class TaskProgress:
         self._bare[task.id] = polls + 1, since
         return now + IMAGE_DELAYS[polls]
 
+    def awaits_image(self, task_id: int) -> bool:
+        """Whether a task was seen to have succeeded whose image is waited for."""
+        return task_id in self._bare
+
     def goes_back(self, row: int, task: Task) -> bool:
         """Whether a record says less than what is known, as one that is late does."""
         before = self._registry.rank[row]
@@ -304,7 +308,7 @@ class TaskProgress:
             unseen,
             left,
             learning.answer_time,
-            learning.load,
+            learning.load(now),
         )
         self.asking, learning.prices.asked = True, None
         try:

@@ -64,3 +64,11 @@ def test_a_moment_that_is_no_number_is_left_out(place: int) -> None:
     for number in range(5):
         offset.saw(math.nan if number == place else 100.0, 101.0, 103.0)
     assert offset.seconds == 2.0
+
+
+def test_moments_that_fit_no_clock_tell_none() -> None:
+    """Where all are the same one, as in 1970, or a clock was just set, fewer than half agree: nothing is said."""
+    offset = ClockOffset()
+    for number in range(KEPT):
+        offset.saw(0.0, 10.0 * number, 10.0 * number + 5)
+    assert offset.seconds is None

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from benchmarks.lives import Run, Score, told
 from benchmarks.simulation import simulate
 from omgmj.backoff import Adaptive, Facts, Fixed
 from omgmj.models import Status, Task
+from omgmj.protocol.callbacks import Callback
 from omgmj.scheduler.registry import Subscription
 from tests.scheduler.bench import Bench, Sink
 
@@ -198,21 +200,133 @@ def test_polls_that_failed_are_not_the_price_s_fault() -> None:
     assert learning.last_price.mean_delay < 3.0
 
 
+def crowded(bench: Bench, late: float, polls: int = 2000) -> None:
+    """Have ten IDs watched, and polls go out late."""
+    bench.watch(*range(100, 110))
+    for _ in range(10):
+        bench.poll()
+    for _ in range(polls):
+        bench.planner.learning.on_began(bench.now - late, bench.now)
+
+
 def test_load_rises_while_polls_are_late_and_falls_again() -> None:
     """Where polls go out long after they were due there is more to poll than pace; prices learn nothing from that."""
     bench = Bench()
     learning = bench.planner.learning
-    for _ in range(300):
-        learning.on_began(10.0)
-    assert learning.load > 2.0
+    crowded(bench, 10.0)
+    assert learning.load(bench.now) > 2.0
     lives(bench, 1, policy=Adaptive())
     assert learning.last_price is None
-    for _ in range(300):
-        learning.on_began(0.0)
-    assert learning.load == pytest.approx(1.0)
+    for _ in range(3000):
+        learning.on_began(bench.now, bench.now)
+    assert learning.load(bench.now) == pytest.approx(1.0)
     lives(bench, 2, policy=Adaptive())
     assert learning.last_price is not None
     assert learning.last_price.mean_polls == 4
+
+
+def test_load_is_over_soon_after_a_storm() -> None:
+    """Load falls by itself where no poll had to wait for a while, and at once where nearly all have ended."""
+    bench = Bench()
+    crowded(bench, 10.0)
+    learning = bench.planner.learning
+    assert learning.load(bench.now + 5.0) == 10
+    assert learning.load(bench.now + 120.0) == 1.0
+    for task_id in range(101, 110):
+        bench.saw(record(task_id, Status.FAILURE, None))
+    assert learning.load(bench.now) == 1.0
+
+
+def test_a_gap_makes_no_poll_late_and_moves_no_price() -> None:
+    """After an outage, or where the process stood still, load is as before; what ended meanwhile is seen late once."""
+    bench = Bench()
+    learning = bench.planner.learning
+    for task_id in range(1, 5):
+        lives(bench, task_id, policy=Adaptive())
+    price = learning.last_price
+    assert price is not None
+    before, start = price.value, bench.now
+    bench.watch(9, policy=Adaptive())
+    bench.poll()
+    bench.saw(record(9, Status.IN_PROGRESS, 10, started_at=start))
+    bench.poll()
+    bench.planner.outage_began(start + 15.0)
+    bench.now = start + 3600.0
+    bench.planner.outage_over(bench.now)
+    for _ in range(300):
+        learning.on_began(start + 20.0, bench.now)
+    assert learning.load(bench.now) == 1.0
+    bench.saw(record(9, Status.SUCCESS, 100, started_at=start, finished_at=start + 20.0))
+    assert price.value == before
+    assert price.mean_delay < 2.0
+
+
+def test_an_end_in_a_gap_that_nobody_dates_teaches_nothing() -> None:
+    """It may have been at any time of an hour: half an hour is what durations would learn."""
+    bench = Bench()
+    bench.watch(9, policy=Adaptive())
+    bench.poll()
+    bench.saw(record(9, Status.IN_PROGRESS, 10))
+    bench.poll()
+    bench.now += 3600.0
+    bench.planner.stood_still(bench.now, 3595.0)
+    bench.saw(record(9, Status.FAILURE, None))
+    assert bench.planner.learning.dump()["kinds"] == []
+
+
+def test_what_callbacks_brought_moves_no_price() -> None:
+    """Such ends are seen at once whatever a poll costs: polls would be seldom on the day that callbacks stop."""
+    bench = Bench()
+    learning = bench.planner.learning
+    lives(bench, 1, policy=Adaptive())
+    lives(bench, 2, policy=Adaptive())
+    price = learning.last_price
+    assert price is not None
+    before = price.value
+    for task_id in range(3, 20):
+        bench.watch(task_id, policy=Adaptive())
+        bench.poll()
+        bench.saw(record(task_id, Status.IN_PROGRESS, 10))
+        bench.planner.hear(Callback(task_id, goes_on=True, progress=20), bench.now, 0.0)
+        bench.now += 20.0
+        bench.planner.hear(Callback(task_id), bench.now, 0.0)
+        bench.poll()
+        bench.saw(record(task_id, Status.FAILURE, None))
+    assert price.value == before
+
+
+def test_an_image_that_is_late_is_no_late_end() -> None:
+    """The end is seen when the task has succeeded; what is looked for afterwards is its image."""
+    bench = Bench()
+    learning = bench.planner.learning
+    for task_id in range(1, 5):
+        start = bench.now
+        bench.watch(task_id, policy=Adaptive())
+        bench.poll()
+        bench.saw(record(task_id, Status.IN_PROGRESS, 10))
+        bench.poll()
+        bench.now = start + 3.0
+        done = record(task_id, Status.SUCCESS, 100, finished_at=start + 2.0)
+        bench.saw(attrs.evolve(done, image_url=None))
+        bench.now += 12.0
+        bench.saw(done)
+    assert learning.last_price is not None
+    assert learning.last_price.mean_delay < 3.0
+
+
+@pytest.mark.parametrize("seconds", [-1.7e9, 9e10])
+def test_absurd_starts_are_no_clock_that_is_off(seconds: float) -> None:
+    """Where all start in 1970, or in 4877, what was learned can be taken over by the next run."""
+    bench = Bench()
+    for task_id in range(1, 30):
+        bench.watch(task_id, policy=Adaptive())
+        for status, progress in ((Status.IN_PROGRESS, 50), (Status.FAILURE, 50)):
+            bench.poll()
+            bench.now += 1.0
+            finished = {"finished_at": bench.now} if status == Status.FAILURE else {}
+            bench.saw(record(task_id, status, progress, started_at=seconds, **finished), age=12.0)
+    told = json.loads(json.dumps(bench.planner.learning.dump()))
+    Bench().planner.learning.restore(told)
 
 
 def test_the_time_of_answers_is_measured() -> None:
