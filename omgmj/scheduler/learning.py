@@ -20,7 +20,8 @@ from omgmj.scheduler.trails import Trails
 from omgmj.validation import brief, check_seconds
 
 _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
-_SLOWEST = 10.0  # seconds that an answer counts as at most: a process that stood still is no slow service
+_SLACK = 0.5  # seconds above twice the mean that an answer counts as at most: one that hung makes no slow service
+_SLOWEST = 60.0  # seconds that a mean taken over from an earlier run may be
 _IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
 _WAITED, _CALM, _CALMING = 0.25, 20.0, 10.0
@@ -66,6 +67,7 @@ class Learning:
         self._date_error = 0.0  # seconds by which ages that answers tell are too large, on average
         self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
+        self._wanted: dict[int, float] = {}  # the first of those that failed since an answer, or the one that is out
         self._load = 1.0  # when a poll began last
         self._waited_at = 0.0  # when the last one began that had to wait
         self._gap = (-math.inf, -math.inf)  # the last time in which nobody could look
@@ -75,6 +77,7 @@ class Learning:
     def on_asked(self, task_id: int, now: float) -> None:
         """Record that a poll goes out."""
         self._asked[task_id] = now
+        self._wanted.setdefault(task_id, now)
 
     def on_began(self, due: float, now: float) -> None:
         """Record that a poll goes out, and when it was due; none of the first ones, which no price puts off.
@@ -92,13 +95,14 @@ class Learning:
         """Record that nobody could look for a while until now: an outage is over, or the process stood still."""
         self._gap = since, now
         self._asked.clear()
+        self._wanted.clear()
 
     def on_answered(self, task_id: int, now: float) -> None:
         """Record that a poll was answered."""
+        self._wanted.pop(task_id, None)
         asked_at = self._asked.pop(task_id, None)
         if asked_at is not None:
-            took = min(_SLOWEST, now - asked_at)
-            self.answer_time += _ANSWERS * (took - self.answer_time)
+            self.answer_time += _ANSWERS * (self._took(asked_at, now) - self.answer_time)
 
     def age(self, found: Found, now: float) -> float | None:
         """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
@@ -160,6 +164,9 @@ class Learning:
         late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
         if late is not None and self.load(now) < _LOADED:
             late += half * math.isnan(ended_at) - self._gap_in(now - late, now)
+            if (asked_at := self._asked.get(task.id)) is not None:
+                # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
+                late = min(late, max(0.0, self._wanted[task.id] - (now - late)) + self._took(asked_at, now))
             asked = {subscription.price for subscription in registry.who[row].values()}
             prices = sorted((price for price in asked if price is not None), key=lambda price: -price.value)
             # Of several the lowest decided, unless somebody polls by none: what it did says nothing of the others.
@@ -176,6 +183,7 @@ class Learning:
         """Let go of an ID that nobody waits for."""
         self.trails.close(task_id)
         self._asked.pop(task_id, None)
+        self._wanted.pop(task_id, None)
 
     # What a policy is told.
 
@@ -226,6 +234,10 @@ class Learning:
             raise ValueError(f"this was not learned here: {brief(error)}") from error
         self.life, self.prices = life, prices
         self.answer_time, self._date_error, self._date_spread = answer_time, date_error, date_spread
+
+    def _took(self, asked_at: float, now: float) -> float:
+        """Return the seconds that an answer took, or counts as where it hung."""
+        return min(now - asked_at, 2 * self.answer_time + _SLACK)
 
     def _gap_in(self, since: float, now: float) -> float:
         """Return how many of the seconds since a moment the last gap took."""

@@ -11,7 +11,10 @@ import pytest
 from benchmarks.worlds import runner, tuned
 from benchmarks.worlds.world import draw_stream
 from omgmj import Adaptive
+from omgmj.models import Status
 from omgmj.scheduler.planner import Planner
+from tests.scheduler.bench import Bench
+from tests.scheduler.test_learning import record
 
 WORLD = tuned.WORLDS[0]
 
@@ -82,3 +85,18 @@ def test_figures_that_cannot_be_are_refused(change: dict[str, Any], taught: Plan
     with pytest.raises(ValueError, match="this was not learned here"):
         planner.learning.restore(taught.learning.dump() | change)
     assert planner.learning.dump() == runner.fresh().learning.dump()
+
+
+@pytest.mark.parametrize("seconds", [-1.7e9, 9e10])
+def test_absurd_starts_are_no_clock_that_is_off(seconds: float) -> None:
+    """Where all start in 1970, or in 4877, what was learned can be taken over by the next run."""
+    bench = Bench()
+    for task_id in range(1, 30):
+        bench.watch(task_id, policy=Adaptive())
+        for status, progress in ((Status.IN_PROGRESS, 50), (Status.FAILURE, 50)):
+            bench.poll()
+            bench.now += 1.0
+            finished = {"finished_at": bench.now} if status == Status.FAILURE else {}
+            bench.saw(record(task_id, status, progress, started_at=seconds, **finished), age=12.0)
+    told = json.loads(json.dumps(bench.planner.learning.dump()))
+    Bench().planner.learning.restore(told)
