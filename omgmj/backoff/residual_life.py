@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from omgmj.backoff.durations import Durations
-from omgmj.backoff.inspection import seen_late, wait
+from omgmj.backoff.inspection import Left, seen_late, wait
 from omgmj.backoff.silences import Silence, Silences
 from omgmj.backoff.steps import Sight, Steps
 from omgmj.backoff.surprises import Surprises
@@ -80,6 +80,10 @@ class _Kind:
         self.steps = Steps()
         self.silences = Silences()
 
+    def left(self, sight: Sight) -> Left | None:
+        """Return what is left as a step is seen: as learned, else as on the straight line; None: too little known."""
+        return self.steps.left(sight) or (self.steps.straight(sight) if self.ends >= ENOUGH else None)
+
 
 class ResidualLife:
     """What is left of tasks, as the ends seen so far have it. `durations` is how long they run."""
@@ -99,11 +103,9 @@ class ResidualLife:
         kind = self._find(key)
         if kind is None:
             return None
-        left = kind.steps.left(sight)
+        left = kind.left(sight)
         if left is None:
-            if kind.ends < ENOUGH:
-                return None
-            left = kind.steps.straight(sight)
+            return None
         return wait(left, since, price, self._hazard(key, sight.age + since), self._surprises.hazard)
 
     def in_silence(self, key: Key, silence: Silence, waited: float, age: float, price: float) -> float | None:
@@ -178,7 +180,7 @@ class ResidualLife:
         ]
 
     def restore(self, dumped: list[dict[str, Any]]) -> None:
-        """Take over what `dump` gave; `LookupError`, `TypeError` or `ValueError` where it cannot have given that."""
+        """Take over what `dump` gave; an `Exception` of Python's own where it cannot have given that."""
         for one in dumped:
             key = one["pool"], one["kind"]
             kind = self._open(key)
@@ -190,22 +192,20 @@ class ResidualLife:
 
     def _is_surprise(self, kind: _Kind, lived: Lived, last: State, ended_at: float) -> bool:
         if last.place > 0:
-            sight = last.sight
-            left = kind.steps.left(sight)
-            if left is None:
-                if kind.ends < ENOUGH:
-                    return False
-                left = kind.steps.straight(sight)
-            return left.over(ended_at - last.at)[1] < _SURPRISING
+            left = kind.left(last.sight)
+            return left is not None and left.over(ended_at - last.at)[1] < _SURPRISING
         start = lived.began(last)
         early = kind.silences.early(Silence(last.place), lived.seen_at - start)
         return early is not None and ended_at - start < early
 
-    def _late(self, kind: _Kind, lived: Lived, last: State, else_: float) -> float:
-        """Return how late an end is seen that nobody tells: by what was to be expected between the two looks."""
+    def _late(self, kind: _Kind, lived: Lived, last: State, middle: float) -> float:
+        """Return how late an end is seen that nobody tells: by what was to be expected between the two looks.
+
+        Where nothing was, it is in the `middle` of them.
+        """
         left = kind.steps.left(last.sight)
         late = None if left is None else seen_late(left, lived.seen_at - last.at, lived.found_at - last.at)
-        return else_ if late is None else late
+        return middle if late is None else late
 
     def _hazard(self, key: Key, age: float) -> float:
         return self.durations.hazard(key[0], age, key[1]) or 1 / (age + _YOUNG)

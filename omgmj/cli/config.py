@@ -43,7 +43,7 @@ class Settings:
         """Return where to keep what is learned of tasks: where `OMGMJ_LEARNED` says, else in the cache folder."""
         said = os.environ.get("OMGMJ_LEARNED", "")
         if said:
-            return None if said.lower() == "off" else Path(said)
+            return None if said.lower() == "off" else Path(os.path.expanduser(said))  # noqa: PTH111 (it leaves what it does not know)
         host = choose_base_url(split_base_url(self.base_url)).hosts[0]
         account = hashlib.sha256(f"{host} {self.token}".encode()).hexdigest()[:8]
         folder = _cache_folder()

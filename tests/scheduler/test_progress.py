@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omgmj.protocol.responses import read_source
-from omgmj.scheduler.planner import ServiceClock
+from omgmj.scheduler.service_clock import ServiceClock
 from tests.scheduler.bench import Bench, record
 
 
