@@ -142,42 +142,48 @@ class Learning:
         `heard`: callbacks told of the task, so that no price decided when it was polled.
         """
         registry, task = self._registry, found.task
-        seen, first = registry.seen[row], registry.first[row]
-        ended_at = math.nan
-        # The service looked half an answer's time ago, here as in what is known of its clock.
-        half = self.answer_time / 2
-        if task.finished_at is not None:
-            moment = task.finished_at.timestamp()
-            self._clock.saw(moment, seen, now)
-            if self._clock.seconds is not None:
-                ended_at = moment + self._clock.seconds - half
-            elif found.ended_ago is not None:
-                ended_at = now - found.ended_ago + self._date_error - _DATE / 2
+        seen, key = registry.seen[row], (task.pool, task.kind)
+        ended_at = self._ended_at(found, seen, now)
         states, made_as = self.trails.close(task.id)
-        last = first if math.isnan(seen) and made_as is not None else seen
         age = self.age(found, now)
         is_blind = self._gap_in(seen, now) > _BLIND * (now - seen)
         if is_blind and math.isnan(ended_at):
             return
-        key = task.pool, task.kind
-        is_known = self.life.is_known(key)
-        late = self.life.learn(key, Lived(states, first, last, now, ended_at, made_as))
+        moves = self.life.is_known(key) and not (heard or is_blind)
+        first_look = registry.first[row] if math.isnan(seen) and made_as is not None else seen
+        late = self.life.learn(key, Lived(states, registry.first[row], first_look, now, ended_at, made_as))
         if late is not None and self.load(now) < _LOADED:
-            late += half * math.isnan(ended_at) - self._gap_in(now - late, now)
-            if (asked_at := self._asked.get(task.id)) is not None:
-                # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
-                late = min(late, max(0.0, self._wanted[task.id] - (now - late)) + self._took(asked_at, now))
-            asked = {subscription.price for subscription in registry.who[row].values()}
-            prices = sorted((price for price in asked if price is not None), key=lambda price: -price.value)
-            # Of several the lowest decided, unless somebody polls by none: what it did says nothing of the others.
-            is_decided = is_known and not (heard or is_blind) and None not in asked
-            for price in prices:
-                price.saw(late, registry.polls[row], half, moves=is_decided and price is prices[-1])
-                self.last_price = price
+            late += self.answer_time / 2 * math.isnan(ended_at) - self._gap_in(now - late, now)
+            self._move_prices(task.id, row, late, now, moves=moves)
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
             since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
             self.life.durations.saw_end(task.pool, since, age, ended=ended, kind=task.kind)
+
+    def _ended_at(self, found: Found, seen: float, now: float) -> float:
+        """Return when a task ended, as its record tells; not a number where it does not."""
+        if found.task.finished_at is None:
+            return math.nan
+        moment = found.task.finished_at.timestamp()
+        self._clock.saw(moment, seen, now)
+        if self._clock.seconds is not None:
+            # The service looked half an answer's time ago, here as in what is known of its clock.
+            return moment + self._clock.seconds - self.answer_time / 2
+        return math.nan if found.ended_ago is None else now - found.ended_ago + self._date_error - _DATE / 2
+
+    def _move_prices(self, task_id: int, row: int, late: float, now: float, *, moves: bool) -> None:
+        """Tell the prices of an ID's waits how late its end was seen. It `moves` the one that decided."""
+        if (asked_at := self._asked.get(task_id)) is not None:
+            # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
+            late = min(late, max(0.0, self._wanted[task_id] - (now - late)) + self._took(asked_at, now))
+        asked = {subscription.price for subscription in self._registry.who[row].values()}
+        prices = sorted((price for price in asked if price is not None), key=lambda price: -price.value)
+        # Of several the lowest decided, unless somebody polls by none: what it did says nothing of the others.
+        is_decided = moves and None not in asked
+        for price in prices:
+            is_lowest = price is prices[-1]
+            price.saw(late, self._registry.polls[row], self.answer_time / 2, moves=is_decided and is_lowest)
+            self.last_price = price
 
     def forget(self, task_id: int) -> None:
         """Let go of an ID that nobody waits for."""

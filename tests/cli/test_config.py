@@ -185,6 +185,8 @@ def test_it_is_kept_elsewhere_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> 
         assert kept() is None
     monkeypatch.setenv("OMGMJ_LEARNED", "here.json")
     assert kept() == Path("here.json")
+    monkeypatch.setenv("OMGMJ_LEARNED", "~/here.json")
+    assert kept() == Path.home() / "here.json"
 
 
 @pytest.mark.usefixtures("cache")
