@@ -11,7 +11,8 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
@@ -19,13 +20,17 @@ from typing import NamedTuple
 
 from benchmarks.lives import Score, score
 from benchmarks.worlds.world import Life, Stream, World, draw_stream
-from omgmj import Policy, Retry, Status, Task
+from omgmj import Action, Policy, Retry, Status, Task
 from omgmj.client.limiter import FIRST, POLL, SHARE
+from omgmj.protocol.messages import PAGE_MOST
 from omgmj.protocol.responses import ages
-from omgmj.scheduler.planner import Found, Planner
+from omgmj.scheduler.planner import Found, Planner, Seen
 from omgmj.scheduler.registry import Subscription
+from omgmj.scheduler.sweep_plan import Sweep
 
 EPOCH = datetime(2032, 1, 1, tzinfo=UTC)
+ACTIONS = (Action("MJ::JOB::upsample::1::1", "U1", ""),)
+"""What a task that has succeeded offers."""
 OVERLOAD = 0.6
 """Share of the load that there is a pace for."""
 CROWD = 10
@@ -39,9 +44,14 @@ class Watched(NamedTuple):
     delay: float
 
 
-def fresh() -> Planner:
-    """Return a planner that has learned nothing, and reads no pages."""
-    return Planner(Retry(), sweeps=False)
+def fresh(*, sweeps: bool = False) -> Planner:
+    """Return a planner that has learned nothing; one that `sweeps` may read pages."""
+    return Planner(Retry(), sweeps=sweeps)
+
+
+def alone() -> Planner:
+    """Return a planner for one task, that has learned nothing."""
+    return fresh(sweeps=True)
 
 
 def second(world: World, policy: Policy, count: int, seed: int) -> Callable[[], Planner]:
@@ -72,15 +82,13 @@ def warm(world: World, policy: Policy, count: int, seeds: Iterable[int]) -> list
     return found
 
 
-def cold(world: World, policy: Policy, count: int, seed: int, begin: Callable[[], Planner] = fresh) -> list[Watched]:
-    """Watch each of so many tasks alone, with a planner of its own that `begin` makes."""
+def cold(world: World, policy: Policy, count: int, seed: int, begin: Callable[[], Planner] = alone) -> list[Watched]:
+    """Watch each of so many tasks alone, with a planner of its own that `begin` makes. The account's list has all."""
     stream = draw_stream(world, count, seed)
-    pairs = zip(stream.starts, stream.lives, strict=True)
-    alone = [Stream((start,), (life,), 0) for start, life in pairs][stream.counted :]
     return [
         one
-        for number, only in enumerate(alone)
-        for one in _Run(world, only, policy, begin(), seed * count + number).watch()
+        for number in range(stream.counted, count)
+        for one in _Run(world, stream, policy, begin(), seed * count + number - stream.counted, only=number).watch()
     ]
 
 
@@ -108,19 +116,28 @@ class _Sink:
 
 
 class _Answer(NamedTuple):
-    """An answer on its way: when it comes, which task's, and what age that had when the service looked."""
+    """An answer on its way: when it comes, which task's, when the service looked, and the page, where it is of one."""
 
     at: float
     number: int
-    age: float
+    looked: float
+    sweep: Sweep | None
 
 
 class _Run:
-    """One run over a stream, to the end of its last task."""
+    """One run over a stream, to the end of its last task; or of the `only` one that is watched."""
 
     def __init__(
-        self, world: World, stream: Stream, policy: Policy, planner: Planner, seed: int, pace: float = math.inf
+        self,
+        world: World,
+        stream: Stream,
+        policy: Policy,
+        planner: Planner,
+        seed: int,
+        pace: float = math.inf,
+        only: int | None = None,
     ) -> None:
+        self._watched = range(len(stream.lives)) if only is None else range(only, only + 1)
         self._world = world
         self._stream = stream
         self._policy = policy
@@ -136,14 +153,14 @@ class _Run:
 
     def watch(self) -> list[Watched]:
         """Return what it took to see each end; not a number of seconds for one that was never seen."""
-        made, starts, heads = 0, self._stream.starts, self._planner.due_queue.heads
+        made, starts, heads = self._watched.start, self._stream.starts, self._planner.due_queue.heads
         while True:
-            start = starts[made] if made < len(starts) else math.inf
+            start = starts[made] if made < self._watched.stop else math.inf
             answer = self._answers[0].at if self._answers else math.inf
             poll = max(self._slot, min(heads[True].due, heads[False].due))
             now = min(start, answer, poll)
             if now == math.inf:
-                return [Watched(*one) for one in zip(self._polls, self._delays, strict=True)]
+                return [Watched(self._polls[number], self._delays[number]) for number in self._watched]
             if now == start:
                 self._make(made, now)
                 made += 1
@@ -163,33 +180,57 @@ class _Run:
         due = self._planner.advance(now)
         kind = FIRST if due[0] <= now and (due[1] > now or self._passed_over < SHARE - 1) else POLL
         self._passed_over = self._passed_over + 1 if kind == FIRST and due[1] <= now else 0
-        task_id, _ = self._planner.take(now, fresh=kind == FIRST)
-        assert isinstance(task_id, int), "sweeps are off"
+        taken, _ = self._planner.take(now, fresh=kind == FIRST)
+        task_id, sweep = (taken, None) if isinstance(taken, int) else (taken.task_ids[0], taken)
         self._slot = now + 1 / self._pace
         latency = self._world.latency(self._chance)
         number = task_id - 1
         self._polls[number] += 1
-        looked = now + latency / 2 - self._stream.starts[number]
-        heapq.heappush(self._answers, _Answer(now + latency, number, looked))
+        heapq.heappush(self._answers, _Answer(now + latency, number, now + latency / 2, sweep))
 
     def _read(self, answer: _Answer) -> None:
-        now, number = answer.at, answer.number
-        start, life = self._stream.starts[number], self._stream.lives[number]
-        shown = life.at(answer.age)
-        source = b"%d %d" % (number, -1 if shown is None else shown)
-        roll = self._chance.random()
-        skew = self._chance.choice(self._world.skews)
-        if source == self._planner.last(number + 1):
-            assert not self._planner.unchanged(number + 1, now, roll)
+        now, number, planner = answer.at, answer.number, self._planner
+        roll, skew = self._chance.random(), self._chance.choice(self._world.skews)
+        headers = {} if skew is None else {"date": _date(math.floor(answer.looked + skew))}
+        if answer.sweep is not None:
+            self._read_page(answer, answer.sweep, headers, roll)
             return
-        task = _record(number + 1, life, shown, start, source)
-        headers = {} if skew is None else {"date": _date(math.floor(start + answer.age + skew))}
-        age, ended_ago = ages(headers, task.started_at, task.finished_at)
-        seen = self._planner.saw(Found(task, age, ended_ago), now, roll, poll=True)
+        task = self._task(number, answer.looked)
+        if task.source == planner.last(task.id):
+            assert not planner.unchanged(task.id, now, roll)
+            return
+        self._saw(task, planner.saw(_found(task, headers), now, roll, poll=True), now)
+
+    def _read_page(self, answer: _Answer, sweep: Sweep, headers: Mapping[str, str], roll: float) -> None:
+        """Hand on the newest tasks of the account, as `Sweeper` does."""
+        newest = bisect_right(self._stream.starts, answer.looked)
+        tasks = [self._task(number, answer.looked) for number in reversed(range(max(0, newest - PAGE_MOST), newest))]
+        missed = self._planner.sweep_plan.on_page(sweep, [task.id for task in tasks], answer.at)
+        founds = [_found(task, headers, answer.looked) for task in tasks]
+        self._planner.learning.on_told([one for one in founds if not self._planner.is_watched(one.task.id)], answer.at)
+        for found in founds:
+            if found.task.id in sweep.task_ids:
+                seen = self._planner.saw_listed(found, answer.at, roll, poll=True)
+                assert seen is not None
+                self._saw(found.task, seen, answer.at)
+        for task_id, where in missed.items():
+            self._planner.missed(task_id, answer.at, absent=where.absent, slid=where.slid)
+
+    def _saw(self, task: Task, seen: Seen, now: float) -> None:
         assert not seen.ended
-        if shown is None:
+        if task.is_terminal:
             assert seen.waiting
-            self._delays[number] = now - start - life.end
+            self._delays[task.id - 1] = now - self._stream.starts[task.id - 1] - self._stream.lives[task.id - 1].end
+
+    def _task(self, number: int, looked: float) -> Task:
+        """Return what the service answers of a task when it looks at a moment."""
+        start, life = self._stream.starts[number], self._stream.lives[number]
+        shown = life.at(looked - start)
+        return _record(number + 1, life, shown, start, b"%d %d" % (number, -1 if shown is None else shown))
+
+
+def _found(task: Task, headers: Mapping[str, str], asked_at: float | None = None) -> Found:
+    return Found(task, *ages(headers, task.started_at, task.finished_at), asked_at=asked_at)
 
 
 def _record(task_id: int, life: Life, shown: int | None, start: float, source: bytes) -> Task:
@@ -208,6 +249,7 @@ def _record(task_id: int, life: Life, shown: int | None, start: float, source: b
         started_at=None if step.started is None else _moment(start + step.started),
         finished_at=_moment(start + life.end) if shown is None and life.tells_end else None,
         image_url="https://images.example/1.png" if status == Status.SUCCESS else None,
+        actions=ACTIONS if status == Status.SUCCESS else (),
         source=source,
     )
 

@@ -24,7 +24,7 @@ from bisect import bisect_right
 
 HALF_LIFE = 100
 """After so many ended tasks of its pool and kind a task counts half."""
-ENOUGH = 20
+ENOUGH = 8
 """So many tasks of a pool and kind must have ended before anything is said of it."""
 MOST_PLACES = 32
 """Pools, each with its kinds, that are told apart; further ones share one place, as the service makes up names."""
@@ -141,6 +141,11 @@ class Durations:
         ended = min(ended, _OLDEST)
         known.ran(min(since, ended), ended)
         known.ended(ended)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no end was seen so far."""
+        return not any(place.seen for place in self._places.values())
 
     def dump(self, pool: str | None, kind: str | None) -> list[list[float]] | None:
         """Return what was learned of one kind as JSON takes it; None where it was not seen."""

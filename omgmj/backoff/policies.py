@@ -245,22 +245,15 @@ class Adaptive:
             return self.cap
         # Where there is more to poll than there is pace for, even what is not learned waits longer, as Keller's root.
         load = math.sqrt(facts.load)
-        learned = self._learned(facts)
+        learned = storm = None
+        if facts.life is not None and facts.prices is not None:
+            price = facts.prices.under(self.delay, self.polls).value * facts.load
+            learned, storm = _learned(facts, facts.life, price), facts.life.in_storm(price)
         delay = load * self._unlearned(facts) if learned is None else min(learned, load * _most(facts))
+        if storm is not None:
+            delay = min(delay, storm)
         # Two looks are as far apart as two polls, which begin an answer's time before what they tell is known.
         return min(self.cap, max(_NEAREST * self.delay, delay - facts.answers))
-
-    def _learned(self, facts: Facts) -> float | None:
-        """Return the seconds to the poll that the ends seen so far ask for; None where they say nothing."""
-        life, prices = facts.life, facts.prices
-        if life is None or prices is None:
-            return None
-        price = prices.under(self.delay, self.polls).value * facts.load
-        if facts.progress:
-            age = max(0.0, facts.age - facts.changed)
-            sight = Sight(facts.progress, age, age if facts.unseen is None else min(age, facts.unseen))
-            return life.after_step((facts.pool, facts.kind), sight, facts.changed, price)
-        return life.in_silence((facts.pool, facts.kind), _silence(facts), facts.waited, facts.age, price)
 
     def _unlearned(self, facts: Facts) -> float:
         if facts.progress:
@@ -284,11 +277,26 @@ class Adaptive:
         """
         duration = max(0.0, facts.age - facts.changed) * 100 / progress
         left = duration - facts.age
-        if facts.left is not None and facts.left - facts.changed < left:
-            left = facts.left - facts.changed
+        fast = None
+        if facts.left is not None:
+            fast = facts.left - facts.changed
+        elif facts.unseen is not None:
+            fast = (100 - progress) * (facts.unseen + facts.changed) / progress
+        if fast is not None and fast < left:
+            left = fast
             duration = max(0.0, facts.age + left)
         delay = _AIM * left - _MARGIN * duration if left > 0 else _OVERDUE * -left
         return min(_COLD_CAP, max(_NEAR * self.delay, delay))
+
+
+def _learned(facts: Facts, life: ResidualLife, price: float) -> float | None:
+    """Return the seconds to the poll that the ends seen so far ask for; None where they say nothing."""
+    key = facts.pool, facts.kind
+    if facts.progress:
+        age = max(0.0, facts.age - facts.changed)
+        sight = Sight(facts.progress, age, age if facts.unseen is None else min(age, facts.unseen))
+        return life.after_step(key, sight, facts.changed, price)
+    return life.in_silence(key, _silence(facts), facts.waited, facts.age, price)
 
 
 def _silence(facts: Facts) -> Silence:

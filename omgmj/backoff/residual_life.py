@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from omgmj.backoff.durations import Durations
-from omgmj.backoff.inspection import Left, seen_late, wait
+from omgmj.backoff.inspection import Left, constant, seen_late, wait
 from omgmj.backoff.silences import Silence, Silences
 from omgmj.backoff.steps import Sight, Steps
 from omgmj.backoff.surprises import Surprises
@@ -127,6 +127,10 @@ class ResidualLife:
         # Before enough is known of its state it is as those that were made of its kind.
         return kind.silences.wait(Silence.MADE, waited, price, 1 / (waited + _YOUNG), surprises)
 
+    def in_storm(self, price: float) -> float:
+        """Return the seconds to the next look at most, whatever is foretold, as tasks end before their time."""
+        return constant(price, self._surprises.hazard)
+
     def is_known(self, key: Key) -> bool:
         """Whether enough of a kind have ended for its polls to go by what was learned."""
         kind = self._find(key)
@@ -165,9 +169,14 @@ class ResidualLife:
                 self._open(made).silences.learn(Silence.MADE, ended_at - lived.known_at, ended_at - lived.known_at)
         return late
 
-    def dump(self) -> list[dict[str, Any]]:
-        """Return what was learned as JSON takes it, kind by kind."""
-        return [
+    def learn_told(self, key: Key, ran: float, *, surprised: bool) -> None:
+        """Record a task that nobody watched, as its record tells: how many seconds it ran, and whether that is odd."""
+        self.durations.saw_end(key[0], 0.0, ran, ended=ran, kind=key[1])
+        self._surprises.saw(ran, surprised=surprised)
+
+    def dump(self) -> dict[str, Any]:
+        """Return what was learned as JSON takes it: kind by kind, and the surprises of late."""
+        kinds = [
             {
                 "pool": key[0],
                 "kind": key[1],
@@ -178,10 +187,11 @@ class ResidualLife:
             }
             for key, kind in self._kinds.items()
         ]
+        return {"kinds": kinds, "surprises": self._surprises.dump()}
 
-    def restore(self, dumped: list[dict[str, Any]]) -> None:
+    def restore(self, dumped: dict[str, Any]) -> None:
         """Take over what `dump` gave; an `Exception` of Python's own where it cannot have given that."""
-        for one in dumped:
+        for one in dumped["kinds"]:
             key = one["pool"], one["kind"]
             kind = self._open(key)
             kind.ends = int(one["ends"])
@@ -189,6 +199,7 @@ class ResidualLife:
             kind.silences.restore(one["silences"])
             if one["durations"] is not None:
                 self.durations.restore(*key, one["durations"])
+        self._surprises.restore(dumped["surprises"])
 
     def _is_surprise(self, kind: _Kind, lived: Lived, last: State, ended_at: float) -> bool:
         if last.place > 0:

@@ -10,6 +10,7 @@ FADE = 0.9
 CALM = 0.1
 """The share of surprises that means nothing."""
 _RUN = 20.0  # seconds in which none came, as if they had been seen
+_MOST_TASKS, _MOST_SECONDS = 1.001 / (1 - FADE), 1e9  # that count at all; no sum of seconds comes near
 
 
 class Surprises:
@@ -26,6 +27,17 @@ class Surprises:
         self._count = self._count * FADE + surprised
         self._seconds = self._seconds * FADE + max(0.0, seconds) * surprised
         self._tasks = self._tasks * FADE + 1
+
+    def dump(self) -> list[float]:
+        """Return what was seen of late as JSON takes it."""
+        return [self._count, self._seconds, self._tasks]
+
+    def restore(self, dumped: list[float]) -> None:
+        """Take over what `dump` gave; `ValueError` where it cannot have given that."""
+        count, seconds, tasks = map(float, dumped)
+        if not (0 <= count <= tasks <= _MOST_TASKS and 0 <= seconds <= _MOST_SECONDS):
+            raise ValueError("these are not the surprises of late")
+        self._count, self._seconds, self._tasks = count, seconds, tasks
 
     @property
     def hazard(self) -> float:

@@ -6,8 +6,9 @@ Which page to read, and for whom, is decided in `sweep_plan`; its slot and its w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from omgmj.backoff.answer_times import AnswerTimes
@@ -83,9 +84,7 @@ class Sweeper:
 
     def saw(self, task: Task, answer: Answer, now: float, asked_at: float, *, poll: bool) -> bool:
         """Record what a page showed of a task; return whether it was of use."""
-        run_for, ended_ago = responses.ages(answer.headers, task.started_at, task.finished_at)
-        found = Found(task, run_for, ended_ago, asked_at=asked_at)
-        seen = self._planner.saw_listed(found, now, random.random(), poll=poll)
+        seen = self._planner.saw_listed(_found(task, answer, asked_at), now, random.random(), poll=poll)
         if seen is not None:
             if not self._health.is_well and task.id not in self._planner.verdicts.failures:
                 self._health.on_answer(now)
@@ -113,6 +112,7 @@ class Sweeper:
         by_id = pages.records_by_id(records, self._health.odd)
         not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now) if sweep.task_ids else {}
         self.records += len(records)
+        self._teach(sweep, answer, by_id, now)
         awaited, read = set(sweep.task_ids), set()
         for task_id, record in by_id.items():
             poll = task_id in awaited
@@ -128,3 +128,20 @@ class Sweeper:
             self.used += self.saw(task, answer, now, sweep.at, poll=poll)
         there = NotShown(absent=False, slid=False)
         return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}
+
+    def _teach(self, sweep: Sweep, answer: Answer, by_id: Mapping[int, Any], now: float) -> None:
+        """Learn from the tasks of a page that nobody watches, where nothing is known so far."""
+        if not self._planner.learning.life.durations.is_empty:
+            return
+        others: list[Found] = []
+        for task_id, record in by_id.items():
+            if not self._planner.is_watched(task_id):
+                with contextlib.suppress(DecodeError):
+                    others.append(_found(pages.read_record(record, asked=task_id), answer, sweep.at))
+        self._planner.learning.on_told(others, now)
+
+
+def _found(task: Task, answer: Answer, asked_at: float) -> Found:
+    """Return a record of a page that was asked for at a moment, with what the answer tells beside it."""
+    age, ended_ago = responses.ages(answer.headers, task.started_at, task.finished_at)
+    return Found(task, age, ended_ago, asked_at=asked_at)

@@ -8,6 +8,7 @@ is pace for. Moments are seconds on the planner's clock; it only reads the regis
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from omgmj.backoff.price import Price, Prices
@@ -70,6 +71,7 @@ class Learning:
         self._wanted: dict[int, float] = {}  # the first of those that failed since an answer, or the one that is out
         self._load = 1.0  # when a poll began last
         self._waited_at = 0.0  # when the last one began that had to wait
+        self._is_page_asked = False
         self._gap = (-math.inf, -math.inf)  # the last time in which nobody could look
 
     # Polls and answers.
@@ -160,6 +162,34 @@ class Learning:
             since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
             self.life.durations.saw_end(task.pool, since, age, ended=ended, kind=task.kind)
 
+    # What others' tasks tell.
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether a page of the list is to be read instead of a poll, as it teaches how long other tasks ran.
+
+        That is so once, while no end was seen.
+        """
+        return not self._is_page_asked and self.life.durations.is_empty
+
+    def on_page_asked(self) -> None:
+        """Record that such a page is read."""
+        self._is_page_asked = True
+
+    def on_told(self, others: Sequence[Found], now: float) -> None:
+        """Learn of the tasks on a page that nobody watched: how long they ran, or have been running."""
+        ended = [found.task for found in others if found.task.is_terminal and found.task.finished_at is not None]
+        fail = sum(not task.succeeded for task in ended) * 2 > len(ended)
+        for task in ended:
+            if task.started_at is not None and task.finished_at is not None:
+                ran = (task.finished_at - task.started_at).total_seconds()
+                if 0 <= ran < _DAY:
+                    self.life.learn_told((task.pool, task.kind), ran, surprised=fail and not task.succeeded)
+        for found in others:
+            age = self.age(found, now) if found.task.status == Status.IN_PROGRESS else None
+            if age is not None:
+                self.life.durations.saw_running(found.task.pool, 0.0, age, found.task.kind)
+
     def _ended_at(self, found: Found, seen: float, now: float) -> float:
         """Return when a task ended, as its record tells; not a number where it does not."""
         if found.task.finished_at is None:
@@ -209,10 +239,10 @@ class Learning:
     # What is kept between runs.
 
     def dump(self) -> dict[str, Any]:
-        """Return what was learned as JSON takes it: of kinds of tasks, and what a poll costs where it was measured."""
+        """Return what was learned as JSON takes it: of tasks, and what a poll costs where it was measured."""
         prices = [[*bound, value] for bound, value in self.prices.measured().items()]
         return {
-            "kinds": self.life.dump(),
+            **self.life.dump(),
             "prices": prices,
             "answer_time": self.answer_time,
             "date": [self._date_error, self._date_spread],
@@ -225,7 +255,7 @@ class Learning:
         """
         life, prices = ResidualLife(), Prices()
         try:
-            life.restore(dumped["kinds"])
+            life.restore(dumped)
             for delay, polls, value in dumped["prices"][-_MOST_PRICES:]:
                 check_seconds("delay", delay)
                 check_seconds("polls", polls, none=True)

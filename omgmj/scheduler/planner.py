@@ -185,7 +185,7 @@ class Planner:
         sweep = None
         if probe is None and not flags & (PUSHED | SINGLE):
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
-            sweep = self.sweep_plan.plan(task_id, now, heard=heard)
+            sweep = self.sweep_plan.plan(task_id, now, heard=heard) or self._plan_to_learn(task_id, now)
         if sweep is None:
             self.learning.on_asked(task_id, now)
             if not fresh:
@@ -195,6 +195,18 @@ class Planner:
             if other != task_id:
                 self.due_queue.take_along(other, now)
         return sweep, due
+
+    def _plan_to_learn(self, task_id: int, now: float) -> Sweep | None:
+        """Return the first page where it tells beside an ID that is due how long others ran; None: it is no use.
+
+        Where many are watched, pages are read anyway.
+        """
+        if not self.learning.wants_page or self.sweep_plan.is_in_use(now) or not self.sweep_plan.may_read(now):
+            return None
+        if any(subscription.once for subscription in self.registry.who[self.registry.rows[task_id]].values()):
+            return None
+        self.learning.on_page_asked()
+        return self.sweep_plan.plan_first(task_id, now)
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
         """Record that a page did not show an ID that it was read for: it is asked for at once, and singly.

@@ -174,6 +174,13 @@ class SweepPlan:
         self._out.add(spot.page)
         return Sweep(spot.page, (task_id, *others), deeper=False, at=now)
 
+    def plan_first(self, task_id: int, now: float) -> Sweep | None:
+        """Return the first page, to be read instead of polling an ID that is due; None where it is under way."""
+        if 1 in self._out:
+            return None
+        self._out.add(1)
+        return Sweep(1, (task_id,), deeper=False, at=now)
+
     def _is_remote(self, task_id: int, now: float) -> bool:
         """Whether an ID seems to lie so far from all that was read that it may not exist."""
         return self._positions.beyond(task_id, now) > BEYOND or self._positions.is_in_gap(task_id)

@@ -48,8 +48,10 @@ class Trails:
             _, at, before, _ = _PACKED.unpack(trail)
             return None if math.isnan(before) else at - before, None
         first, since, _, _, last, at, before, _ = _LAST_TWO.unpack_from(trail, len(trail) - 2 * _WIDTH)
-        gained = last - max(0.0, first)
-        return at - before, (100 - last) * (at - since) / gained if last > 0 and gained > 0 else None
+        if first < 0:
+            return at - before, None
+        gained = last - first
+        return at - before, (100 - last) * (at - since) / gained if gained > 0 else None
 
     def close(self, task_id: int) -> tuple[list[State], Key | None]:
         """Return the states of a task that has ended, and what it was made as; they are forgotten."""
