@@ -64,6 +64,7 @@ class Lived(NamedTuple):
     found_at: float
     ended_at: float
     made_as: Key | None = None
+    answers: float = 0.0
 
     def began(self, state: State) -> float:
         """Return the moment from which the ages of a state without progress count."""
@@ -204,10 +205,10 @@ class ResidualLife:
     def _is_surprise(self, kind: _Kind, lived: Lived, last: State, ended_at: float) -> bool:
         if last.place > 0:
             left = kind.left(last.sight)
-            return left is not None and left.over(ended_at - last.at)[1] < _SURPRISING
+            return left is not None and left.over(ended_at - last.at + lived.answers)[1] < _SURPRISING
         start = lived.began(last)
         early = kind.silences.early(Silence(last.place), lived.seen_at - start)
-        return early is not None and ended_at - start < early
+        return early is not None and ended_at - start + lived.answers < early
 
     def _late(self, kind: _Kind, lived: Lived, last: State, middle: float) -> float:
         """Return how late an end is seen that nobody tells: by what was to be expected between the two looks.

@@ -153,7 +153,7 @@ class Learning:
             return
         moves = self.life.is_known(key) and not (heard or is_blind)
         first_look = registry.first[row] if math.isnan(seen) and made_as is not None else seen
-        late = self.life.learn(key, Lived(states, registry.first[row], first_look, now, ended_at, made_as))
+        late = self.life.learn(key, Lived(states, registry.first[row], first_look, now, ended_at, made_as, self.answer_time))
         if late is not None and self.load(now) < _LOADED:
             late += self.answer_time / 2 * math.isnan(ended_at) - self._gap_in(now - late, now)
             self._move_prices(task.id, row, late, now, moves=moves)
