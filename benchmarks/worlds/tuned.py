@@ -97,6 +97,15 @@ def _some_fail(chance: random.Random, _: float) -> Life:
     return life._replace(fails=True, end=min(life.end, chance.choice((4.0, life.end)) * chance.uniform(0.3, 1.0)))
 
 
+def _hangs_and_fails(chance: random.Random, where: float) -> Life:
+    """Draw one that shows 99 % for a moment; from the middle of the run on two in three hang there, and fail."""
+    life = told(chance, fast(chance))
+    hangs = where >= 0.5 and chance.random() < 2 / 3
+    stay = around(chance, 45, 0.3) if hangs else chance.uniform(1.0, 4.0)
+    shown = life._replace(end=life.end + stay, steps=(*life.steps, (life.end, 99)))
+    return write(shown)._replace(fails=hangs)
+
+
 def _drifts(chance: random.Random, where: float) -> Life:
     return write(told(chance, around(chance, 30 * 3**where, 0.3)))
 
@@ -149,6 +158,7 @@ WORLDS = (
     World("all fail at once", _all_fail, made=False, warm_up=0.5),
     World("all fail at once, made here", _all_fail, warm_up=0.5),
     World("some fail", _some_fail),
+    World("begins to hang at its end, and fails", _hangs_and_fails, warm_up=0.5),
     World("drift", _drifts, phases=6),
     World("batches", lambda chance, _: write(told(chance, mix(chance))), at_once=30.0, batch=40),
     World("a Date a minute ahead", lambda chance, _: write(told(chance, fast(chance))), skews=(60.0,)),

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from omgmj.backoff.durations import Durations
 from omgmj.backoff.inspection import Left, constant, seen_late, wait
 from omgmj.backoff.silences import Silence, Silences
+from omgmj.backoff.stays import Stays
 from omgmj.backoff.steps import Sight, Steps
 from omgmj.backoff.surprises import Surprises
 
@@ -23,6 +24,7 @@ MOST_KINDS = 32
 """Kinds of tasks, each in its pool, that are told apart; further ones share one place."""
 ENOUGH = 8
 """Ends of a kind after which a step that was never seen is taken to be as the straight line says."""
+_WIDE = 0.8  # spread from which what is left is asked of `stays`
 _SURPRISING = 0.01  # an end by which so few were foretold to have ended came as a surprise
 _YOUNG = 5.0  # seconds: the hazard of what nothing is known of is that of who lives as long again
 
@@ -74,12 +76,13 @@ class Lived(NamedTuple):
 class _Kind:
     """What was learned of one kind of task."""
 
-    __slots__ = ("ends", "silences", "steps")
+    __slots__ = ("ends", "silences", "stays", "steps")
 
     def __init__(self) -> None:
         self.ends = 0
         self.steps = Steps()
         self.silences = Silences()
+        self.stays = Stays()
 
     def left(self, sight: Sight) -> Left | None:
         """Return what is left as a step is seen: as learned, else as on the straight line; None: too little known."""
@@ -107,7 +110,9 @@ class ResidualLife:
         left = kind.left(sight)
         if left is None:
             return None
-        return wait(left, since, price, self._hazard(key, sight.age + since), self._surprises.hazard)
+        surprises = self._surprises.hazard
+        found = kind.stays.wait(sight.progress, since, price, surprises) if left.spread > _WIDE else None
+        return wait(left, since, price, self._hazard(key, sight.age + since), surprises) if found is None else found
 
     def in_silence(self, key: Key, silence: Silence, waited: float, age: float, price: float) -> float | None:
         """Return the seconds to the next look at a task that tells no progress; None where too little is known.
@@ -156,15 +161,16 @@ class ResidualLife:
         self._surprises.saw(ended_at - lived.known_at, surprised=surprised)
         kind.ends += 1
         for number, state in enumerate(lived.states):
-            if state.place > 0:
-                kind.steps.learn(state.sight, ended_at - state.at)
-                continue
-            gone = ended_at
-            if number + 1 < len(lived.states):
+            gone, is_last = ended_at, number + 1 == len(lived.states)
+            if not is_last:
                 after = lived.states[number + 1]
                 gone = after.at if math.isnan(after.before) else (after.at + after.before) / 2
-            start = lived.began(state)
-            kind.silences.learn(Silence(state.place), gone - start, ended_at - start)
+            if state.place > 0:
+                kind.steps.learn(state.sight, ended_at - state.at)
+                kind.stays.learn(state.place, gone - state.at, ended=is_last)
+            else:
+                start = lived.began(state)
+                kind.silences.learn(Silence(state.place), gone - start, ended_at - start)
         if lived.made_as is not None:
             for made in dict.fromkeys((key, lived.made_as)):
                 self._open(made).silences.learn(Silence.MADE, ended_at - lived.known_at, ended_at - lived.known_at)
@@ -183,6 +189,7 @@ class ResidualLife:
                 "kind": key[1],
                 "ends": kind.ends,
                 "steps": kind.steps.dump(),
+                "stays": kind.stays.dump(),
                 "silences": kind.silences.dump(),
                 "durations": self.durations.dump(*key),
             }
@@ -197,6 +204,7 @@ class ResidualLife:
             kind = self._open(key)
             kind.ends = int(one["ends"])
             kind.steps.restore(one["steps"])
+            kind.stays.restore(one["stays"])
             kind.silences.restore(one["silences"])
             if one["durations"] is not None:
                 self.durations.restore(*key, one["durations"])
