@@ -221,7 +221,6 @@ def _printable(text: str) -> str:
 # Headers: when an answer was made, and for how long the service asks to be left alone. Names are in lower case.
 
 _DAY = 86_400.0
-_AHEAD = 5.0  # seconds by which the clocks of one service may differ
 _EPOCH = 1e9  # seconds: nobody asks to be left alone for 30 years
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
@@ -255,14 +254,15 @@ def served_at(headers: Mapping[str, str]) -> datetime | None:
 def ages(headers: Mapping[str, str], *moments: datetime | None) -> tuple[float | None, ...]:
     """Return the seconds from moments of a record to its answer, all by the service's clock; None where not told.
 
-    A moment some seconds ahead, or more than a day ago, is taken for a clock, or a time zone, that is off.
+    Below 0 where the moment is ahead, as the clocks of one service may differ. A moment more than a day off is taken for
+    a time zone, or a date, that is odd.
     """
     text = headers.get("date")
     now = None if text is None else _http_date(text)
     found: list[float | None] = []
     for moment in moments:
         seconds = math.nan if now is None or moment is None else (now - moment).total_seconds()
-        found.append(max(0.0, seconds) if -_AHEAD <= seconds <= _DAY else None)
+        found.append(seconds if abs(seconds) <= _DAY else None)
     return tuple(found)
 
 

@@ -30,6 +30,7 @@ _WAITED, _CALM, _CALMING = 0.25, 20.0, 10.0
 _BLIND = 0.5  # of the time between two looks: where more was a gap, no price decided how late an end is seen
 _LOADED = 1.05  # above this load ends are late for want of pace, and no price could help
 _UNSURE = 2.0  # seconds by which answers' `Date`s may vary and be believed
+_AHEAD = 5.0  # seconds by which a moment may be ahead of the `Date`
 _DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is off
 _MOST_PRICES = 8  # that are taken over from an earlier run
 _DAY = 86_400.0
@@ -110,14 +111,19 @@ class Learning:
         """Return for how many seconds a task has been running: by the service's clock, or as its answer tells it."""
         started, told = found.task.started_at, found.age
         if started is None or self._clock.seconds is None:
-            is_sure = self._date_spread < _UNSURE
-            return max(0.0, told - self._date_error) if told is not None and is_sure else None
+            return self.corrected(told)
         age = max(0.0, now - self._clock.seconds - started.timestamp())
         if told is not None and abs(told - age) < _DAY:
             off = told - age - self._date_error
             self._date_error += _DATES * off
             self._date_spread += _DATES * (min(_DAY, abs(off)) - self._date_spread)
         return age
+
+    def corrected(self, told: float | None) -> float | None:
+        """Return the seconds since a moment as an answer's `Date` tells them; None where it cannot be believed."""
+        if told is None or self._date_spread >= _UNSURE or told - self._date_error < -_AHEAD:
+            return None
+        return max(0.0, told - self._date_error)
 
     # The life of a task.
 
@@ -199,7 +205,8 @@ class Learning:
         if self._clock.seconds is not None:
             # The service looked half an answer's time ago, here as in what is known of its clock.
             return moment + self._clock.seconds - self.answer_time / 2
-        return math.nan if found.ended_ago is None else now - found.ended_ago + self._date_error - _DATE / 2
+        ago = self.corrected(found.ended_ago)
+        return math.nan if ago is None else now - ago - _DATE / 2
 
     def _move_prices(self, task_id: int, row: int, late: float, now: float, *, moves: bool) -> None:
         """Tell the prices of an ID's waits how late its end was seen. It `moves` the one that decided."""

@@ -266,8 +266,9 @@ class Planner:
             self.succeeded(task.id, now, listed=found.asked_at is not None)
             return Seen(moved=False, waiting=(), ended=[])
         registry, listed = self.registry, found.asked_at is not None
-        if found.ended_ago is not None and registry.listed[row] == LISTED:
-            self.sweep_plan.on_end(now, ago=found.ended_ago, running_at=registry.seen[row], listed=listed)
+        ended_ago = self.learning.corrected(found.ended_ago)
+        if ended_ago is not None and registry.listed[row] == LISTED:
+            self.sweep_plan.on_end(now, ago=ended_ago, running_at=registry.seen[row], listed=listed)
         turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint, poll)
         if not task.is_terminal:
             moved, ended = self._answered(turn, found, listed=listed, poll=poll)
