@@ -23,7 +23,7 @@ from omgmj.validation import brief, check_seconds
 _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _SLACK = 0.5  # seconds above twice the mean that an answer counts as at most: one that hung makes no slow service
 _SLOWEST = 60.0  # seconds that a mean taken over from an earlier run may be
-_IN_TIME, _LOAD_RATE, _MOST_LOAD = 1.0, 0.003, 1000.0
+_IN_TIME, _LOAD_RATE, _MOST_LOAD = 0.5, 0.003, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
 _WAITED, _CALM, _CALMING = 0.25, 20.0, 10.0
 """Seconds late from which a poll had to wait; for how long none does before the load falls by itself; how fast."""
