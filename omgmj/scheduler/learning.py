@@ -23,8 +23,8 @@ from omgmj.validation import brief, check_seconds
 _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _SLACK = 0.5  # seconds above twice the mean that an answer counts as at most: one that hung makes no slow service
 _SLOWEST = 60.0  # seconds that a mean taken over from an earlier run may be
-_IN_TIME, _LOAD_RATE, _MOST_LOAD = 0.5, 0.003, 1000.0
-"""Seconds late up to which a poll is in time; how fast the load moves with each poll; how far."""
+_IN_TIME, _RISES, _FALLS, _MOST_LOAD = 0.5, 0.003, 0.006, 1000.0
+"""Seconds late up to which a poll is in time; how fast the load moves with each poll, up and down; how far."""
 _WAITED, _CALM, _CALMING = 0.25, 20.0, 10.0
 """Seconds late from which a poll had to wait; for how long none does before the load falls by itself; how fast."""
 _BLIND = 0.5  # of the time between two looks: where more was a gap, no price decided how late an end is seen
@@ -91,7 +91,8 @@ class Learning:
         self._load = self.load(now)
         if late > _WAITED:
             self._waited_at = now
-        self._load *= math.exp(_LOAD_RATE * max(-1.0, min(1.0, late - _IN_TIME)))
+        off = max(-1.0, min(1.0, late - _IN_TIME))
+        self._load *= math.exp(off * (_RISES if off > 0 else _FALLS))
         self._load = min(_MOST_LOAD, max(1.0, self._load))
 
     def on_gap(self, since: float, now: float) -> None:
