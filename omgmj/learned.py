@@ -27,7 +27,7 @@ from omgmj.journal.ledger import Tokens
 from omgmj.threads import own_thread
 from omgmj.validation import brief
 
-VERSION = 1
+VERSION = 2
 """Of what is kept: another one where `dump` gives something else, or means something else by it."""
 EVERY = 300.0
 """Seconds from an end to when what was learned is written, with all that ended meanwhile."""

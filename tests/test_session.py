@@ -297,7 +297,7 @@ async def test_one_blip_does_not_end_a_wait() -> None:
 
 async def test_a_garbled_record_is_believed_after_a_minute() -> None:
     """An ID whose record cannot be read ends alone, with an error that names the field."""
-    async with FakeService(tasks=2) as fake, fake.session() as session:
+    async with FakeService(tasks=2) as fake, fake.session(sweeps=False) as session:
         bad, good = fake.task_ids
         fake.inject(Fault("wrong_type", field="status", value=5), times=None, task_id=bad)
         with pytest.raises(omgmj.DecodeError) as caught:

@@ -230,7 +230,8 @@ class _Run:
 
 
 def _found(task: Task, headers: Mapping[str, str], asked_at: float | None = None) -> Found:
-    return Found(task, *ages(headers, task.started_at, task.finished_at), asked_at=asked_at)
+    age, ended_ago = ages(headers, task.started_at, task.finished_at)
+    return Found(task, age, ended_ago, asked_at=asked_at)
 
 
 def _record(task_id: int, life: Life, shown: int | None, start: float, source: bytes) -> Task:

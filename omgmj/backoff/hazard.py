@@ -60,9 +60,9 @@ class Hazard:
         self._slots = slots
         self._enough = enough
         self._weight = 1.0
-        self._ends = array("d", [0.0] * slots.count)
-        self._seconds = array("d", [0.0] * slots.count)
-        self._chances = array("d")  # per second, in each slot; empty while too little was seen
+        self._ends = array("f", [0.0] * slots.count)
+        self._seconds = array("f", [0.0] * slots.count)
+        self._chances = array("f")  # per second, in each slot; empty while too little was seen
 
     @property
     def is_known(self) -> bool:
@@ -122,19 +122,19 @@ class Hazard:
         sums = (seen, *ends, *seconds)
         if not (len(ends) == len(seconds) == self._slots.count and min(sums) >= 0 and max(sums) <= _MOST):
             raise ValueError("these are not the sums of a hazard")
-        self.seen, self._ends, self._seconds = int(seen), array("d", ends), array("d", seconds)
+        self.seen, self._ends, self._seconds = int(seen), array("f", ends), array("f", seconds)
         if self.seen >= self._enough:
             self._work_out()
 
     def _lighten(self) -> None:
-        self._ends = array("d", [value / self._weight for value in self._ends])
-        self._seconds = array("d", [value / self._weight for value in self._seconds])
+        self._ends = array("f", [value / self._weight for value in self._ends])
+        self._seconds = array("f", [value / self._weight for value in self._seconds])
         self._weight = 1.0
 
     def _work_out(self) -> None:
         prior = _PRIOR * self._weight
         sums = zip(_smooth(self._ends), _smooth(self._seconds), self._slots.middles, strict=True)
-        self._chances = array("d", [(ends + prior) / (seconds + prior * middle) for ends, seconds, middle in sums])
+        self._chances = array("f", [(ends + prior) / (seconds + prior * middle) for ends, seconds, middle in sums])
 
 
 def _smooth(values: array[float]) -> list[float]:

@@ -272,19 +272,16 @@ class Adaptive:
     def _by_line(self, facts: Facts, progress: int) -> float:
         """Go a part of the way to the end, of two that progress foretells to the earlier one, and never past it.
 
-        One is that of the straight line through the start, the other that of the line through the last two steps. A
-        step was reached when it was first seen, or before: not now.
+        One is that of the straight line through the start, the other that of the line through the last two steps. After
+        the first step the task may have stood still until it was looked at before, and go on as fast. A step was
+        reached when it was first seen, or before: not now.
         """
-        duration = max(0.0, facts.age - facts.changed) * 100 / progress
-        left = duration - facts.age
-        fast = None
+        left = max(0.0, facts.age - facts.changed) * 100 / progress - facts.age
         if facts.left is not None:
-            fast = facts.left - facts.changed
+            left = min(left, facts.left - facts.changed)
         elif facts.unseen is not None:
-            fast = (100 - progress) * (facts.unseen + facts.changed) / progress
-        if fast is not None and fast < left:
-            left = fast
-            duration = max(0.0, facts.age + left)
+            left = min(left, (100 - progress) * (facts.unseen + facts.changed) / progress)
+        duration = facts.age + left
         delay = _AIM * left - _MARGIN * duration if left > 0 else _OVERDUE * -left
         return min(_COLD_CAP, max(_NEAR * self.delay, delay))
 

@@ -1,8 +1,9 @@
 """What is left of tasks, by kind, pool and what they show: the distribution that polls are planned by.
 
-It is learned from the ends of tasks that were watched. A task that shows progress goes by its `steps`; one that tells
-none by the last tasks in its state (`silences`); where most end in that very state, by how long tasks run at all
-(`durations`). `surprises` are a hazard beside all of these. When to look, `inspection` says, for one price.
+It is learned from the ends of tasks that were watched. A task that shows progress goes by its `steps`, and where those
+foretell little by how long tasks stand at one (`stays`); one that tells none by the last tasks in its state
+(`silences`); where most end in that very state, by how long tasks run at all (`durations`). `surprises` are a hazard
+beside all of these. When to look, `inspection` says, for one price.
 
 The planner writes, policies read. Its size is bounded, and it reads no clock: moments are seconds on the planner's.
 """
@@ -57,7 +58,7 @@ class Lived(NamedTuple):
 
     `known_at` is when it was first known, `seen_at` the last look before the end, `found_at` the one that found it.
     `ended_at` is the end, not a number where nobody says. `made_as` are pool and kind as its submission told them, None
-    where it was not made here.
+    where it was not made here. An answer takes `answers` seconds on average.
     """
 
     states: Sequence[State]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from omgmj.backoff.hazard import OLDEST, Hazard, Slots
 
-BIN = 8
+BIN = 12
 """Percents that are one step."""
 ENOUGH = 20
 """So many tasks must have ended at a step before anything is said of it."""

@@ -254,8 +254,8 @@ def served_at(headers: Mapping[str, str]) -> datetime | None:
 def ages(headers: Mapping[str, str], *moments: datetime | None) -> tuple[float | None, ...]:
     """Return the seconds from moments of a record to its answer, all by the service's clock; None where not told.
 
-    Below 0 where the moment is ahead, as the clocks of one service may differ. A moment more than a day off is taken for
-    a time zone, or a date, that is odd.
+    Below 0 where the moment is ahead, as the clocks of one service may differ. A moment that is more than a day off is
+    taken for a clock, or a time zone, that tells nothing.
     """
     text = headers.get("date")
     now = None if text is None else _http_date(text)

@@ -40,9 +40,10 @@ _DATE = 1.0  # seconds to which an answer's `Date` is cut
 class Found(NamedTuple):
     """A record with what its answer tells beside it.
 
-    `age` is how many seconds the task has been running as the service tells it, `ended_ago` how many seconds ago it
-    ended, `hint` how many it asks to be left alone for. `asked_at` is when the page of the list was asked for that
-    shows the record; None where it was not a page, which would say nothing of how asking for the ID goes.
+    `age` is how many seconds the task has been running by the answer's `Date`, `ended_ago` how many seconds ago it
+    ended; both are below 0 where that clock is behind. `hint` is how many seconds it asks to be left alone for.
+    `asked_at` is when the page of the list was asked for that shows the record; None where it was not a page, which
+    would say nothing of how asking for the ID goes.
     """
 
     task: Task
@@ -160,7 +161,9 @@ class Learning:
             return
         moves = self.life.is_known(key) and not (heard or is_blind)
         first_look = registry.first[row] if math.isnan(seen) and made_as is not None else seen
-        late = self.life.learn(key, Lived(states, registry.first[row], first_look, now, ended_at, made_as, self.answer_time))
+        late = self.life.learn(
+            key, Lived(states, registry.first[row], first_look, now, ended_at, made_as, self.answer_time)
+        )
         if late is not None and self.load(now) < _LOADED:
             late += self.answer_time / 2 * math.isnan(ended_at) - self._gap_in(now - late, now)
             self._move_prices(task.id, row, late, now, moves=moves)
@@ -184,18 +187,19 @@ class Learning:
         self._is_page_asked = True
 
     def on_told(self, others: Sequence[Found], now: float) -> None:
-        """Learn of the tasks on a page that nobody watched: how long they ran, or have been running."""
-        ended = [found.task for found in others if found.task.is_terminal and found.task.finished_at is not None]
-        fail = sum(not task.succeeded for task in ended) * 2 > len(ended)
-        for task in ended:
-            if task.started_at is not None and task.finished_at is not None:
-                ran = (task.finished_at - task.started_at).total_seconds()
-                if 0 <= ran < _DAY:
-                    self.life.learn_told((task.pool, task.kind), ran, surprised=fail and not task.succeeded)
+        """Learn of the tasks on a page that nobody watched: how long they have been running, or ran."""
         for found in others:
             age = self.age(found, now) if found.task.status == Status.IN_PROGRESS else None
             if age is not None:
                 self.life.durations.saw_running(found.task.pool, 0.0, age, found.task.kind)
+        ended = [found.task for found in others if found.task.is_terminal and found.task.finished_at is not None]
+        most_failed = sum(not task.succeeded for task in ended) * 2 > len(ended)
+        for task in ended:
+            if task.started_at is not None and task.finished_at is not None:
+                ran = (task.finished_at - task.started_at).total_seconds()
+                if 0 <= ran < _DAY:
+                    surprised = most_failed and not task.succeeded
+                    self.life.learn_told((task.pool, task.kind), ran, surprised=surprised)
 
     def _ended_at(self, found: Found, seen: float, now: float) -> float:
         """Return when a task ended, as its record tells; not a number where it does not."""

@@ -199,11 +199,12 @@ class Planner:
     def _plan_to_learn(self, task_id: int, now: float) -> Sweep | None:
         """Return the first page where it tells beside an ID that is due how long others ran; None: it is no use.
 
-        Where many are watched, pages are read anyway.
+        It is for those whose policy goes by that. Where many are watched pages are read anyway.
         """
         if not self.learning.wants_page or self.sweep_plan.is_in_use(now) or not self.sweep_plan.may_read(now):
             return None
-        if any(subscription.once for subscription in self.registry.who[self.registry.rows[task_id]].values()):
+        waiting = self.registry.who[self.registry.rows[task_id]].values()
+        if not any(one.learns for one in waiting) or any(one.once for one in waiting):
             return None
         self.learning.on_page_asked()
         return self.sweep_plan.plan_first(task_id, now)

@@ -18,6 +18,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from omgmj.backoff.policies import Adaptive
 from omgmj.errors import OmgmjError
 from omgmj.models import Status, Task
 
@@ -107,6 +108,11 @@ class Subscription:
         self.stall: float = NEVER if stall is None else stall
         self.pending: int = 0
         self.joined: int = 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether its policy goes by what was learned, as far as is known."""
+        return self.price is not None or isinstance(self.policy, Adaptive)
 
     def goes_by(self, price: Price | None) -> None:
         """Record the price that its policy goes by."""

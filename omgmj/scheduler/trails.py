@@ -38,8 +38,8 @@ class Trails:
     def present(self, task_id: int) -> tuple[float | None, float | None]:
         """Return for how many seconds nobody had looked when a task first showed its present state, and what was left.
 
-        That is in seconds, by a line through its last two states, of which one without progress counts as 0 percent.
-        None for what is not known: before the second look, or where progress went back.
+        That is in seconds, by a line through its last two steps of progress. None for what is not known: before the
+        second look, with one step only, or where progress went back.
         """
         trail = self._of.get(task_id)
         if trail is None:

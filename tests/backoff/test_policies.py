@@ -426,11 +426,29 @@ def test_polls_are_close_where_tasks_end_that_tell_nothing() -> None:
 def test_a_step_is_learned() -> None:
     """Where tasks end long before what progress foretells, or long after, the poll comes where they end."""
     known = facts(progress=15, age=10.0, unseen=1.0, waited=10.0)
-    assert Adaptive()(known, 0.0) == 20.0
+    assert Adaptive()(known._replace(unseen=None), 0.0) == 20.0
     for left in (8.0, 30.0):
         told = learned(*[(10.0 + left, [State(15, 10.0, 9.0, 10.0)])] * 40)
         delay = Adaptive()(known._replace(**told), 0.0)
         assert 0.8 * left < delay < 1.1 * left
+
+
+def test_after_the_first_step_a_task_may_go_on_as_fast() -> None:
+    """A step after a long silence may have come just now: the next look is soon, later ones as it goes on standing."""
+    known = facts(progress=15, age=50.0, unseen=5.0, waited=50.0)
+    first, later = (Adaptive()(known._replace(age=50.0 + since, changed=since), 0.0) for since in (0.0, 16.0))
+    assert 10.0 < first < 17.0
+    assert later == 20.0
+
+
+def test_a_storm_hastens_what_is_not_learned() -> None:
+    """Where tasks end before their time also a task of a kind that nothing is known of is polled soon."""
+    made = facts(attempt=0, status=Status.SUBMITTED, waited=0.0, life=ResidualLife(), prices=Prices())
+    assert Adaptive()(made, 0.0) == 8.0
+    assert made.life is not None
+    for _ in range(10):
+        made.life.learn_told((POOL, "UPSCALE"), 3.0, surprised=True)
+    assert Adaptive()(made, 0.0) < 4.0
 
 
 def test_a_step_that_was_never_seen_goes_by_the_line() -> None:

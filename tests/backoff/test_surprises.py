@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from omgmj.backoff.surprises import CALM, Surprises
@@ -36,3 +38,14 @@ def test_who_ends_later_is_a_smaller_hazard() -> None:
     early, late = (after(*[(seconds, True)] * 30).hazard for seconds in (3.0, 60.0))
     assert late < early / 5
     assert after((-5.0, True), (0.0, True)).hazard > 0
+
+
+def test_a_storm_goes_on_in_the_next_run() -> None:
+    """What was seen of late is taken over; what nobody gave is not."""
+    known = after(*[(3.0, True)] * 8)
+    other = Surprises()
+    other.restore(known.dump())
+    assert (other.hazard, other.dump()) == (known.hazard, known.dump())
+    for odd in ([1.0, 1.0, 1e9], [9.0, 1.0, 8.0], [-1.0, 1.0, 8.0], [1.0, -1.0, 8.0], [1.0, math.nan, 8.0], [1.0, 2.0]):
+        with pytest.raises(ValueError):
+            Surprises().restore(odd)

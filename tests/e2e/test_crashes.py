@@ -158,7 +158,7 @@ async def test_direct_calls_hear_of_a_limiter_that_raises(monkeypatch: pytest.Mo
 async def test_calls_that_are_out_hear_of_a_timer_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the one timer of all exchanges raises, nothing bounds them any more: they end, and all waits with them."""
     arm = break_later(monkeypatch, Deadlines, "_sweep")
-    async with FakeService() as fake, fake.session(request_timeout=5.0) as session:
+    async with FakeService() as fake, fake.session(request_timeout=5.0, sweeps=False) as session:
         task_id = fake.add_task(Life.succeed(after=1e6))
         fake.inject("silence", times=None)
         calls = [asyncio.ensure_future(session.query(task_id)), asyncio.ensure_future(session.wait(task_id))]

@@ -133,12 +133,52 @@ async def test_a_final_record_without_its_image_is_confirmed() -> None:
         assert all(fake.asked[task_id] >= 1 for task_id in ids)
 
 
-async def test_a_few_ids_leave_the_list_alone() -> None:
-    """Below a handful of watched IDs no page is read."""
+async def test_of_a_few_ids_one_page_is_read() -> None:
+    """Below a handful of watched IDs a page is read once, for what it teaches; none for a policy that needs nothing."""
     async with FakeService(seed=6) as fake:
         seen, _ = await watched(fake, fake.add_tasks(FEW - 1))
         assert len(seen) == FEW - 1
-        assert not fake.pages
+        assert fake.pages == {1: 1}
+        await watched(fake, fake.add_tasks(FEW - 1), backoff=Fixed(2.0))
+        assert fake.pages == {1: 1}
+
+
+async def test_a_page_teaches_who_waits_for_one_task() -> None:
+    """The page is read instead of the first poll; how long others ran spares most polls of a task that tells nothing.
+
+    Where the list cannot be had it costs one request.
+    """
+    silent = [Life.steps([(0.0, "IN_PROGRESS", None), (after, "SUCCESS", "100%")]) for after in range(180, 220, 2)]
+    requests, late = {}, {}
+    for how in ("page", "no page", "no list"):
+        async with FakeService(seed=6) as fake:
+            for life in silent:
+                fake.add_task(life, pool="FAST")
+            await asyncio.sleep(300.0)
+            if how == "no list":
+                fake.inject("list_forbidden", times=None)
+            fake.plan(*silent[7:8])
+            async with fake.session(sweeps=how != "no page") as session:
+                task_id, begun = await session.imagine("a cat"), fake.now
+                assert (await session.wait(task_id)).succeeded
+            requests[how], late[how] = fake.requests, fake.now - begun - 194.0
+            assert fake.pages == ({} if how == "no page" else {1: 1})
+    assert requests["page"] < 0.7 * requests["no page"]
+    assert requests["no list"] <= requests["no page"] + 1
+    assert max(late.values()) < 6.0
+
+
+async def test_a_page_that_lacks_the_task_costs_one_request() -> None:
+    """A list that does not show an ID, as it is older than all on the first page, leaves it to a poll at once."""
+    async with FakeService(seed=6) as fake, fake.session() as session:
+        old = fake.add_task(Life.succeed(300.0))
+        fake.add_foreign(40)
+        await session.wait(old)
+        asked = fake.requests
+    async with FakeService(seed=6) as fake, fake.session(sweeps=False) as session:
+        old = fake.add_task(Life.succeed(300.0))
+        await session.wait(old)
+        assert asked <= fake.requests + 1
 
 
 async def test_pushed_ids_are_asked_for_singly() -> None:

@@ -18,6 +18,7 @@ from omgmj.backoff import Adaptive, Facts, Fixed
 from omgmj.backoff.price import FIRST
 from omgmj.models import Status, Task
 from omgmj.protocol.callbacks import Callback
+from omgmj.scheduler.learning import Found
 from omgmj.scheduler.registry import Subscription
 from tests.scheduler.bench import Bench, Sink
 
@@ -275,6 +276,59 @@ def test_an_end_in_a_gap_that_nobody_dates_teaches_nothing() -> None:
     assert bench.planner.learning.dump()["kinds"] == []
 
 
+def others(*ran: float, status: Status = Status.SUCCESS, end: float = 1000.0) -> list[Found]:
+    """Return tasks of others as a page shows them, which ran for so many seconds."""
+    records = [
+        record(number, status, 100, started_at=end - seconds, finished_at=end) for number, seconds in enumerate(ran, 50)
+    ]
+    return [Found(task) for task in records]
+
+
+def test_tasks_of_others_tell_how_long_they_run() -> None:
+    """From a page, once: those that ended and those that still run; records that tell nothing are left out."""
+    learning = Bench().planner.learning
+    assert learning.wants_page
+    odd = record(1, Status.SUCCESS, 100, finished_at=1000.0)
+    learning.on_told([Found(odd), *others(-5.0, 1e6), Found(record(2, Status.NOT_START, None))], 0.0)
+    assert learning.wants_page
+    running = record(3, Status.IN_PROGRESS, 50, started_at=900.0)
+    learning.on_told([*others(*[40.0] * 10), *[Found(running, age=100.0)] * 30, Found(running)], 0.0)
+    assert not learning.wants_page
+    durations = learning.life.durations
+    there, alone = durations.hazard("FAST", 40.0, "IMAGINE"), Bench().planner.learning
+    alone.on_told(others(*[40.0] * 10), 0.0)
+    without = alone.life.durations.hazard("FAST", 40.0, "IMAGINE")
+    assert there is not None
+    assert without is not None
+    assert there < 0.5 * without
+    assert learning.life.in_storm(0.1) > 100.0
+
+
+def test_where_most_of_others_failed_it_is_a_storm() -> None:
+    """A task is polled sooner then; a few that failed are as ever."""
+    calm, storm = Bench().planner.learning, Bench().planner.learning
+    calm.on_told([*others(*[40.0] * 10), *others(*[3.0] * 4, status=Status.FAILURE)], 0.0)
+    storm.on_told([*others(*[40.0] * 4), *others(*[3.0] * 10, status=Status.FAILURE)], 0.0)
+    assert calm.life.in_storm(0.1) > 100.0
+    assert storm.life.in_storm(0.1) < 5.0
+
+
+def test_ages_by_a_date_that_is_behind() -> None:
+    """By how much it is was learned in an earlier run: from the first answer on ages are known."""
+    bench, later = Bench(), Bench()
+    for task_id in range(1, 8):
+        lives(bench, task_id)
+    learning = bench.planner.learning
+    for _ in range(60):
+        learning.age(Found(record(9, Status.IN_PROGRESS, 10, started_at=bench.now - 10.0), age=-65.0), bench.now)
+    later.planner.learning.restore(json.loads(json.dumps(learning.dump())))
+    task = record(9, Status.IN_PROGRESS, 10, started_at=0.0)
+    assert later.planner.learning.age(Found(task, age=-70.0), 5.0) == pytest.approx(5.0, abs=0.5)
+    # Where nobody knows by how much, a clock that is far behind tells nothing; one that is a little behind, 0.
+    assert Bench().planner.learning.age(Found(task, age=-70.0), 5.0) is None
+    assert Bench().planner.learning.age(Found(task, age=-2.0), 5.0) == 0.0
+
+
 def test_what_callbacks_brought_moves_no_price() -> None:
     """Such ends are seen at once whatever a poll costs: polls would be seldom on the day that callbacks stop."""
     bench = Bench()
@@ -356,6 +410,9 @@ def test_what_was_learned_is_taken_over_or_left_out_whole() -> None:
         [],
         {},
         {**dumped, "kinds": 3},
+        {**dumped, "surprises": [1.0]},
+        {**dumped, "surprises": [9.0, 1.0, 1.0]},
+        {**dumped, "kinds": [{**kind, "stays": {"99": []}}]},
         {**dumped, "kinds": [{**kind, "ends": "many"}]},
         {**dumped, "kinds": [{**kind, "steps": {"12": [1.0]}}]},
         {**dumped, "kinds": [{**kind, "steps": {"no": [1.0] * 6}}]},

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from omgmj.backoff import Fixed
+from omgmj.backoff import Adaptive, Fixed
 from omgmj.errors import RateLimited
 from omgmj.models import Kind, Task
 from omgmj.protocol.callbacks import Callback
@@ -18,7 +18,7 @@ from omgmj.scheduler.due_queue import TICKS
 from omgmj.scheduler.list_trust import LAG, STRIKES
 from omgmj.scheduler.planner import Ended, Found, Planner, Why
 from omgmj.scheduler.registry import Subscription
-from omgmj.scheduler.sweep_plan import HOLD, Sweep, SweepPlan
+from omgmj.scheduler.sweep_plan import FEW, HOLD, Sweep, SweepPlan
 from tests.scheduler.bench import MISSING, NEVER, RETRY, Bench, Sink, record, whys
 
 
@@ -92,6 +92,56 @@ def test_a_few_ids_wait_for_no_page() -> None:
     bench.watch(1)
     assert bench.planner.advance(0.0) == (0.0, NEVER)
     assert bench.planner.take(0.0, fresh=True) == (1, 0.0)
+
+
+def test_the_first_page_teaches_once() -> None:
+    """While no end was seen the first of a few IDs that are due is looked for on the first page; but only once."""
+    bench = Bench()
+    bench.planner.sweep_plan = SweepPlan(bench.planner.registry)
+    bench.watch(1, 2, policy=Adaptive())
+    page, _ = bench.planner.take(0.0, fresh=True)
+    assert isinstance(page, Sweep)
+    assert (page.page, page.task_ids) == (1, (1,))
+    assert bench.planner.take(0.0, fresh=True) == (2, 0.0)
+    bench.planner.missed(1, 0.0, absent=False)
+    assert bench.planner.take(0.0, fresh=False) == (1, 0.0)
+
+
+def test_a_policy_that_wraps_the_default_one_learns_from_the_next_poll_on() -> None:
+    """What a function goes by shows when it was asked."""
+    bench = Bench()
+    bench.planner.sweep_plan = SweepPlan(bench.planner.registry)
+    default = Adaptive()
+    bench.watch(1, policy=lambda facts, roll: default(facts, roll))
+    assert bench.poll() == 1
+    bench.saw(record(1))
+    bench.now = bench.due
+    assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)
+
+
+@pytest.mark.parametrize("why", ["one poll", "another policy", "an end was seen", "left alone", "a page is out"])
+def test_where_no_page_teaches(why: str) -> None:
+    """Not who wants one poll only, or goes by nothing; nor where ends tell already, or the page cannot be had."""
+    bench = Bench()
+    plan = bench.planner.sweep_plan = SweepPlan(bench.planner.registry, enabled=why != "left alone")
+    if why == "an end was seen":
+        bench.planner.learning.life.durations.saw_end("FAST", 0.0, 40.0)
+    if why == "a page is out":
+        assert plan.plan_first(7, 0.0) is not None
+    bench.join(
+        1, timeout=0 if why == "one poll" else None, policy=Fixed(2.0) if why == "another policy" else Adaptive()
+    )
+    assert bench.planner.take(0.0, fresh=True) == (1, 0.0)
+
+
+def test_where_many_are_watched_pages_are_read_anyway() -> None:
+    """No page is read for what it teaches alone."""
+    bench = Bench()
+    plan = bench.planner.sweep_plan = SweepPlan(bench.planner.registry)
+    bench.watch(*range(1, FEW + 1), policy=Adaptive())
+    assert plan.is_in_use(0.0)
+    bench.planner.take(0.0, fresh=True)
+    assert bench.planner.learning.wants_page
 
 
 def test_due_ids_wait_for_pages_that_are_read_deeper(monkeypatch: pytest.MonkeyPatch) -> None:
