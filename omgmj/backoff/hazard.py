@@ -43,8 +43,8 @@ class Slots:
         )
 
     def of(self, age: float) -> int:
-        """Return the slot that an age lies in."""
-        return min(bisect_right(self.edges, age), self.count) - 1
+        """Return the slot that an age lies in, `OLDEST` at most."""
+        return bisect_right(self.edges, age) - 1
 
 
 class Hazard:
@@ -71,7 +71,8 @@ class Hazard:
 
     def ran(self, since: float, age: float) -> None:
         """Record that one went on from an age to another."""
-        edges, slot = self._slots.edges, self._slots.of(since)
+        edges = self._slots.edges
+        slot = bisect_right(edges, since) - 1
         while edges[slot + 1] < age:
             self._seconds[slot] += self._weight * (edges[slot + 1] - since)
             slot += 1
@@ -90,7 +91,7 @@ class Hazard:
 
     def at(self, age: float) -> float:
         """Return the chance a second of an end at an age, where it `is_known`."""
-        return self._chances[self._slots.of(age)]
+        return self._chances[self._slots.of(min(age, OLDEST))]
 
     def wait(self, age: float, price: float, more: float = 0.0) -> float:
         """Return the seconds to the next look at an age, where it `is_known`; `more` is a chance beside what was seen.

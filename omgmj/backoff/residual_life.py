@@ -48,9 +48,8 @@ class State(NamedTuple):
     @property
     def sight(self) -> Sight:
         """How a step was first seen."""
-        return Sight(
-            self.place, self.age, self.age if math.isnan(self.before) else min(self.age, self.at - self.before)
-        )
+        place, at, before, age = self
+        return Sight(place, age, min(age, at - before) if before == before else age)  # noqa: PLR0124 - it may be no number
 
 
 class Lived(NamedTuple):
@@ -161,17 +160,17 @@ class ResidualLife:
                 late = self._late(kind, lived, last, late)
         self._surprises.saw(ended_at - lived.known_at, surprised=surprised)
         kind.ends += 1
-        for number, state in enumerate(lived.states):
-            gone, is_last = ended_at, number + 1 == len(lived.states)
-            if not is_last:
-                after = lived.states[number + 1]
-                gone = after.at if math.isnan(after.before) else (after.at + after.before) / 2
-            if state.place > 0:
-                kind.steps.learn(state.sight, ended_at - state.at)
-                kind.stays.learn(state.place, gone - state.at, ended=is_last)
+        steps, stays, gone = kind.steps, kind.stays, ended_at
+        is_last = True
+        for state in reversed(lived.states):  # It has gone from each one to the one after.
+            place, at, before, _ = state
+            if place > 0:
+                steps.learn(state.sight, ended_at - at)
+                stays.learn(place, gone - at, ended=is_last)
             else:
                 start = lived.began(state)
-                kind.silences.learn(Silence(state.place), gone - start, ended_at - start)
+                kind.silences.learn(Silence(place), gone - start, ended_at - start)
+            gone, is_last = at if math.isnan(before) else (at + before) / 2, False
         if lived.made_as is not None:
             for made in dict.fromkeys((key, lived.made_as)):
                 self._open(made).silences.learn(Silence.MADE, ended_at - lived.known_at, ended_at - lived.known_at)

@@ -25,8 +25,15 @@ class Stays:
         self._at: dict[int, Hazard] = {}
 
     def learn(self, progress: int, seconds: float, *, ended: bool) -> None:
-        """Record for how many seconds a task stood at a step, and whether it ended there."""
-        at = self._open(progress // BIN)
+        """Record for how many seconds a task stood at a step, and whether it ended there.
+
+        Of a step at which none has ended nothing is kept.
+        """
+        at = self._at.get(progress // BIN)
+        if at is None:
+            if not ended:
+                return
+            at = self._open(progress // BIN)
         seconds = min(OLDEST, max(0.0, seconds))
         at.ran(0.0, seconds)
         if ended:

@@ -50,8 +50,11 @@ class Sight(NamedTuple):
     @property
     def nearness(self) -> int:
         """Which of the three ways the two looks were apart."""
-        share = self.width / max(self.age, _YOUNGEST)
-        return 0 if share < CLOSE[0] else 1 if share < CLOSE[1] else 2
+        return _nearness(self.width / max(self.age, _YOUNGEST))
+
+
+def _nearness(share: float) -> int:
+    return 0 if share < CLOSE[0] else 1 if share < CLOSE[1] else 2
 
 
 class Steps:
@@ -64,9 +67,11 @@ class Steps:
 
     def learn(self, sight: Sight, left: float) -> None:
         """Record that this much was left after a step was first seen."""
-        x, line = sight.line()
-        y = max(-_MOST, min(_MOST, math.log(max(left, _SHORTEST)) - x - line))
-        sums, at = self._sums, _place(sight.progress, sight.nearness)
+        progress, age, width = sight
+        age = max(age, _YOUNGEST)
+        x = math.log(age)
+        y = max(-_MOST, min(_MOST, math.log(max(left, _SHORTEST)) - x - _LINES[progress]))
+        sums, at = self._sums, _place(progress, _nearness(width / age))
         sums[at] = sums[at] * FADE + 1.0
         sums[at + 1] = sums[at + 1] * FADE + x
         sums[at + 2] = sums[at + 2] * FADE + x * x

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from omgmj.backoff.price import Price, Prices
-from omgmj.backoff.residual_life import Key, Lived, ResidualLife, State
+from omgmj.backoff.residual_life import Key, Lived, ResidualLife
 from omgmj.backoff.silences import Silence
 from omgmj.models import Status, Task
 from omgmj.scheduler.clock_offset import ClockOffset
@@ -34,6 +34,7 @@ _AHEAD = 5.0  # seconds by which a moment may be ahead of the `Date`
 _DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is off
 _MOST_PRICES = 8  # that are taken over from an earlier run
 _DAY = 86_400.0
+_STILL, _QUEUED = int(Silence.STILL), int(Silence.QUEUED)
 _DATE = 1.0  # seconds to which an answer's `Date` is cut
 
 
@@ -57,6 +58,8 @@ class Learning:
     """What was learned. `life` is what is left of tasks, `trails` are the states of live ones.
 
     `answer_time` is how many seconds an answer takes on average, `last_price` the price that an end moved last.
+    `wants_page`: while no end was seen a page of the list is to be read instead of a poll, once, as it teaches how long
+    other tasks ran.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -70,18 +73,22 @@ class Learning:
         self._date_error = 0.0  # seconds by which ages that answers tell are too large, on average
         self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
-        self._wanted: dict[int, float] = {}  # the first of those that failed since an answer, or the one that is out
+        self._wanted: dict[
+            int, float
+        ] = {}  # and since when the first one was wanted, where some failed since an answer
         self._load = 1.0  # when a poll began last
         self._waited_at = 0.0  # when the last one began that had to wait
-        self._is_page_asked = False
+        self.wants_page: bool = True
         self._gap = (-math.inf, -math.inf)  # the last time in which nobody could look
 
     # Polls and answers.
 
     def on_asked(self, task_id: int, now: float) -> None:
         """Record that a poll goes out."""
+        before = self._asked.get(task_id)
+        if before is not None:
+            self._wanted.setdefault(task_id, before)
         self._asked[task_id] = now
-        self._wanted.setdefault(task_id, now)
 
     def on_began(self, due: float, now: float) -> None:
         """Record that a poll goes out, and when it was due; none of the first ones, which no price puts off.
@@ -92,6 +99,8 @@ class Learning:
         self._load = self.load(now)
         if late > _WAITED:
             self._waited_at = now
+        if late <= _IN_TIME and self._load <= 1.0:
+            return
         off = max(-1.0, min(1.0, late - _IN_TIME))
         self._load *= math.exp(off * (_RISES if off > 0 else _FALLS))
         self._load = min(_MOST_LOAD, max(1.0, self._load))
@@ -104,8 +113,9 @@ class Learning:
 
     def on_answered(self, task_id: int, now: float) -> None:
         """Record that a poll was answered."""
-        self._wanted.pop(task_id, None)
         asked_at = self._asked.pop(task_id, None)
+        if self._wanted:
+            self._wanted.pop(task_id, None)
         if asked_at is not None:
             self.answer_time += _ANSWERS * (self._took(asked_at, now) - self.answer_time)
 
@@ -136,15 +146,17 @@ class Learning:
     def on_state(self, task: Task, row: int, now: float) -> None:
         """Record that a task shows for the first time what it shows."""
         registry = self._registry
-        place = task.progress or (Silence.STILL if task.status == Status.IN_PROGRESS else Silence.QUEUED)
-        self.trails.saw(task.id, State(place, now, registry.seen[row], self.present_age(row, now)))
+        place = task.progress or (_STILL if task.status == Status.IN_PROGRESS else _QUEUED)
+        self.trails.saw(task.id, place, now, registry.seen[row], self.present_age(row, now))
 
     def on_running(self, row: int, now: float) -> None:
         """Record that a task goes on."""
-        status, pool, kind = self._registry.trait[row]
-        if status == Status.IN_PROGRESS and not math.isnan(self._registry.born[row]):
-            age = now - self._registry.born[row]
-            self.life.durations.saw_running(pool, self._seen_since(row, age, now), age, kind)
+        registry = self._registry
+        (status, pool, kind), born = registry.trait[row], registry.born[row]
+        if status == Status.IN_PROGRESS and not math.isnan(born):
+            age, seen = now - born, registry.seen[row]
+            since = age if math.isnan(seen) else min(age, max(0.0, seen - born))
+            self.life.durations.saw_running(pool, since, age, kind)
 
     def on_end(self, found: Found, row: int, now: float, *, heard: bool = False) -> None:
         """Learn of a final record when such tasks end, and how late that was seen.
@@ -169,22 +181,12 @@ class Learning:
             self._move_prices(task.id, row, late, now, moves=moves)
         if age is not None and (registry.answers[row] or not math.isnan(ended_at)):
             ended = None if math.isnan(ended_at) else min(age, max(0.0, age - (now - ended_at)))
-            since = self._seen_since(row, age, now) if registry.answers[row] else 0.0
+            seen_for = 0.0 if math.isnan(seen) else now - seen
+            since = max(0.0, age - seen_for) if registry.answers[row] else 0.0
             self.life.durations.saw_end(task.pool, since, age, ended=ended, kind=task.kind)
+            self.wants_page = False
 
     # What others' tasks tell.
-
-    @property
-    def wants_page(self) -> bool:
-        """Whether a page of the list is to be read instead of a poll, as it teaches how long other tasks ran.
-
-        That is so once, while no end was seen.
-        """
-        return not self._is_page_asked and self.life.durations.is_empty
-
-    def on_page_asked(self) -> None:
-        """Record that such a page is read."""
-        self._is_page_asked = True
 
     def on_told(self, others: Sequence[Found], now: float) -> None:
         """Learn of the tasks on a page that nobody watched: how long they have been running, or ran."""
@@ -200,6 +202,7 @@ class Learning:
                 if 0 <= ran < _DAY:
                     surprised = most_failed and not task.succeeded
                     self.life.learn_told((task.pool, task.kind), ran, surprised=surprised)
+                    self.wants_page = False
 
     def _ended_at(self, found: Found, seen: float, now: float) -> float:
         """Return when a task ended, as its record tells; not a number where it does not."""
@@ -217,7 +220,8 @@ class Learning:
         """Tell the prices of an ID's waits how late its end was seen. It `moves` the one that decided."""
         if (asked_at := self._asked.get(task_id)) is not None:
             # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
-            late = min(late, max(0.0, self._wanted[task_id] - (now - late)) + self._took(asked_at, now))
+            wanted_at = self._wanted.get(task_id, asked_at)
+            late = min(late, max(0.0, wanted_at - (now - late)) + self._took(asked_at, now))
         asked = {subscription.price for subscription in self._registry.who[row].values()}
         prices = sorted((price for price in asked if price is not None), key=lambda price: -price.value)
         # Of several the lowest decided, unless somebody polls by none: what it did says nothing of the others.
@@ -240,6 +244,8 @@ class Learning:
 
         It falls while no poll has to wait.
         """
+        if self._load <= 1.0:
+            return 1.0
         calm = max(0.0, now - self._waited_at - _CALM)
         return max(1.0, min(self._registry.watched, self._load * math.exp(-calm / _CALMING)))
 
@@ -280,7 +286,7 @@ class Learning:
                 raise ValueError("no clock is off by a day")
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"this was not learned here: {brief(error)}") from error
-        self.life, self.prices = life, prices
+        self.life, self.prices, self.wants_page = life, prices, life.durations.is_empty
         self.answer_time, self._date_error, self._date_spread = answer_time, date_error, date_spread
 
     def _took(self, asked_at: float, now: float) -> float:
@@ -290,8 +296,3 @@ class Learning:
     def _gap_in(self, since: float, now: float) -> float:
         """Return how many of the seconds since a moment the last gap took."""
         return max(0.0, min(now, self._gap[1]) - max(since, self._gap[0]))
-
-    def _seen_since(self, row: int, age: float, now: float) -> float:
-        """Return the age at which a running task was seen last; its present one where this poll is the first."""
-        seen = self._registry.seen[row]
-        return age if math.isnan(seen) else min(age, max(0.0, age - (now - seen)))

@@ -185,7 +185,9 @@ class Planner:
         sweep = None
         if probe is None and not flags & (PUSHED | SINGLE):
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
-            sweep = self.sweep_plan.plan(task_id, now, heard=heard) or self._plan_to_learn(task_id, now)
+            sweep = self.sweep_plan.plan(task_id, now, heard=heard)
+            if sweep is None and self.learning.wants_page:
+                sweep = self._plan_to_learn(task_id, now)
         if sweep is None:
             self.learning.on_asked(task_id, now)
             if not fresh:
@@ -201,12 +203,12 @@ class Planner:
 
         It is for those whose policy goes by that. Where many are watched pages are read anyway.
         """
-        if not self.learning.wants_page or self.sweep_plan.is_in_use(now) or not self.sweep_plan.may_read(now):
+        if self.sweep_plan.is_in_use(now) or not self.sweep_plan.may_read(now):
             return None
         waiting = self.registry.who[self.registry.rows[task_id]].values()
         if not any(one.learns for one in waiting) or any(one.once for one in waiting):
             return None
-        self.learning.on_page_asked()
+        self.learning.wants_page = False
         return self.sweep_plan.plan_first(task_id, now)
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
@@ -267,9 +269,10 @@ class Planner:
             self.succeeded(task.id, now, listed=found.asked_at is not None)
             return Seen(moved=False, waiting=(), ended=[])
         registry, listed = self.registry, found.asked_at is not None
-        ended_ago = self.learning.corrected(found.ended_ago)
-        if ended_ago is not None and registry.listed[row] == LISTED:
-            self.sweep_plan.on_end(now, ago=ended_ago, running_at=registry.seen[row], listed=listed)
+        if found.ended_ago is not None and registry.listed[row] == LISTED:
+            ago = self.learning.corrected(found.ended_ago)
+            if ago is not None:
+                self.sweep_plan.on_end(now, ago=ago, running_at=registry.seen[row], listed=listed)
         turn = Turn(task.id, row, now, self._clock.at(now), roll, found.hint, poll)
         if not task.is_terminal:
             moved, ended = self._answered(turn, found, listed=listed, poll=poll)

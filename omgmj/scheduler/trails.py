@@ -24,11 +24,13 @@ class Trails:
         self._of: dict[int, bytes] = {}
         self._made_as: dict[int, Key] = {}
 
-    def saw(self, task_id: int, state: State) -> None:
-        """Record that a task was seen in a state for the first time."""
-        trail = self._of.get(task_id, b"")
-        if trail or len(self._of) < MOST_TASKS:
-            self._of[task_id] = trail[: (MOST_STATES - 1) * _WIDTH] + _PACKED.pack(*state)
+    def saw(self, task_id: int, place: int, at: float, before: float, age: float) -> None:
+        """Record that a task was seen in a state for the first time: what a `State` tells."""
+        trail = self._of.get(task_id)
+        if trail is not None:
+            self._of[task_id] = trail[: (MOST_STATES - 1) * _WIDTH] + _PACKED.pack(place, at, before, age)
+        elif len(self._of) < MOST_TASKS:
+            self._of[task_id] = _PACKED.pack(place, at, before, age)
 
     def made(self, task_id: int, made_as: Key) -> None:
         """Record what a task was made as."""
@@ -56,9 +58,5 @@ class Trails:
     def close(self, task_id: int) -> tuple[list[State], Key | None]:
         """Return the states of a task that has ended, and what it was made as; they are forgotten."""
         trail = self._of.pop(task_id, b"")
-        return [_state(trail, first) for first in range(0, len(trail), _WIDTH)], self._made_as.pop(task_id, None)
-
-
-def _state(trail: bytes, first: int) -> State:
-    place, at, before, age = _PACKED.unpack_from(trail, first)
-    return State(int(place), at, before, age)
+        states = [State(int(place), at, before, age) for place, at, before, age in _PACKED.iter_unpack(trail)]
+        return states, self._made_as.pop(task_id, None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from unittest.mock import patch
 
 import pytest
 
 from omgmj.backoff import Adaptive, Fixed
+from omgmj.backoff.residual_life import Lived
 from omgmj.errors import RateLimited
 from omgmj.models import Kind, Task
 from omgmj.protocol.callbacks import Callback
@@ -112,11 +114,19 @@ def test_a_policy_that_wraps_the_default_one_learns_from_the_next_poll_on() -> N
     bench = Bench()
     bench.planner.sweep_plan = SweepPlan(bench.planner.registry)
     default = Adaptive()
-    bench.watch(1, policy=lambda facts, roll: default(facts, roll))
+    bench.watch(1, policy=lambda facts, roll: 1.0 * default(facts, roll))
     assert bench.poll() == 1
     bench.saw(record(1))
     bench.now = bench.due
     assert isinstance(bench.planner.take(bench.now, fresh=False)[0], Sweep)
+
+
+def taught() -> dict[str, object]:
+    """Return what was learned of one task."""
+    life = Bench().planner.learning
+    life.life.learn_told(("FAST", None), 40.0, surprised=False)
+    life.life.learn(("FAST", None), Lived([], 0.0, 40.0, 41.0, 40.5))
+    return life.dump()
 
 
 @pytest.mark.parametrize("why", ["one poll", "another policy", "an end was seen", "left alone", "a page is out"])
@@ -125,7 +135,7 @@ def test_where_no_page_teaches(why: str) -> None:
     bench = Bench()
     plan = bench.planner.sweep_plan = SweepPlan(bench.planner.registry, enabled=why != "left alone")
     if why == "an end was seen":
-        bench.planner.learning.life.durations.saw_end("FAST", 0.0, 40.0)
+        bench.planner.learning.restore(json.loads(json.dumps(taught())))
     if why == "a page is out":
         assert plan.plan_first(7, 0.0) is not None
     bench.join(

@@ -18,7 +18,7 @@ def trails(*states: State) -> Trails:
     """Return the trail of task 1."""
     found = Trails()
     for state in states:
-        found.saw(1, state)
+        found.saw(1, *state)
     return found
 
 
@@ -58,11 +58,11 @@ def test_of_very_many_tasks_some_are_not_followed() -> None:
     """Beyond a number of live tasks further ones keep no trail, until others have ended."""
     found = Trails()
     for task_id in range(MOST_TASKS + 1):
-        found.saw(task_id, TENTH)
+        found.saw(task_id, *TENTH)
         found.made(task_id, (None, None))
     assert found.close(MOST_TASKS) == ([], None)
     assert found.close(0) == ([TENTH], (None, None))
-    found.saw(MOST_TASKS, TENTH)
-    found.saw(1, TENTH)
+    found.saw(MOST_TASKS, *TENTH)
+    found.saw(1, *TENTH)
     assert found.close(1) == ([TENTH, TENTH], (None, None))
     assert found.close(MOST_TASKS) == ([TENTH], None)
