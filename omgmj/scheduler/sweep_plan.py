@@ -3,7 +3,8 @@
 A due ID may wait a little: for others of its page to fall due, for a page under way, or, if it was made just now, for
 others as new. `list_positions` foretells the page of each ID, `list_lag` the moment that a page tells of. The list is
 read deeper where watched IDs should lie that no page has shown: `list_backlog` has them in order, and `list_depth`
-limits such reading. `list_trust` leaves alone a list that errs, lacks IDs or lags behind.
+limits such reading. `list_trust` leaves alone a list that errs, lacks IDs or lags behind. Where few IDs are watched the
+list is left alone, save for the first page, once, for what it teaches (`plan_first`; when is `planner`'s business).
 
 What pages cost and save is measured by `python -m benchmarks sweeps`.
 """
@@ -42,7 +43,7 @@ DENSE = PAGE_MOST // 2
 LOOKED_AT = 32
 """Pages: so many are looked at for one due ID, at most, before one that is worth reading."""
 FEW = 4
-"""IDs: with fewer watched, the list is not read."""
+"""IDs: with fewer watched, the list is not read to find them."""
 
 
 class Sweep(NamedTuple):

@@ -20,7 +20,7 @@ class Session(Waiting, Creating):
     when it may start. At most `max_in_flight` requests are out at once and at most `rate` a second start, fewer after a
     429. `backoff` says when to poll a task again, `retry` after a failed request. After `outage` seconds in which
     nobody is answered, a day, all waits end with `ServiceUnavailable`; None: never. `sweeps=False` leaves the account's
-    list alone: each task is polled by itself.
+    list alone: each task is polled by itself, and nothing is learned from those of others.
 
     `environment_proxy`: go by the proxies that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name, downloads too.
     `trusted_hosts` are exact names of hosts, as of a container network, to which `base_url` may lead over plain http.
