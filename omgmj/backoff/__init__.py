@@ -8,9 +8,9 @@ runs, and `Retry` for a request that failed. `retry_after` says how far the serv
 
 When to look at what ends unseen is the theory of optimal inspection: `inspection` has it, with its sources. It wants
 the distribution of what is left of a task, its hazard rate, and the price of a look. `residual_life` learns the first
-from the ends seen so far, by pool and kind: after each step of progress (`steps`, and `stays` where some hang there), in
-states that tell none (`silences`), by how long tasks run at all (`durations`; both go by `hazard`), and beside them all
-ends that nothing foretold (`surprises`).
+from the ends seen so far, by pool and kind: after each step of progress (`steps`, and `stays` where some hang there),
+in states that tell none (`silences`), by how long tasks run at all (`durations`; both go by `hazard`), and beside them
+all ends that nothing foretold (`surprises`).
 The Lagrangian `price` of a bound on the mean delay is one for all tasks. Where there is too little pace it rises for
 all alike: who would lose most without a look then comes first, which is an index rule (Whittle, "Restless bandits:
 activity allocation in a changing world", Journal of Applied Probability 25A, 1988, 287-298).
