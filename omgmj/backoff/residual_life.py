@@ -90,14 +90,19 @@ class _Kind:
 
 
 class ResidualLife:
-    """What is left of tasks, as the ends seen so far have it. `durations` is how long they run."""
+    """What is left of tasks, as the ends seen so far have it. `durations` is how long they run.
 
-    __slots__ = ("_kinds", "_surprises", "durations")
+    `most_fail`: of others' tasks that ended of late most failed.
+    """
+
+    __slots__ = ("_kinds", "_longest_told", "_surprises", "durations", "most_fail")
 
     def __init__(self) -> None:
         self.durations: Durations = Durations()
         self._kinds: dict[Key, _Kind] = {}
         self._surprises = Surprises()
+        self._longest_told = 0.0  # seconds that any task ran of those that nobody watched
+        self.most_fail: bool = False
 
     def after_step(self, key: Key, sight: Sight, since: float, price: float) -> float | None:
         """Return the seconds to the next look, `since` seconds after a step was first seen; None: too little known.
@@ -127,15 +132,25 @@ class ResidualLife:
             found = kind.silences.wait(silence, at, price, hazard, surprises)
             if found is not None:
                 return found
-        found = self.durations.wait(key[0], age, price, surprises, key[1]) if silence is Silence.STILL else None
+        # What others tell says nothing of one that has run for longer than any of them; or of a clock that is off.
+        is_told = kind is not None or age <= self._longest_told
+        found = None
+        if silence is Silence.STILL and is_told:
+            found = self.durations.wait(key[0], age, price, surprises, key[1])
         if found is not None or kind is None or silence is Silence.MADE:
             return found
         # Before enough is known of its state it is as those that were made of its kind.
         return kind.silences.wait(Silence.MADE, waited, price, 1 / (waited + _YOUNG), surprises)
 
-    def in_storm(self, price: float) -> float:
-        """Return the seconds to the next look at most, whatever is foretold, as tasks end before their time."""
-        return constant(price, self._surprises.hazard)
+    def in_storm(self, key: Key, age: float, price: float) -> float:
+        """Return the seconds to the next look at most, whatever is foretold, as tasks end before their time.
+
+        Where most of others' tasks failed (`most_fail`) it comes where those ended. `key` and `price` as in
+        `after_step`.
+        """
+        surprised = constant(price, self._surprises.hazard)
+        told = self.durations.wait(key[0], age, price, kind=key[1]) if self.most_fail else None
+        return surprised if told is None else min(surprised, told)
 
     def is_known(self, key: Key) -> bool:
         """Whether enough of a kind have ended for its polls to go by what was learned."""
@@ -160,6 +175,7 @@ class ResidualLife:
                 late = self._late(kind, lived, last, late)
         self._surprises.saw(ended_at - lived.known_at, surprised=surprised)
         kind.ends += 1
+        self.most_fail = self.most_fail and kind.ends < ENOUGH
         steps, stays, gone = kind.steps, kind.stays, ended_at
         is_last = True
         for state in reversed(lived.states):  # It has gone from each one to the one after.
@@ -176,10 +192,10 @@ class ResidualLife:
                 self._open(made).silences.learn(Silence.MADE, ended_at - lived.known_at, ended_at - lived.known_at)
         return late
 
-    def learn_told(self, key: Key, ran: float, *, surprised: bool) -> None:
-        """Record a task that nobody watched, as its record tells: how many seconds it ran, and whether that is odd."""
+    def learn_told(self, key: Key, ran: float) -> None:
+        """Record a task that nobody watched, as its record tells: for how many seconds it ran."""
         self.durations.saw_end(key[0], 0.0, ran, ended=ran, kind=key[1])
-        self._surprises.saw(ran, surprised=surprised)
+        self._longest_told = max(self._longest_told, ran)
 
     def dump(self) -> dict[str, Any]:
         """Return what was learned as JSON takes it: kind by kind, and the surprises of late."""

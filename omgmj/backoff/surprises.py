@@ -10,7 +10,8 @@ FADE = 0.9
 CALM = 0.1
 """The share of surprises that means nothing."""
 _RUN = 20.0  # seconds in which none came, as if they had been seen
-_MOST_TASKS, _MOST_SECONDS = 1.001 / (1 - FADE), 1e9  # that count at all; no sum of seconds comes near
+_TASKS, _ROUNDING = 1 / (1 - FADE), 0.01  # that count at all, from the first on
+_MOST_SECONDS = 1e9  # no sum of them comes near
 
 
 class Surprises:
@@ -20,7 +21,7 @@ class Surprises:
 
     def __init__(self) -> None:
         self._count = self._seconds = 0.0
-        self._tasks = 1 / (1 - FADE)  # as if as many had ended in time as count at all
+        self._tasks = _TASKS  # as if as many had ended in time as count at all
 
     def saw(self, seconds: float, *, surprised: bool) -> None:
         """Record the end of a task that was watched for so many seconds."""
@@ -35,7 +36,7 @@ class Surprises:
     def restore(self, dumped: list[float]) -> None:
         """Take over what `dump` gave; `ValueError` where it cannot have given that."""
         count, seconds, tasks = map(float, dumped)
-        if not (0 <= count <= tasks <= _MOST_TASKS and 0 <= seconds <= _MOST_SECONDS):
+        if not (abs(tasks - _TASKS) < _ROUNDING and 0 <= count <= tasks and 0 <= seconds <= _MOST_SECONDS):
             raise ValueError("these are not the surprises of late")
         self._count, self._seconds, self._tasks = count, seconds, tasks
 

@@ -59,7 +59,7 @@ class Sweeper:
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
         missed = dict.fromkeys(sweep.task_ids, NotShown(absent=False, slid=True))
-        patience = self._answer_times.patience(0)
+        patience = min(self._answer_times.patience(0), sweep.patience)
         try:
             found = await self._exchange.once(messages.page_request(sweep.page, messages.PAGE_MOST), read, patience)
         except OmgmjError as error:
@@ -130,8 +130,8 @@ class Sweeper:
         return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}
 
     def _teach(self, sweep: Sweep, answer: Answer, by_id: Mapping[int, Any], now: float) -> None:
-        """Learn from the tasks of a page that nobody watches, where nothing is known so far."""
-        if not self._planner.learning.life.durations.is_empty:
+        """Learn from the tasks of a page that nobody watches, where nothing is known so far; one page does."""
+        if self._planner.learning.is_taught:
             return
         others: list[Found] = []
         for task_id, record in by_id.items():

@@ -23,7 +23,7 @@ from omgmj.validation import brief, check_seconds
 _ANSWERS = 0.05  # how much an answer counts in the mean of how long they take
 _SLACK = 0.5  # seconds above twice the mean that an answer counts as at most: one that hung makes no slow service
 _SLOWEST = 60.0  # seconds that a mean taken over from an earlier run may be
-_IN_TIME, _RISES, _FALLS, _MOST_LOAD = 0.5, 0.003, 0.006, 1000.0
+_IN_TIME, _RISES, _FALLS, _MOST_LOAD = 0.5, 0.0015, 0.004, 1000.0
 """Seconds late up to which a poll is in time; how fast the load moves with each poll, up and down; how far."""
 _WAITED, _CALM, _CALMING = 0.25, 20.0, 10.0
 """Seconds late from which a poll had to wait; for how long none does before the load falls by itself; how fast."""
@@ -35,6 +35,7 @@ _DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is o
 _MOST_PRICES = 8  # that are taken over from an earlier run
 _DAY = 86_400.0
 _STILL, _QUEUED = int(Silence.STILL), int(Silence.QUEUED)
+_OF_LATE = 600.0  # seconds since which others failed, where that counts
 _DATE = 1.0  # seconds to which an answer's `Date` is cut
 
 
@@ -79,6 +80,7 @@ class Learning:
         self._load = 1.0  # when a poll began last
         self._waited_at = 0.0  # when the last one began that had to wait
         self.wants_page: bool = True
+        self._is_told = False
         self._gap = (-math.inf, -math.inf)  # the last time in which nobody could look
 
     # Polls and answers.
@@ -188,21 +190,32 @@ class Learning:
 
     # What others' tasks tell.
 
+    @property
+    def is_taught(self) -> bool:
+        """Whether an end was seen, or a page told of others."""
+        return self._is_told or not self.life.durations.is_empty
+
     def on_told(self, others: Sequence[Found], now: float) -> None:
-        """Learn of the tasks on a page that nobody watched: how long they have been running, or ran."""
+        """Learn of the tasks on a page that nobody watched, newest first: how long they have been running, or ran."""
+        if not others:
+            return
+        self._is_told, self.wants_page = True, False
         for found in others:
             age = self.age(found, now) if found.task.status == Status.IN_PROGRESS else None
             if age is not None:
                 self.life.durations.saw_running(found.task.pool, 0.0, age, found.task.kind)
-        ended = [found.task for found in others if found.task.is_terminal and found.task.finished_at is not None]
-        most_failed = sum(not task.succeeded for task in ended) * 2 > len(ended)
-        for task in ended:
-            if task.started_at is not None and task.finished_at is not None:
-                ran = (task.finished_at - task.started_at).total_seconds()
-                if 0 <= ran < _DAY:
-                    surprised = most_failed and not task.succeeded
-                    self.life.learn_told((task.pool, task.kind), ran, surprised=surprised)
-                    self.wants_page = False
+        late, failed = 0, 0
+        for found in reversed(others):
+            task = found.task
+            if not task.is_terminal or task.started_at is None or task.finished_at is None:
+                continue
+            ran = (task.finished_at - task.started_at).total_seconds()
+            if 0 <= ran < _DAY:
+                self.life.learn_told((task.pool, task.kind), ran)
+                ago = self.corrected(found.ended_ago)
+                is_late = ago is not None and ago < _OF_LATE
+                late, failed = late + is_late, failed + (is_late and not task.succeeded)
+        self.life.most_fail = 2 * failed > late
 
     def _ended_at(self, found: Found, seen: float, now: float) -> float:
         """Return when a task ended, as its record tells; not a number where it does not."""

@@ -196,6 +196,10 @@ class TaskProgress:
         registry, row, task = self._registry, turn.row, found.task
         age = self._learning.age(found, turn.now)
         if age is not None:
+            if self._learning.trails.is_made(
+                task.id
+            ):  # It has run for no longer than it is known, whatever clocks say.
+                age = min(age, turn.now - registry.first[row])
             registry.born[row] = turn.now - age
         if self.goes_back(row, task):
             return False

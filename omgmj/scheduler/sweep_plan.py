@@ -42,6 +42,8 @@ DENSE = PAGE_MOST // 2
 """IDs: a page that should show so many is tried again after a pause, and those of one with fewer are asked for."""
 LOOKED_AT = 32
 """Pages: so many are looked at for one due ID, at most, before one that is worth reading."""
+FIRST_PATIENCE = 2.0
+"""Seconds that a poll may wait for the page that is read in its place."""
 FEW = 4
 """IDs: with fewer watched, the list is not read to find them."""
 
@@ -56,6 +58,8 @@ class Sweep(NamedTuple):
     at: float
     foretold: int = 0
     """How many watched IDs it should show, where it lies below what was read."""
+    patience: float = NEVER
+    """Seconds after which its IDs are polled singly, where it is not there."""
 
 
 class NotShown(NamedTuple):
@@ -180,7 +184,7 @@ class SweepPlan:
         if 1 in self._out:
             return None
         self._out.add(1)
-        return Sweep(1, (task_id,), deeper=False, at=now)
+        return Sweep(1, (task_id,), deeper=False, at=now, patience=FIRST_PATIENCE)
 
     def _is_remote(self, task_id: int, now: float) -> bool:
         """Whether an ID seems to lie so far from all that was read that it may not exist."""

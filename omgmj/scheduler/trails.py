@@ -37,6 +37,10 @@ class Trails:
         if len(self._made_as) < MOST_TASKS:
             self._made_as[task_id] = made_as
 
+    def is_made(self, task_id: int) -> bool:
+        """Whether a live task was made here, as far as is known."""
+        return task_id in self._made_as
+
     def present(self, task_id: int) -> tuple[float | None, float | None]:
         """Return for how many seconds nobody had looked when a task first showed its present state, and what was left.
 

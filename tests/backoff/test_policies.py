@@ -443,11 +443,14 @@ def test_after_the_first_step_a_task_may_go_on_as_fast() -> None:
 
 def test_a_storm_hastens_what_is_not_learned() -> None:
     """Where tasks end before their time also a task of a kind that nothing is known of is polled soon."""
-    made = facts(attempt=0, status=Status.SUBMITTED, waited=0.0, life=ResidualLife(), prices=Prices())
+    known = {"pool": POOL, "kind": KIND, "life": ResidualLife(), "prices": Prices()}
+    made = facts(attempt=0, status=Status.SUBMITTED, waited=0.0, **known)
     assert Adaptive()(made, 0.0) == 8.0
     assert made.life is not None
     for _ in range(10):
-        made.life.learn_told((POOL, "UPSCALE"), 3.0, surprised=True)
+        made.life.learn_told((POOL, KIND), 3.0)
+    assert Adaptive()(made, 0.0) == 8.0
+    made.life.most_fail = True
     assert Adaptive()(made, 0.0) < 4.0
 
 

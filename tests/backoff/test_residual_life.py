@@ -228,25 +228,43 @@ def test_an_end_within_an_answers_time_is_no_surprise() -> None:
         ended = Lived([State(50, 20.0, 19.0, 20.0)], 0.0, 20.0, 21.0, 20.5)
         prompt.learn(KEY, ended)
         slow.learn(KEY, ended._replace(answers=30.0))
-    assert prompt.in_storm(0.1) < 10.0
-    assert slow.in_storm(0.1) > 100.0
+    assert prompt.in_storm(KEY, 9.0, 0.1) < 10.0
+    assert slow.in_storm(KEY, 9.0, 0.1) > 100.0
 
 
 def test_what_others_tell_is_no_end_of_a_kind() -> None:
-    """How long tasks ran that nobody watched says how long such tasks run, and a storm; of steps it says nothing."""
+    """How long tasks ran that nobody watched says how long such tasks run; of steps, and of longer ones, nothing."""
     known = ResidualLife()
     for _ in range(20):
-        known.learn_told(KEY, 40.0, surprised=False)
-    assert known.durations.wait("FAST", 40.0, 0.1, kind="IMAGINE") is not None
+        known.learn_told(KEY, 40.0)
+    assert known.in_silence(KEY, Silence.STILL, 35.0, 35.0, 0.1) is not None
+    assert known.in_silence(KEY, Silence.STILL, 45.0, 45.0, 0.1) is None
     assert known.after_step(KEY, Sight(50, 20.0, 1.0), 0.0, 0.5) is None
     assert not known.is_known(KEY)
-    assert known.in_storm(0.1) > 100.0
-    for _ in range(10):
-        known.learn_told(KEY, 3.0, surprised=True)
-    assert known.in_storm(0.1) < 5.0
+
+
+def test_where_most_of_others_failed_looks_come_where_they_did() -> None:
+    """Until enough of the kind have ended here, and not long after the age at which they failed."""
+    known = ResidualLife()
+    for _ in range(20):
+        known.learn_told(KEY, 3.0)
+    assert known.in_storm(KEY, 2.0, 0.1) > 100.0
+    known.most_fail = True
+    assert known.in_storm(KEY, 2.0, 0.1) < 3.0 < known.in_storm(KEY, 300.0, 0.1)
+    assert known.in_storm(("FAST", "UPSCALE"), 2.0, 0.1) > 100.0
+    for _ in range(ENOUGH):
+        known.learn(KEY, life(40.0))
+    assert known.in_storm(KEY, 2.0, 0.1) > 100.0
+
+
+def test_a_storm_goes_on_in_the_next_run() -> None:
+    """The surprises of late are taken over."""
+    known = learned(*[life(40.0)] * 60)
+    for number in range(5):
+        known.learn(KEY, Lived([State(Silence.QUEUED, 0.0, math.nan, 0.0)], 0.0, 1.0, 4.0, 2.0 + number / 3))
     other = ResidualLife()
     other.restore(json.loads(json.dumps(known.dump())))
-    assert other.in_storm(0.1) == known.in_storm(0.1)
+    assert other.in_storm(KEY, 2.0, 0.1) == known.in_storm(KEY, 2.0, 0.1) < 10.0
 
 
 def test_what_was_learned_can_be_taken_over() -> None:

@@ -46,6 +46,13 @@ def test_a_storm_goes_on_in_the_next_run() -> None:
     other = Surprises()
     other.restore(known.dump())
     assert (other.hazard, other.dump()) == (known.hazard, known.dump())
-    for odd in ([1.0, 1.0, 1e9], [9.0, 1.0, 8.0], [-1.0, 1.0, 8.0], [1.0, -1.0, 8.0], [1.0, math.nan, 8.0], [1.0, 2.0]):
+    for odd in (
+        [1.0, 1.0, 1e9],
+        [0.0, 0.0, 0.0],
+        [11.0, 1.0, 10.0],
+        [-1.0, 1.0, 10.0],
+        [1.0, -1.0, 10.0],
+        [1.0, math.nan, 10.0],
+    ):
         with pytest.raises(ValueError):
             Surprises().restore(odd)

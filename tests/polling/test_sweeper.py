@@ -11,7 +11,7 @@ import pytest
 from omgmj.backoff import Fixed
 from omgmj.protocol.messages import PAGE_MOST
 from omgmj.scheduler.sweep_plan import FEW
-from omgmj.testing import EPOCH, FakeService, Life
+from omgmj.testing import EPOCH, FakeService, Fault, Life
 
 pytestmark = pytest.mark.in_memory
 
@@ -164,8 +164,21 @@ async def test_a_page_teaches_who_waits_for_one_task() -> None:
             requests[how], late[how] = fake.requests, fake.now - begun - 194.0
             assert fake.pages == ({} if how == "no page" else {1: 1})
     assert requests["page"] < 0.7 * requests["no page"]
-    assert requests["no list"] <= requests["no page"] + 1
+    assert requests["no list"] <= requests["no page"] + 3
     assert max(late.values()) < 6.0
+
+
+async def test_a_page_that_hangs_holds_nobody_up() -> None:
+    """After two seconds the ID is polled singly: a list that never answers costs no more than that, once."""
+    async with FakeService(seed=6) as fake, fake.session() as session:
+        done, more = fake.add_task(Life.succeed(1.0)), fake.add_task(Life.succeed(1.0))
+        await asyncio.sleep(5.0)
+        fake.inject(Fault("silence", only="pages"), times=None)
+        begun = fake.now
+        assert (await session.wait(done, timeout=20)).succeeded
+        assert fake.now - begun < 3.0
+        assert (await session.wait(more, timeout=20)).succeeded
+        assert fake.now - begun < 3.5
 
 
 async def test_a_page_that_lacks_the_task_costs_one_request() -> None:

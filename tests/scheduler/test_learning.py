@@ -276,41 +276,61 @@ def test_an_end_in_a_gap_that_nobody_dates_teaches_nothing() -> None:
     assert bench.planner.learning.dump()["kinds"] == []
 
 
-def others(*ran: float, status: Status = Status.SUCCESS, end: float = 1000.0) -> list[Found]:
-    """Return tasks of others as a page shows them, which ran for so many seconds."""
+def others(*ran: float, status: Status = Status.SUCCESS, ago: float | None = 60.0) -> list[Found]:
+    """Return tasks of others as a page shows them, which ran for so many seconds, and ended so many ago."""
     records = [
-        record(number, status, 100, started_at=end - seconds, finished_at=end) for number, seconds in enumerate(ran, 50)
+        record(number, status, 100, started_at=1000.0 - seconds, finished_at=1000.0)
+        for number, seconds in enumerate(ran, 50)
     ]
-    return [Found(task) for task in records]
+    return [Found(task, ended_ago=ago) for task in records]
 
 
 def test_tasks_of_others_tell_how_long_they_run() -> None:
-    """From a page, once: those that ended and those that still run; records that tell nothing are left out."""
-    learning = Bench().planner.learning
+    """One page does: those that ended and those that still run; records that tell nothing are left out."""
+    learning, alone = Bench().planner.learning, Bench().planner.learning
+    assert learning.wants_page
+    learning.on_told([], 0.0)
     assert learning.wants_page
     odd = record(1, Status.SUCCESS, 100, finished_at=1000.0)
-    learning.on_told([Found(odd), *others(-5.0, 1e6), Found(record(2, Status.NOT_START, None))], 0.0)
-    assert learning.wants_page
     running = record(3, Status.IN_PROGRESS, 50, started_at=900.0)
-    learning.on_told([*others(*[40.0] * 10), *[Found(running, age=100.0)] * 30, Found(running)], 0.0)
+    rest = [Found(odd), Found(record(2, Status.NOT_START, None)), *[Found(running, age=100.0)] * 30, Found(running)]
+    learning.on_told([*others(-5.0, 1e6), *others(*[40.0] * 10), *rest], 0.0)
+    assert learning.is_taught
     assert not learning.wants_page
-    durations = learning.life.durations
-    there, alone = durations.hazard("FAST", 40.0, "IMAGINE"), Bench().planner.learning
     alone.on_told(others(*[40.0] * 10), 0.0)
-    without = alone.life.durations.hazard("FAST", 40.0, "IMAGINE")
+    there, without = (one.life.durations.hazard("FAST", 40.0, "IMAGINE") for one in (learning, alone))
     assert there is not None
     assert without is not None
     assert there < 0.5 * without
-    assert learning.life.in_storm(0.1) > 100.0
+    assert not learning.life.most_fail
 
 
-def test_where_most_of_others_failed_it_is_a_storm() -> None:
-    """A task is polled sooner then; a few that failed are as ever."""
-    calm, storm = Bench().planner.learning, Bench().planner.learning
-    calm.on_told([*others(*[40.0] * 10), *others(*[3.0] * 4, status=Status.FAILURE)], 0.0)
-    storm.on_told([*others(*[40.0] * 4), *others(*[3.0] * 10, status=Status.FAILURE)], 0.0)
-    assert calm.life.in_storm(0.1) > 100.0
-    assert storm.life.in_storm(0.1) < 5.0
+def test_where_most_of_others_failed_of_late_tasks_are_polled_sooner() -> None:
+    """A few that failed are as ever, and so are those that failed days ago, or nobody knows when."""
+    for ago, most_fail in ((60.0, True), (80_000.0, False), (None, False)):
+        learning = Bench().planner.learning
+        learning.on_told([*others(*[40.0] * 4, ago=ago), *others(*[3.0] * 10, status=Status.FAILURE, ago=ago)], 0.0)
+        assert learning.life.most_fail is most_fail
+    learning = Bench().planner.learning
+    learning.on_told([*others(*[40.0] * 10), *others(*[3.0] * 4, status=Status.FAILURE)], 0.0)
+    assert not learning.life.most_fail
+
+
+def test_a_task_that_was_made_here_is_no_older_than_that() -> None:
+    """Where a time zone is off by an hour its age is that since it was made."""
+    bench = Bench()
+    bench.planner.first_polls.created(9, bench.now, pool="FAST", kind="IMAGINE")
+    heard: list[Facts] = []
+
+    def policy(facts: Facts, _roll: float) -> float:
+        heard.append(facts)
+        return 4.0
+
+    bench.watch(9, policy=policy)
+    bench.now = bench.due
+    bench.poll()
+    bench.saw(record(9, Status.IN_PROGRESS, 10, started_at=1.0), age=3604.0)
+    assert [facts.age for facts in heard] == [0.0, 4.0]
 
 
 def test_ages_by_a_date_that_is_behind() -> None:

@@ -124,7 +124,7 @@ def test_a_policy_that_wraps_the_default_one_learns_from_the_next_poll_on() -> N
 def taught() -> dict[str, object]:
     """Return what was learned of one task."""
     life = Bench().planner.learning
-    life.life.learn_told(("FAST", None), 40.0, surprised=False)
+    life.life.learn_told(("FAST", None), 40.0)
     life.life.learn(("FAST", None), Lived([], 0.0, 40.0, 41.0, 40.5))
     return life.dump()
 
