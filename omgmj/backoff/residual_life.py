@@ -133,7 +133,7 @@ class ResidualLife:
             if found is not None:
                 return found
         # What others tell says nothing of one that has run for longer than any of them; or of a clock that is off.
-        is_told = kind is not None or age <= self._longest_told
+        is_told = self.is_known(key) or age <= self._longest_told
         found = None
         if silence is Silence.STILL and is_told:
             found = self.durations.wait(key[0], age, price, surprises, key[1])
