@@ -248,10 +248,8 @@ class Adaptive:
         learned = storm = None
         if facts.life is not None and facts.prices is not None:
             price = facts.prices.under(self.delay, self.polls).value * facts.load
-            learned, storm = (
-                _learned(facts, facts.life, price),
-                facts.life.in_storm((facts.pool, facts.kind), facts.age, price),
-            )
+            learned = _learned(facts, facts.life, price)
+            storm = facts.life.in_storm((facts.pool, facts.kind), facts.age, price)
         delay = load * self._unlearned(facts) if learned is None else min(learned, load * _most(facts))
         if storm is not None:
             delay = min(delay, storm)

@@ -74,9 +74,7 @@ class Learning:
         self._date_error = 0.0  # seconds by which ages that answers tell are too large, on average
         self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
-        self._wanted: dict[
-            int, float
-        ] = {}  # and since when the first one was wanted, where some failed since an answer
+        self._wanted: dict[int, float] = {}  # since when the first was wanted of those that failed since an answer
         self._load = 1.0  # when a poll began last
         self._waited_at = 0.0  # when the last one began that had to wait
         self.wants_page: bool = True

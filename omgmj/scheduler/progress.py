@@ -196,10 +196,8 @@ class TaskProgress:
         registry, row, task = self._registry, turn.row, found.task
         age = self._learning.age(found, turn.now)
         if age is not None:
-            if self._learning.trails.is_made(
-                task.id
-            ):  # It has run for no longer than it is known, whatever clocks say.
-                age = min(age, turn.now - registry.first[row])
+            if self._learning.trails.is_made(task.id):
+                age = min(age, turn.now - registry.first[row])  # whatever clocks say
             registry.born[row] = turn.now - age
         if self.goes_back(row, task):
             return False
