@@ -477,7 +477,7 @@ async def test_foreign_timeouts_end_a_wait(bound: str) -> None:
 
 async def test_a_poll_that_is_out_outlives_subscription() -> None:
     """A new watch joins the poll that the last waiter left out, and starts no second one beside it."""
-    async with FakeService(latency=4.0) as fake, fake.session() as session:
+    async with FakeService(latency=4.0) as fake, fake.session(sweeps=False) as session:
         task_id = fake.add_task(Life.succeed(1))
         with pytest.raises(omgmj.WaitTimeout):
             await session.wait(task_id, timeout=1)
