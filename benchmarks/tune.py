@@ -25,9 +25,20 @@ from benchmarks.report import Report
 from benchmarks.worlds import references, runner, tuned
 from benchmarks.worlds.world import draw_stream, latency
 from omgmj import Adaptive
-from omgmj.backoff import durations, inspection, policies, price, residual_life, silences, steps, surprises
+from omgmj.backoff import (
+    durations,
+    hazard,
+    inspection,
+    policies,
+    price,
+    residual_life,
+    silences,
+    stays,
+    steps,
+    surprises,
+)
 
-HOMES = (policies, residual_life, steps, silences, surprises, durations, inspection, price)
+HOMES = (policies, residual_life, steps, stays, silences, surprises, durations, hazard, inspection, price)
 """Where the constants stand, and where they are imported."""
 FIELDS = {field.name for field in attrs.fields(Adaptive)} - {"least", "polls"}
 FACTORS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0)

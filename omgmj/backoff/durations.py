@@ -2,9 +2,6 @@
 
 The planner tells of each poll how long a task was seen running and whether it ended; policies read. Tasks of long ago
 are forgotten slowly, so that a change of the service is followed. Time comes as ages in seconds; no clock is read.
-
-Its numbers were tuned on drawn lives: `python -m benchmarks tune ENOUGH`, or another name, shows what other values
-of it cost in queries, at the same delay.
 """
 
 from __future__ import annotations

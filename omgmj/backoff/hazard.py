@@ -9,6 +9,9 @@ When to look follows from the chance by the theory that `inspection` tells. With
 delay to be expected without a look for x seconds is h x^2 / 2, and looks are sqrt(2 c / h) apart, where c is the price
 of one. Said without the root, the rule serves where h changes on the way too: look when the delay to be expected has
 reached c.
+
+Its numbers were tuned on drawn lives: `python -m benchmarks tune HALF_LIFE`, or another name, shows what other values
+of it cost in queries, at the same delay.
 """
 
 from __future__ import annotations
