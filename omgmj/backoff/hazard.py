@@ -63,8 +63,8 @@ class Hazard:
         self._slots = slots
         self._enough = enough
         self._weight = 1.0
-        self._ends = array("f", [0.0] * slots.count)
-        self._seconds = array("f", [0.0] * slots.count)
+        self._ends = array("f", bytes(4 * slots.count))
+        self._seconds = array("f", bytes(4 * slots.count))
         self._chances = array("f")  # per second, in each slot; empty while too little was seen
 
     @property

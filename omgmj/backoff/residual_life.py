@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from omgmj.backoff.durations import Durations
-from omgmj.backoff.inspection import Left, constant, seen_late, wait
+from omgmj.backoff.inspection import LONGEST, Left, constant, seen_late, wait
 from omgmj.backoff.silences import Silence, Silences
 from omgmj.backoff.stays import Stays
 from omgmj.backoff.steps import Sight, Steps
@@ -148,7 +148,8 @@ class ResidualLife:
         Where most of others' tasks failed (`most_fail`) it comes where those ended. `key` and `price` as in
         `after_step`.
         """
-        surprised = constant(price, self._surprises.hazard)
+        hazard = self._surprises.hazard
+        surprised = constant(price, hazard) if hazard else LONGEST
         told = self.durations.wait(key[0], age, price, kind=key[1]) if self.most_fail else None
         return surprised if told is None else min(surprised, told)
 

@@ -33,7 +33,7 @@ class Stays:
         if at is None:
             if not ended:
                 return
-            at = self._open(progress // BIN)
+            at = self._at[progress // BIN] = Hazard(_SLOTS, ENOUGH)
         seconds = min(OLDEST, max(0.0, seconds))
         at.ran(0.0, seconds)
         if ended:
@@ -53,10 +53,5 @@ class Stays:
         for step, sums in dumped.items():
             if not 0 <= int(step) <= 100 // BIN:
                 raise ValueError(f"{step} is no step")
-            self._open(int(step)).restore(sums)
-
-    def _open(self, step: int) -> Hazard:
-        at = self._at.get(step)
-        if at is None:
-            at = self._at[step] = Hazard(_SLOTS, ENOUGH)
-        return at
+            at = self._at[int(step)] = Hazard(_SLOTS, ENOUGH)
+            at.restore(sums)

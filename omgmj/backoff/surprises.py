@@ -15,11 +15,15 @@ _MOST_SECONDS = 1e9  # no sum of them comes near
 
 
 class Surprises:
-    """The surprises of late, of all tasks of a session, and the seconds for which those were watched."""
+    """The surprises of late, of all tasks of a session, and the seconds for which those were watched.
 
-    __slots__ = ("_count", "_seconds", "_tasks")
+    `hazard` is the chance a second that a task ends before its time.
+    """
+
+    __slots__ = ("_count", "_seconds", "_tasks", "hazard")
 
     def __init__(self) -> None:
+        self.hazard: float = 0.0
         self._count = self._seconds = 0.0
         self._tasks = _TASKS  # as if as many had ended in time as count at all
 
@@ -28,6 +32,7 @@ class Surprises:
         self._count = self._count * FADE + surprised
         self._seconds = self._seconds * FADE + max(0.0, seconds) * surprised
         self._tasks = self._tasks * FADE + 1
+        self._work_out()
 
     def dump(self) -> list[float]:
         """Return what was seen of late as JSON takes it."""
@@ -39,8 +44,8 @@ class Surprises:
         if not (abs(tasks - _TASKS) < _ROUNDING and 0 <= count <= tasks and 0 <= seconds <= _MOST_SECONDS):
             raise ValueError("these are not the surprises of late")
         self._count, self._seconds, self._tasks = count, seconds, tasks
+        self._work_out()
 
-    @property
-    def hazard(self) -> float:
-        """Chance a second that a task ends before its time."""
-        return max(0.0, self._count / self._tasks - CALM) * (self._count + 1) / (self._seconds + _RUN)
+    def _work_out(self) -> None:
+        share = max(0.0, self._count / self._tasks - CALM)
+        self.hazard = share * (self._count + 1) / (self._seconds + _RUN)
