@@ -59,8 +59,7 @@ class Learning:
     """What was learned. `life` is what is left of tasks, `trails` are the states of live ones.
 
     `answer_time` is how many seconds an answer takes on average, `last_price` the price that an end moved last.
-    `wants_page`: while no end was seen a page of the list is to be read instead of a poll, once, as it teaches how long
-    other tasks ran.
+    `wants_page`: no end was seen, nor was a page of the list read instead of a poll, which teaches how long others ran.
     """
 
     def __init__(self, registry: Registry) -> None:

@@ -187,7 +187,8 @@ class Planner:
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
             sweep = self.sweep_plan.plan(task_id, now, heard=heard)
             if sweep is None and self.learning.wants_page:
-                sweep = self._plan_to_learn(task_id, now)
+                sweep = self.sweep_plan.plan_first(task_id, now)
+                self.learning.wants_page = sweep is None
         if sweep is None:
             self.learning.on_asked(task_id, now)
             if not fresh:
@@ -197,19 +198,6 @@ class Planner:
             if other != task_id:
                 self.due_queue.take_along(other, now)
         return sweep, due
-
-    def _plan_to_learn(self, task_id: int, now: float) -> Sweep | None:
-        """Return the first page where it tells beside an ID that is due how long others ran; None: it is no use.
-
-        It is for those whose policy goes by that. Where many are watched pages are read anyway.
-        """
-        if self.sweep_plan.is_in_use(now) or not self.sweep_plan.may_read(now):
-            return None
-        waiting = self.registry.who[self.registry.rows[task_id]].values()
-        if not any(one.learns for one in waiting) or any(one.once for one in waiting):
-            return None
-        self.learning.wants_page = False
-        return self.sweep_plan.plan_first(task_id, now)
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
         """Record that a page did not show an ID that it was read for: it is asked for at once, and singly.

@@ -4,7 +4,7 @@ A due ID may wait a little: for others of its page to fall due, for a page under
 others as new. `list_positions` foretells the page of each ID, `list_lag` the moment that a page tells of. The list is
 read deeper where watched IDs should lie that no page has shown: `list_backlog` has them in order, and `list_depth`
 limits such reading. `list_trust` leaves alone a list that errs, lacks IDs or lags behind. Where few IDs are watched the
-list is left alone, save for the first page, once, for what it teaches (`plan_first`; when is `planner`'s business).
+list is left alone, save for the first page, once, for what it teaches.
 
 What pages cost and save is measured by `python -m benchmarks sweeps`.
 """
@@ -180,8 +180,15 @@ class SweepPlan:
         return Sweep(spot.page, (task_id, *others), deeper=False, at=now)
 
     def plan_first(self, task_id: int, now: float) -> Sweep | None:
-        """Return the first page, to be read instead of polling an ID that is due; None where it is under way."""
-        if 1 in self._out:
+        """Return the first page, to be read instead of polling an ID that is due, for what it teaches of others' tasks.
+
+        None where whoever waits does not go by that, or the page cannot be had; where many are watched it is read
+        anyway.
+        """
+        if self.is_in_use(now) or not self.may_read(now) or 1 in self._out:
+            return None
+        waiting = self._registry.who[self._registry.rows[task_id]].values()
+        if not any(one.learns for one in waiting) or any(one.once for one in waiting):
             return None
         self._out.add(1)
         return Sweep(1, (task_id,), deeper=False, at=now, patience=FIRST_PATIENCE)

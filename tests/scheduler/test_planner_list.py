@@ -137,7 +137,9 @@ def test_where_no_page_teaches(why: str) -> None:
     if why == "an end was seen":
         bench.planner.learning.restore(json.loads(json.dumps(taught())))
     if why == "a page is out":
+        bench.watch(7, policy=Adaptive())
         assert plan.plan_first(7, 0.0) is not None
+        assert bench.planner.take(0.0, fresh=True) == (7, 0.0)
     bench.join(
         1, timeout=0 if why == "one poll" else None, policy=Fixed(2.0) if why == "another policy" else Adaptive()
     )
