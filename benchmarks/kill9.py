@@ -88,6 +88,12 @@ async def child(*arguments: object) -> AsyncIterator[asyncio.subprocess.Process]
         await process.wait()
 
 
+def read(delivered: Path) -> Counter[int]:
+    """How often each task was delivered so far; what was said of IDs without a task is left out."""
+    lines = delivered.read_text(encoding="ascii").splitlines()
+    return Counter(int(line) for line in lines if line[0] != "!")
+
+
 async def kill_watcher(size: Size, folder: Path) -> Counter[int]:
     """Kill the watcher again and again while tasks end; return how often each was delivered."""
     chance = random.Random(SEED)
@@ -98,7 +104,9 @@ async def kill_watcher(size: Size, folder: Path) -> Counter[int]:
         lasts = size.tasks / A_SECOND
         for number in range(size.tasks):
             fake.add_task(Life.succeed(2 + lasts * chance.random()), task_id=1000 + number)
-        ids = range(1000, 1000 + size.tasks + UNKNOWN)
+        # One outlives all kills: however late a process begins, it still watches when it is killed.
+        last = fake.add_task(Life.succeed(10 * PATIENCE), task_id=1000 + size.tasks)
+        ids = range(1000, last + 1 + UNKNOWN)
         moments = sorted(1 + (lasts + 1) * chance.random() for _ in range(size.kills))
         for moment in moments:
             async with child("watch", url, journal, delivered, ids.start, ids.stop) as process:
@@ -106,11 +114,10 @@ async def kill_watcher(size: Size, folder: Path) -> Counter[int]:
                 process.send_signal(signal.SIGKILL)
         async with child("watch", url, journal, delivered, ids.start, ids.stop):
             async with asyncio.timeout(PATIENCE):
-                while len(set(delivered.read_text(encoding="ascii").split())) < size.tasks:  # noqa: ASYNC110 (a file)
+                while len(read(delivered)) < size.tasks:  # noqa: ASYNC110 (a file)
                     await asyncio.sleep(0.2)
             await asyncio.sleep(0.5)
-    lines = delivered.read_text(encoding="ascii").splitlines()
-    return Counter(int(line) for line in lines if line[0] != "!")
+    return read(delivered)
 
 
 async def kill_submitter(size: Size, folder: Path) -> tuple[int, int]:
