@@ -15,6 +15,7 @@ import math
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,16 +43,17 @@ class Learning(Protocol):
         """Return it."""
         ...
 
-    def restore(self, dumped: dict[str, Any]) -> None:
-        """Take over what `dump` gave; `ValueError` where it cannot have given that."""
+    def restore(self, dumped: dict[str, Any], ago: float) -> None:
+        """Take over what `dump` gave so many seconds `ago`; `ValueError` where it cannot have given that."""
         ...
 
 
 class Kept(NamedTuple):
-    """What a file holds: whose it is, and what `dump` gave."""
+    """What a file holds: whose it is, and what `dump` gave; it was written so many seconds `ago`."""
 
     account: Account
     learned: dict[str, Any]
+    ago: float = 0.0
 
 
 class Keeper:
@@ -116,7 +118,7 @@ class Keeper:
         # A callable's token is not known yet: then it is the host that counts.
         if token is not None and not kept.account.knows(token.reveal()):
             raise ValueError("it is of another account, or of another token")
-        self._learning.restore(kept.learned)
+        self._learning.restore(kept.learned, kept.ago)
         self._account = kept.account
 
     def _write(self) -> None:
@@ -158,6 +160,7 @@ def _read(path: Path) -> Kept | None:
     _check_file(path)
     with path.open("rb") as file:
         text = file.read(LIMIT + 1)
+        ago = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
     if len(text) > LIMIT:
         raise ValueError(f"it has more than {LIMIT} bytes")
     found = json.loads(text, parse_float=_finite, parse_constant=_refuse)
@@ -167,7 +170,7 @@ def _read(path: Path) -> Kept | None:
     words: list[Any] = [host, salt, *prints] if isinstance(prints, list) and len(prints) <= KEPT else [None]
     if not isinstance(learned, dict) or not all(isinstance(word, str) for word in words):
         raise ValueError("it has another shape")
-    return Kept(Account(words[0], words[1], tuple(words[2:])), learned)
+    return Kept(Account(words[0], words[1], tuple(words[2:])), learned, ago)
 
 
 def _write(path: Path, kept: Kept) -> None:

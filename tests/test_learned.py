@@ -68,6 +68,26 @@ async def test_a_script_of_one_task_learns(tmp_path: Path) -> None:
     assert sum([await watched(path, 1) for _ in range(10)]) < 0.9 * alone
 
 
+async def test_a_storm_of_yesterday_is_over(tmp_path: Path) -> None:
+    """After a run in which all ended before its time the next one polls often: the one of a day later does not."""
+    path = tmp_path / "learned.json"
+    await watched(path, 60)
+    kept = read(path)
+    calm, stormy = (
+        {**kept, "learned": {**kept["learned"], "surprises": surprises}}
+        for surprises in ([0.0, 0.0, 10.0], [9.0, 27.0, 10.0])
+    )
+
+    async def requests(whole: dict[str, Any], ago: float) -> int:
+        path.write_text(json.dumps(whole), encoding="utf-8")
+        os.utime(path, (time.time() - ago,) * 2)
+        return await watched(path, 1)
+
+    assert await requests(stormy, 0.0) > 2 * await requests(calm, 0.0)
+    assert await requests(stormy, 86_400.0) == await requests(calm, 0.0)
+    assert await requests(stormy, -86_400.0) == await requests(stormy, 0.0)  # The disk's clock may be ahead.
+
+
 async def test_it_is_read_where_nobody_enters(tmp_path: Path) -> None:
     """A session that is used without `async with` begins with the file too, and adds to it."""
     path = tmp_path / "learned.json"

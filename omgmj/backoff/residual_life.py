@@ -214,8 +214,11 @@ class ResidualLife:
         ]
         return {"kinds": kinds, "surprises": self._surprises.dump()}
 
-    def restore(self, dumped: dict[str, Any]) -> None:
-        """Take over what `dump` gave; an `Exception` of Python's own where it cannot have given that."""
+    def restore(self, dumped: dict[str, Any], ago: float = 0.0) -> None:
+        """Take over what `dump` gave so many seconds `ago`.
+
+        An `Exception` of Python's own where it cannot have given that.
+        """
         for one in dumped["kinds"]:
             key = one["pool"], one["kind"]
             kind = self._open(key)
@@ -225,7 +228,7 @@ class ResidualLife:
             kind.silences.restore(one["silences"])
             if one["durations"] is not None:
                 self.durations.restore(*key, one["durations"])
-        self._surprises.restore(dumped["surprises"])
+        self._surprises.restore(dumped["surprises"], ago)
 
     def _is_surprise(self, kind: _Kind, lived: Lived, last: State, ended_at: float) -> bool:
         if last.place > 0:

@@ -9,6 +9,8 @@ FADE = 0.9
 """What a task counts after each further one."""
 CALM = 0.1
 """The share of surprises that means nothing."""
+HALF_LIFE = 600.0
+"""Seconds between two runs after which what was seen in the first counts half: a storm passes."""
 _RUN = 20.0  # seconds in which none came, as if they had been seen
 _TASKS, _ROUNDING = 1 / (1 - FADE), 0.01  # that count at all, from the first on
 _MOST_SECONDS = 1e9  # no sum of them comes near
@@ -38,12 +40,13 @@ class Surprises:
         """Return what was seen of late as JSON takes it."""
         return [self._count, self._seconds, self._tasks]
 
-    def restore(self, dumped: list[float]) -> None:
-        """Take over what `dump` gave; `ValueError` where it cannot have given that."""
+    def restore(self, dumped: list[float], ago: float = 0.0) -> None:
+        """Take over what `dump` gave so many seconds `ago`; `ValueError` where it cannot have given that."""
         count, seconds, tasks = map(float, dumped)
         if not (abs(tasks - _TASKS) < _ROUNDING and 0 <= count <= tasks and 0 <= seconds <= _MOST_SECONDS):
             raise ValueError("these are not the surprises of late")
-        self._count, self._seconds, self._tasks = count, seconds, tasks
+        share = 0.5 ** (ago / HALF_LIFE)
+        self._count, self._seconds, self._tasks = share * count, share * seconds, tasks
         self._work_out()
 
     def _work_out(self) -> None:

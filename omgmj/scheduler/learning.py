@@ -276,14 +276,15 @@ class Learning:
             "date": [self._date_error, self._date_spread],
         }
 
-    def restore(self, dumped: dict[str, Any]) -> None:
-        """Take over what `dump` gave; where it cannot have given that it is a `ValueError`, and nothing is taken over.
+    def restore(self, dumped: dict[str, Any], ago: float = 0.0) -> None:
+        """Take over what `dump` gave so many seconds `ago`.
 
-        What was learned here before is forgotten: it is called before anything was.
+        Where it cannot have given that it is a `ValueError`, and nothing is taken over. What was learned here before is
+        forgotten: it is called before anything was.
         """
         life, prices = ResidualLife(), Prices()
         try:
-            life.restore(dumped)
+            life.restore(dumped, ago)
             for delay, polls, value in dumped["prices"][-_MOST_PRICES:]:
                 check_seconds("delay", delay)
                 check_seconds("polls", polls, none=True)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from omgmj.backoff.surprises import CALM, Surprises
+from omgmj.backoff.surprises import CALM, HALF_LIFE, Surprises
 
 
 def after(*ends: tuple[float, bool]) -> Surprises:
@@ -41,11 +41,15 @@ def test_who_ends_later_is_a_smaller_hazard() -> None:
 
 
 def test_a_storm_goes_on_in_the_next_run() -> None:
-    """What was seen of late is taken over; what nobody gave is not."""
+    """What was seen of late is taken over, less of it the longer ago that was; what nobody gave is not."""
     known = after(*[(3.0, True)] * 8)
     other = Surprises()
     other.restore(known.dump())
     assert (other.hazard, other.dump()) == (known.hazard, known.dump())
+    other.restore(known.dump(), HALF_LIFE)
+    assert 0.2 * known.hazard < other.hazard < 0.5 * known.hazard
+    other.restore(known.dump(), 86_400.0)
+    assert other.hazard == 0.0
     for odd in (
         [1.0, 1.0, 1e9],
         [0.0, 0.0, 0.0],
