@@ -207,9 +207,13 @@ class _Run:
         tasks = [self._task(number, answer.looked) for number in reversed(range(max(0, newest - PAGE_MOST), newest))]
         missed = self._planner.sweep_plan.on_page(sweep, [task.id for task in tasks], answer.at)
         founds = [_found(task, headers, answer.looked) for task in tasks]
-        self._planner.learning.on_told([one for one in founds if not self._planner.is_watched(one.task.id)], answer.at)
+        learning = self._planner.learning
+        learning.on_told([one for one in founds if not self._planner.is_watched(one.task.id)], answer.at)
+        is_present = learning.is_present(founds, sweep.task_ids[0], answer.at)
         for found in founds:
-            if found.task.id in sweep.task_ids:
+            if found.task.id in sweep.task_ids and not (is_present or found.task.is_terminal):
+                self._planner.missed(found.task.id, answer.at, absent=False)
+            elif found.task.id in sweep.task_ids:
                 seen = self._planner.saw_listed(found, answer.at, roll, poll=True)
                 assert seen is not None
                 self._saw(found.task, seen, answer.at)

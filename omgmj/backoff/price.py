@@ -1,9 +1,10 @@
 """The price of a look in seconds of delay: one for all that is decided, moved slowly until the mean is what was asked.
 
 It is the multiplier of the bound on the mean (Everett, "Generalized Lagrange multiplier method", Operations Research
-11, 1963, 399-417), found as the means are measured. It moves with each end that is seen, further at the
-first ones (Robbins, Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951, 400-407). A
-loop any faster overshoots: what a price does is known only after a round of all that is watched.
+11, 1963, 399-417), found as the means are measured. It moves with each end that is seen, further at the first ones
+(Robbins, Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951, 400-407). What a price
+does is known only after a round of all that is watched: a loop any faster overshoots, so that beside a crowd an end
+moves it less.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ RATE, EARLY = 0.03, 0.3
 such end, half of it at the second, and so on."""
 MOST_BOUNDS = 64
 """Bounds that are told apart."""
-_SETTLED = 30  # ends that have moved a price that was measured before, at least
+_CROWD = 12.0  # tasks that are watched at once, up to which an end moves it as far as that
+_SETTLED = 30.0  # ends that have moved a price that was measured before, at least
 _AIMED = 0.96  # of the delay that was asked for: the first ends, before the price is found, are later
 _REST = 0.7  # of the delay that was asked for, beside the time on the way
 _FADE = 0.98  # of the means that are told
@@ -37,16 +39,16 @@ class Price:
         self._delay = delay
         self._polls = polls
         self._weight = 0.0
-        self._moved = 0 if value is None else _SETTLED
+        self._moved = 0.0 if value is None else _SETTLED
         self.is_measured: bool = value is not None
         self.value: float = FIRST * delay if value is None else min(MOST, max(LEAST, value))
         self.mean_delay: float = math.nan
         self.mean_polls: float = math.nan
 
-    def saw(self, delay: float, polls: int, half: float = 0.0, *, moves: bool = True) -> None:
+    def saw(self, delay: float, polls: int, half: float = 0.0, *, moves: bool = True, watched: int = 1) -> None:
         """Record an end: how late it was seen, `half` the time of an answer of it on the way back, and what it took.
 
-        It `moves` the price, unless its polls went by none.
+        It `moves` the price, unless its polls went by none; the less, the more tasks are `watched` at once.
         """
         self.is_measured = True
         self._weight = self._weight * _FADE + 1
@@ -55,13 +57,13 @@ class Price:
         self.mean_polls = polls if first else self.mean_polls + (polls - self.mean_polls) / self._weight
         if not moves:
             return
-        self._moved += 1
+        share = min(1.0, _CROWD / max(1, watched))
+        self._moved += share
         # What is on the way cannot be helped by polls: where that is much, less is asked.
         asked = max(_AIMED * self._delay, half + _REST * self._delay)
         off = 1 - delay / asked if self._polls is None else polls / self._polls - 1
-        self.value = min(
-            MOST, max(LEAST, self.value * math.exp((RATE + EARLY / self._moved) * max(-5.0, min(5.0, off))))
-        )
+        step = share * (RATE + EARLY / max(1.0, self._moved))
+        self.value = min(MOST, max(LEAST, self.value * math.exp(step * max(-5.0, min(5.0, off)))))
 
 
 class Prices:

@@ -140,14 +140,21 @@ class Exchange:
             submission=sent,
         ) from lost
 
-    async def once(self, request: Request, read: Callable[[Answer], T], patience: float = math.inf) -> T | None:
+    async def once(
+        self,
+        request: Request,
+        read: Callable[[Answer], T],
+        patience: float = math.inf,
+        *,
+        renewal: float = PATIENCE,
+    ) -> T | None:
         """Make one exchange for whoever holds a slot; `read` never returns None.
 
-        It takes at most `request_timeout`, or `patience` seconds where that is shorter. Return None where the token
-        was refused and there is a new one: the request wants to be sent again.
+        It takes at most `request_timeout`, or `patience` seconds where that is shorter; where the token is refused, at
+        most `renewal` seconds more for a new one. Return None where there is one: the request wants to be sent again.
         """
         with Deadline(self._deadlines) as deadline:
-            return await self._once(request, read, deadline, patience=patience)
+            return await self._once(request, read, deadline, patience=patience, renewal=renewal)
 
     def open(self) -> Deadline:
         """Return a context whose block ends with `SessionClosed` when the session is closed, or is closed already."""
@@ -182,9 +189,10 @@ class Exchange:
         passage: Passage | None = None,
         patience: float = math.inf,
         address: str = "",
+        renewal: float = PATIENCE,
     ) -> T | None:
         if self._failover is not None and not address:
-            ask = partial(self._once, request, read, deadline, passage)
+            ask = partial(self._once, request, read, deadline, passage, renewal=renewal)
             return await self._failover.call(ask, request, min(self._timeout, patience), deadline, passage)
         try:
             token = self._credentials.known or await self._first_token(deadline)
@@ -213,7 +221,7 @@ class Exchange:
             error = _masked(error, read, answer, token)
             _note_refusal(passage, error, answer)
             del answer  # It may hold what was masked, and a traceback may show it.
-            if await self._refused(error, request, token, sent_at, deadline):
+            if await self._refused(error, request, token, sent_at, deadline, renewal):
                 return None
         except asyncio.CancelledError:
             meant = deadline.meant()
@@ -230,14 +238,14 @@ class Exchange:
         return await self._credentials.current()
 
     async def _refused(
-        self, error: OmgmjError, request: Request, token: Secret, sent_at: float, deadline: Deadline
+        self, error: OmgmjError, request: Request, token: Secret, sent_at: float, deadline: Deadline, renewal: float
     ) -> bool:
         """Tell the rate and the credentials of a refusal; return whether there is another token to try."""
         if isinstance(error, RateLimited):
             self._on_429(error, request, sent_at)
         elif isinstance(error, AuthError) and UNAUTHORIZED in (error.status, error.code):
             # A token callable may hang too.
-            deadline.expire_at(self._loop.time() + PATIENCE)
+            deadline.expire_at(self._loop.time() + min(PATIENCE, renewal))
             return await self._credentials.renew(token, sent_at)
         elif not isinstance(error, ServiceError) or error.code is not None:
             self.refusals.on_success(request.subject)

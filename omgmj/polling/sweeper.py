@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omgmj.backoff.answer_times import AnswerTimes
+from omgmj.backoff.answer_times import LEAST, AnswerTimes
 from omgmj.backoff.rate import EARLY
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError
 from omgmj.models import STATUS_ORDER, Task
@@ -61,12 +61,12 @@ class Sweeper:
         missed = dict.fromkeys(sweep.task_ids, NotShown(absent=False, slid=True))
         patience = min(self._answer_times.patience(0), sweep.patience)
         try:
-            found = await self._exchange.once(messages.page_request(sweep.page, messages.PAGE_MOST), read, patience)
+            request = messages.page_request(sweep.page, messages.PAGE_MOST)
+            found = await self._exchange.once(request, read, patience, renewal=sweep.patience)
         except OmgmjError as error:
             now = self._loop.time()
             if isinstance(error, ExchangeTimeout) and now >= sweep.at + patience - EARLY:
-                self._answer_times.saw_silence()
-                self._planner.sweep_plan.on_lost(sweep)
+                self._on_silence(sweep, patience, now)
             else:
                 self._on_failure(sweep, error, now)
         else:
@@ -91,6 +91,14 @@ class Sweeper:
             self._tell(task, seen)
         return seen is not None
 
+    def _on_silence(self, sweep: Sweep, patience: float, now: float) -> None:
+        """Record a page that was given up; where a wait's time was short that says nothing of the list."""
+        if patience < LEAST:
+            self._planner.sweep_plan.on_lost(sweep)
+        else:
+            self._answer_times.saw_silence()
+            self._planner.sweep_plan.on_transient(sweep, now, silent=True)
+
     def _on_failure(self, sweep: Sweep, error: OmgmjError, now: float) -> None:
         """Judge why a page could not be read: the rate, the service, passing trouble, or the list itself."""
         plan, means = self._planner.sweep_plan, failures.meaning(error)
@@ -112,7 +120,8 @@ class Sweeper:
         by_id = pages.records_by_id(records, self._health.odd)
         not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now) if sweep.task_ids else {}
         self.records += len(records)
-        self._teach(sweep, answer, by_id, now)
+        founds = self._teach(sweep, answer, by_id, now)
+        is_late = sweep.teaches and not self._planner.learning.is_present(founds, sweep.task_ids[0], now)
         awaited, read = set(sweep.task_ids), set()
         for task_id, record in by_id.items():
             poll = task_id in awaited
@@ -122,6 +131,8 @@ class Sweeper:
                 task = pages.read_record(record, asked=task_id, odd=self._health.odd)
             except DecodeError:
                 continue
+            if poll and is_late and not task.is_terminal:
+                continue
             read.add(task_id)
             if task.status not in STATUS_ORDER:
                 self._health.on_unknown_word(task)
@@ -129,16 +140,19 @@ class Sweeper:
         there = NotShown(absent=False, slid=False)
         return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}
 
-    def _teach(self, sweep: Sweep, answer: Answer, by_id: Mapping[int, Any], now: float) -> None:
-        """Learn from the tasks of a page that nobody watches, where nothing is known so far; one page does."""
-        if self._planner.learning.is_taught:
-            return
-        others: list[Found] = []
-        for task_id, record in by_id.items():
-            if not self._planner.is_watched(task_id):
+    def _teach(self, sweep: Sweep, answer: Answer, by_id: Mapping[int, Any], now: float) -> list[Found]:
+        """Learn from the tasks of a page that nobody watches, where nothing is known so far; one page does.
+
+        Return what such a page shows, of watched ones too.
+        """
+        founds: list[Found] = []
+        if sweep.teaches or not self._planner.learning.is_taught:
+            for task_id, record in by_id.items():
                 with contextlib.suppress(DecodeError):
-                    others.append(_found(pages.read_record(record, asked=task_id), answer, sweep.at))
-        self._planner.learning.on_told(others, now)
+                    founds.append(_found(pages.read_record(record, asked=task_id), answer, sweep.at))
+        if not self._planner.learning.is_taught:
+            self._planner.learning.on_told([one for one in founds if not self._planner.is_watched(one.task.id)], now)
+        return founds
 
 
 def _found(task: Task, answer: Answer, asked_at: float) -> Found:

@@ -35,6 +35,8 @@ _DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is o
 _MOST_PRICES = 8  # that are taken over from an earlier run
 _DAY = 86_400.0
 _STILL, _QUEUED = int(Silence.STILL), int(Silence.QUEUED)
+_PATIENCE, _TIMES = 2.0, 4.0  # seconds that a page may take, and so many times as long as a poll takes beside them
+_PRESENT = 10.0  # seconds ago that something must have happened which a page tells of, so that it tells of the present
 _OF_LATE = 600.0  # seconds since which others failed, where that counts
 _DATE = 1.0  # seconds to which an answer's `Date` is cut
 
@@ -74,6 +76,7 @@ class Learning:
         self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
         self._wanted: dict[int, float] = {}  # since when the first was wanted of those that failed since an answer
+        self._kept: dict[int, tuple[float, float]] = {}  # IDs asked for late: when they were due, since when
         self._load = 1.0  # when a poll began last
         self._waited_at = 0.0  # when the last one began that had to wait
         self.wants_page: bool = True
@@ -81,6 +84,11 @@ class Learning:
         self._gap = (-math.inf, -math.inf)  # the last time in which nobody could look
 
     # Polls and answers.
+
+    def on_taken(self, task_id: int, due: float, now: float) -> None:
+        """Record that an ID is asked for, singly or by a page, and when it was due."""
+        if now - due > _WAITED:
+            self._kept[task_id] = due, now
 
     def on_asked(self, task_id: int, now: float) -> None:
         """Record that a poll goes out."""
@@ -109,12 +117,15 @@ class Learning:
         self._gap = since, now
         self._asked.clear()
         self._wanted.clear()
+        self._kept.clear()
 
     def on_answered(self, task_id: int, now: float) -> None:
         """Record that a poll was answered."""
         asked_at = self._asked.pop(task_id, None)
         if self._wanted:
             self._wanted.pop(task_id, None)
+        if self._kept:
+            self._kept.pop(task_id, None)
         if asked_at is not None:
             self.answer_time += _ANSWERS * (self._took(asked_at, now) - self.answer_time)
 
@@ -214,6 +225,20 @@ class Learning:
                 late, failed = late + is_late, failed + (is_late and not task.succeeded)
         self.life.most_fail = 2 * failed > late
 
+    def is_present(self, page: Sequence[Found], task_id: int, now: float) -> bool:
+        """Whether a page tells of the present, as far as can be known, though a list may lag behind.
+
+        Something on it has just begun, or ended; or it shows a task that was made here just now.
+        """
+        first = self._registry.first[self._registry.rows[task_id]]
+        if self.trails.is_made(task_id) and now - first < _PRESENT:
+            return any(found.task.id == task_id for found in page)
+        return any(self._is_present(found.age) or self._is_present(found.ended_ago) for found in page)
+
+    def _is_present(self, told: float | None) -> bool:
+        ago = self.corrected(told)
+        return ago is not None and ago < _PRESENT
+
     def _ended_at(self, found: Found, seen: float, now: float) -> float:
         """Return when a task ended, as its record tells; not a number where it does not."""
         if found.task.finished_at is None:
@@ -232,13 +257,17 @@ class Learning:
             # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
             wanted_at = self._wanted.get(task_id, asked_at)
             late = min(late, max(0.0, wanted_at - (now - late)) + self._took(asked_at, now))
+        # Nor is it what an ID had to wait for its turn: against that the load stands.
+        due, began = self._kept.get(task_id) or (min(now, self._registry.due[row]), now)
+        late -= max(0.0, began - max(due, now - late))
         asked = {subscription.price for subscription in self._registry.who[row].values()}
         prices = sorted((price for price in asked if price is not None), key=lambda price: -price.value)
         # Of several the lowest decided, unless somebody polls by none: what it did says nothing of the others.
         is_decided = moves and None not in asked
         for price in prices:
             is_lowest = price is prices[-1]
-            price.saw(late, self._registry.polls[row], self.answer_time / 2, moves=is_decided and is_lowest)
+            is_moved, watched = is_decided and is_lowest, self._registry.watched
+            price.saw(late, self._registry.polls[row], self.answer_time / 2, moves=is_moved, watched=watched)
             self.last_price = price
 
     def forget(self, task_id: int) -> None:
@@ -246,6 +275,7 @@ class Learning:
         self.trails.close(task_id)
         self._asked.pop(task_id, None)
         self._wanted.pop(task_id, None)
+        self._kept.pop(task_id, None)
 
     # What a policy is told.
 
@@ -258,6 +288,10 @@ class Learning:
             return 1.0
         calm = max(0.0, now - self._waited_at - _CALM)
         return max(1.0, min(self._registry.watched, self._load * math.exp(-calm / _CALMING)))
+
+    def page_patience(self, now: float) -> float:
+        """Return for how many seconds a page may keep its IDs waiting; longer where pace is short."""
+        return (_PATIENCE + _TIMES * self.answer_time) * self.load(now)
 
     def present_age(self, row: int, now: float) -> float:
         """Return for how many seconds a task has been running; where nobody tells, how long it has been known."""

@@ -22,6 +22,8 @@ SHORTER = 0.99
 """Ratio: length of the next rest, after a good page to before it."""
 FAILED_WEIGHT = 0.08
 """Weight, 0 to 1: the last page's in the share of pages that fail in passing."""
+SILENT_WEIGHT = 0.3
+"""Weight, 0 to 1: that of a page that did not come while its IDs could wait, as all of them waited for it."""
 FAILING = 0.5
 """Share, 0 to 1: with more pages than that failing in passing, the list is left alone."""
 HOPED = 2.0
@@ -61,9 +63,9 @@ class ListTrust:
         """Record that a page could be read."""
         self._failing -= FAILED_WEIGHT * self._failing
 
-    def on_transient(self, now: float) -> None:
-        """Record that a page failed in passing; the list rests where many do."""
-        self._failing += FAILED_WEIGHT * (1 - self._failing)
+    def on_transient(self, now: float, *, silent: bool = False) -> None:
+        """Record that a page failed in passing, or was `silent`; the list rests where many do."""
+        self._failing += (SILENT_WEIGHT if silent else FAILED_WEIGHT) * (1 - self._failing)
         if self._failing > FAILING:
             self._begin_rest(now)
 

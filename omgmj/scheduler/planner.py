@@ -182,6 +182,7 @@ class Planner:
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
+        self.learning.on_taken(task_id, due, now)
         sweep = None
         if probe is None and not flags & (PUSHED | SINGLE):
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
@@ -196,8 +197,8 @@ class Planner:
             return task_id, due
         for other in sweep.task_ids:
             if other != task_id:
-                self.due_queue.take_along(other, now)
-        return sweep, due
+                self.learning.on_taken(other, self.due_queue.take_along(other, now)[0], now)
+        return self.sweep_plan.bounded(sweep, self.learning.page_patience(now)), due
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
         """Record that a page did not show an ID that it was read for: it is asked for at once, and singly.

@@ -42,8 +42,8 @@ DENSE = PAGE_MOST // 2
 """IDs: a page that should show so many is tried again after a pause, and those of one with fewer are asked for."""
 LOOKED_AT = 32
 """Pages: so many are looked at for one due ID, at most, before one that is worth reading."""
-FIRST_PATIENCE = 2.0
-"""Seconds that a poll may wait for the page that is read in its place."""
+HURRIED = 0.25
+"""Seconds that a page has at least, however short the time of those who wait is."""
 FEW = 4
 """IDs: with fewer watched, the list is not read to find them."""
 
@@ -60,6 +60,8 @@ class Sweep(NamedTuple):
     """How many watched IDs it should show, where it lies below what was read."""
     patience: float = NEVER
     """Seconds after which its IDs are polled singly, where it is not there."""
+    teaches: bool = False
+    """Whether it is read by a session that knows nothing yet, for what it tells of others' tasks."""
 
 
 class NotShown(NamedTuple):
@@ -191,7 +193,17 @@ class SweepPlan:
         if not any(one.learns for one in waiting) or any(one.once for one in waiting):
             return None
         self._out.add(1)
-        return Sweep(1, (task_id,), deeper=False, at=now, patience=FIRST_PATIENCE)
+        return Sweep(1, (task_id,), deeper=False, at=now, teaches=True)
+
+    def bounded(self, sweep: Sweep, patience: float) -> Sweep:
+        """Return a sweep whose IDs wait for it no longer than so many seconds.
+
+        To each wait whose time is short half of it is left for a poll.
+        """
+        registry = self._registry
+        waits = (one for task_id in sweep.task_ids for one in registry.who[registry.rows[task_id]].values())
+        until = min((one.deadline for one in waits), default=NEVER)
+        return sweep._replace(patience=min(patience, max(HURRIED, (until - sweep.at) / 2)))
 
     def _is_remote(self, task_id: int, now: float) -> bool:
         """Whether an ID seems to lie so far from all that was read that it may not exist."""
@@ -274,10 +286,13 @@ class SweepPlan:
         self._out.discard(sweep.page)
         self._depth.end(sweep.page)
 
-    def on_transient(self, sweep: Sweep, now: float) -> None:
-        """Record that a page failed in passing. Where many do the list is left alone, but not forgotten."""
+    def on_transient(self, sweep: Sweep, now: float, *, silent: bool = False) -> None:
+        """Record that a page failed in passing, or was `silent` while its IDs waited.
+
+        Where many do the list is left alone, but not forgotten.
+        """
         self.on_lost(sweep)
-        self._trust.on_transient(now)
+        self._trust.on_transient(now, silent=silent)
 
     def on_429(self, sweep: Sweep, now: float, held_for: float, *, odd: bool) -> None:
         """Record that a page was refused with 429, as `ListTrust.on_429` has it. The list is not forgotten."""
