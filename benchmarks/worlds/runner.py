@@ -209,7 +209,7 @@ class _Run:
         founds = [_found(task, headers, answer.looked) for task in tasks]
         learning = self._planner.learning
         learning.on_told([one for one in founds if not self._planner.is_watched(one.task.id)], answer.at)
-        is_present = learning.is_present(founds, sweep.task_ids[0], answer.at)
+        is_present = learning.is_present(sweep.task_ids[0], founds, headers, answer.at)
         for found in founds:
             if found.task.id in sweep.task_ids and not (is_present or found.task.is_terminal):
                 self._planner.missed(found.task.id, answer.at, absent=False)

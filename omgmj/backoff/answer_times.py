@@ -37,6 +37,11 @@ class AnswerTimes:
         self._up = math.exp(STEP * QUANTILE)
         self._down = math.exp(-STEP * (1 - QUANTILE))
 
+    @property
+    def usual(self) -> float:
+        """How many seconds most answers take; 0 before the first one."""
+        return self._usual
+
     def saw_answer(self, seconds: float) -> None:
         """Record an answer that came after so many seconds."""
         if self._left:

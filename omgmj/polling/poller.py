@@ -57,7 +57,8 @@ class Poller:
     ) -> None:
         self.planner: Planner = Planner(retry, sweeps=sweeps)
         self.health: Health = Health(self.planner, limiter, loop.time(), NEVER if outage is None else outage)
-        self.sweeper: Sweeper = Sweeper(exchange, self.planner, self.health, self._tell, loop)
+        self._answer_times = AnswerTimes()
+        self.sweeper: Sweeper = Sweeper(exchange, self.planner, self.health, self._tell, loop, self._answer_times)
         self._exchange = exchange
         self._limiter = limiter
         self._loop = loop
@@ -72,7 +73,6 @@ class Poller:
         self._sinks: set[Sink] = set()
         self._closed: SessionClosed | None = None
         self._broke_at = -math.inf
-        self._answer_times = AnswerTimes()
         self._silences: dict[int, int] = {}  # polls of an ID, in a row, that were given up early
 
     # What a session asks for.

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omgmj.backoff.answer_times import LEAST, AnswerTimes
+from omgmj.backoff.answer_times import AnswerTimes
 from omgmj.backoff.rate import EARLY
 from omgmj.errors import DecodeError, ExchangeTimeout, OmgmjError, TransportError
 from omgmj.models import STATUS_ORDER, Task
@@ -26,8 +26,18 @@ if TYPE_CHECKING:
     from omgmj.client.exchange import Exchange
 
 
+PATIENCE, TIMES = 2.0, 4.0
+"""Seconds for which IDs wait for their page at most, and so many times as long as a poll takes beside them. They wait
+longer where pace is short."""
+LEAST = 0.25
+"""Seconds that a page has at least, however short the time of those who wait is."""
+
+
 class Sweeper:
-    """Reader of pages. It counts them, the records they showed, and those of use; `tell` gets what each meant."""
+    """Reader of pages. It counts them, the records they showed, and those of use; `tell` gets what each meant.
+
+    `polls` are the times that answers to polls take.
+    """
 
     def __init__(
         self,
@@ -36,6 +46,7 @@ class Sweeper:
         health: Health,
         tell: Callable[[Task, Seen], None],
         loop: asyncio.AbstractEventLoop,
+        polls: AnswerTimes,
     ) -> None:
         self.pages: int = 0
         self.records: int = 0
@@ -46,6 +57,7 @@ class Sweeper:
         self._tell = tell
         self._loop = loop
         self._answer_times = AnswerTimes()
+        self._polls = polls
 
     async def sweep(self, sweep: Sweep, *, probe: bool) -> None:
         """Read one page of the list; those of its IDs that it fails to show are polled singly, whatever the reason.
@@ -59,10 +71,10 @@ class Sweeper:
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
         missed = dict.fromkeys(sweep.task_ids, NotShown(absent=False, slid=True))
-        patience = min(self._answer_times.patience(0), sweep.patience)
+        patience = self._patience(sweep)
         try:
             request = messages.page_request(sweep.page, messages.PAGE_MOST)
-            found = await self._exchange.once(request, read, patience, renewal=sweep.patience)
+            found = await self._exchange.once(request, read, patience, renewal=patience)
         except OmgmjError as error:
             now = self._loop.time()
             if isinstance(error, ExchangeTimeout) and now >= sweep.at + patience - EARLY:
@@ -91,13 +103,23 @@ class Sweeper:
             self._tell(task, seen)
         return seen is not None
 
+    def _patience(self, sweep: Sweep) -> float:
+        """Return for how many seconds a page is waited for; half of a wait's time is left for a poll."""
+        patience = self._answer_times.patience(0)
+        if not sweep.task_ids:
+            return patience
+        left = self._planner.registry.first_deadline(sweep.task_ids) - sweep.at
+        usual = (PATIENCE + TIMES * self._polls.usual) * self._planner.learning.load(sweep.at)
+        return min(patience, usual, max(LEAST, left / 2))
+
     def _on_silence(self, sweep: Sweep, patience: float, now: float) -> None:
-        """Record a page that was given up; where a wait's time was short that says nothing of the list."""
-        if patience < LEAST:
-            self._planner.sweep_plan.on_lost(sweep)
+        """Record a page that was given up: against the list, where polls are answered and nobody was in a hurry."""
+        self._answer_times.saw_silence()
+        is_hurried = self._planner.registry.first_deadline(sweep.task_ids) <= sweep.at + 2 * patience
+        if self._polls.usual and not is_hurried:
+            self._planner.sweep_plan.on_silence(sweep, now)
         else:
-            self._answer_times.saw_silence()
-            self._planner.sweep_plan.on_transient(sweep, now, silent=True)
+            self._planner.sweep_plan.on_lost(sweep)
 
     def _on_failure(self, sweep: Sweep, error: OmgmjError, now: float) -> None:
         """Judge why a page could not be read: the rate, the service, passing trouble, or the list itself."""
@@ -120,8 +142,7 @@ class Sweeper:
         by_id = pages.records_by_id(records, self._health.odd)
         not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now) if sweep.task_ids else {}
         self.records += len(records)
-        founds = self._teach(sweep, answer, by_id, now)
-        is_late = sweep.teaches and not self._planner.learning.is_present(founds, sweep.task_ids[0], now)
+        is_late = not self._teach(sweep, answer, by_id, now)
         awaited, read = set(sweep.task_ids), set()
         for task_id, record in by_id.items():
             poll = task_id in awaited
@@ -131,7 +152,7 @@ class Sweeper:
                 task = pages.read_record(record, asked=task_id, odd=self._health.odd)
             except DecodeError:
                 continue
-            if poll and is_late and not task.is_terminal:
+            if is_late and not task.is_terminal:
                 continue
             read.add(task_id)
             if task.status not in STATUS_ORDER:
@@ -140,19 +161,21 @@ class Sweeper:
         there = NotShown(absent=False, slid=False)
         return {task_id: not_shown.get(task_id, there) for task_id in sweep.task_ids if task_id not in read}
 
-    def _teach(self, sweep: Sweep, answer: Answer, by_id: Mapping[int, Any], now: float) -> list[Found]:
+    def _teach(self, sweep: Sweep, answer: Answer, by_id: Mapping[int, Any], now: float) -> bool:
         """Learn from the tasks of a page that nobody watches, where nothing is known so far; one page does.
 
-        Return what such a page shows, of watched ones too.
+        Return whether the page, where it is read for that, tells of the present.
         """
+        learning = self._planner.learning
+        if not sweep.teaches and learning.is_taught:
+            return True
         founds: list[Found] = []
-        if sweep.teaches or not self._planner.learning.is_taught:
-            for task_id, record in by_id.items():
-                with contextlib.suppress(DecodeError):
-                    founds.append(_found(pages.read_record(record, asked=task_id), answer, sweep.at))
-        if not self._planner.learning.is_taught:
-            self._planner.learning.on_told([one for one in founds if not self._planner.is_watched(one.task.id)], now)
-        return founds
+        for task_id, record in by_id.items():
+            with contextlib.suppress(DecodeError):
+                founds.append(_found(pages.read_record(record, asked=task_id), answer, sweep.at))
+        if not learning.is_taught:
+            learning.on_told([one for one in founds if not self._planner.is_watched(one.task.id)], now)
+        return not sweep.teaches or learning.is_present(sweep.task_ids[0], founds, answer.headers, now)
 
 
 def _found(task: Task, answer: Answer, asked_at: float) -> Found:

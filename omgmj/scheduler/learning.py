@@ -8,13 +8,14 @@ is pace for. Moments are seconds on the planner's clock; it only reads the regis
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from omgmj.backoff.price import Price, Prices
 from omgmj.backoff.residual_life import Key, Lived, ResidualLife
 from omgmj.backoff.silences import Silence
 from omgmj.models import Status, Task
+from omgmj.protocol.responses import ages
 from omgmj.scheduler.clock_offset import ClockOffset
 from omgmj.scheduler.registry import Registry
 from omgmj.scheduler.trails import Trails
@@ -35,7 +36,6 @@ _DATES = 0.1  # how much an answer counts in the mean of how far its `Date` is o
 _MOST_PRICES = 8  # that are taken over from an earlier run
 _DAY = 86_400.0
 _STILL, _QUEUED = int(Silence.STILL), int(Silence.QUEUED)
-_PATIENCE, _TIMES = 2.0, 4.0  # seconds that a page may take, and so many times as long as a poll takes beside them
 _PRESENT = 10.0  # seconds ago that something must have happened which a page tells of, so that it tells of the present
 _OF_LATE = 600.0  # seconds since which others failed, where that counts
 _DATE = 1.0  # seconds to which an answer's `Date` is cut
@@ -86,12 +86,14 @@ class Learning:
     # Polls and answers.
 
     def on_taken(self, task_id: int, due: float, now: float) -> None:
-        """Record that an ID is asked for, singly or by a page, and when it was due."""
+        """Record that a page is asked for an ID, and when that was due."""
         if now - due > _WAITED:
             self._kept[task_id] = due, now
 
-    def on_asked(self, task_id: int, now: float) -> None:
-        """Record that a poll goes out."""
+    def on_asked(self, task_id: int, due: float, now: float) -> None:
+        """Record that a poll goes out, and when it was due."""
+        if now - due > _WAITED:
+            self._kept[task_id] = due, now
         before = self._asked.get(task_id)
         if before is not None:
             self._wanted.setdefault(task_id, before)
@@ -225,19 +227,17 @@ class Learning:
                 late, failed = late + is_late, failed + (is_late and not task.succeeded)
         self.life.most_fail = 2 * failed > late
 
-    def is_present(self, page: Sequence[Found], task_id: int, now: float) -> bool:
-        """Whether a page tells of the present, as far as can be known, though a list may lag behind.
+    def is_present(self, task_id: int, page: Sequence[Found], headers: Mapping[str, str], now: float) -> bool:
+        """Whether what a page says of an ID is of the present, as far as can be known: a list may lag behind.
 
-        Something on it has just begun, or ended; or it shows a task that was made here just now.
+        It is where its task was made here just now, or where something on the page has just begun, or ended.
         """
         first = self._registry.first[self._registry.rows[task_id]]
         if self.trails.is_made(task_id) and now - first < _PRESENT:
-            return any(found.task.id == task_id for found in page)
-        return any(self._is_present(found.age) or self._is_present(found.ended_ago) for found in page)
-
-    def _is_present(self, told: float | None) -> bool:
-        ago = self.corrected(told)
-        return ago is not None and ago < _PRESENT
+            return True
+        moments = ((one.task.submitted_at, one.task.started_at, one.task.finished_at) for one in page)
+        agos = (self.corrected(told) for three in moments for told in ages(headers, *three))
+        return any(ago is not None and ago < _PRESENT for ago in agos)
 
     def _ended_at(self, found: Found, seen: float, now: float) -> float:
         """Return when a task ended, as its record tells; not a number where it does not."""
@@ -288,10 +288,6 @@ class Learning:
             return 1.0
         calm = max(0.0, now - self._waited_at - _CALM)
         return max(1.0, min(self._registry.watched, self._load * math.exp(-calm / _CALMING)))
-
-    def page_patience(self, now: float) -> float:
-        """Return for how many seconds a page may keep its IDs waiting; longer where pace is short."""
-        return (_PATIENCE + _TIMES * self.answer_time) * self.load(now)
 
     def present_age(self, row: int, now: float) -> float:
         """Return for how many seconds a task has been running; where nobody tells, how long it has been known."""

@@ -47,7 +47,7 @@ class ListTrust:
         self._signs = 0
         self._failing = 0.0  # share of pages
         self._worth = HOPED  # IDs a page
-        self._lagged_at = -math.inf
+        self._lagged_at = self._silent_at = -math.inf
 
     def strike(self, now: float, signs: int) -> bool:
         """Record signs against the list; return whether its rest begins with them."""
@@ -63,9 +63,18 @@ class ListTrust:
         """Record that a page could be read."""
         self._failing -= FAILED_WEIGHT * self._failing
 
-    def on_transient(self, now: float, *, silent: bool = False) -> None:
-        """Record that a page failed in passing, or was `silent`; the list rests where many do."""
-        self._failing += (SILENT_WEIGHT if silent else FAILED_WEIGHT) * (1 - self._failing)
+    def on_transient(self, now: float) -> None:
+        """Record that a page failed in passing; the list rests where many do."""
+        self._fail(now, FAILED_WEIGHT)
+
+    def on_silence(self, now: float, asked_at: float) -> None:
+        """Record a page that did not come while its IDs could wait; those that were out at once are silent once."""
+        if asked_at > self._silent_at:
+            self._silent_at = now
+            self._fail(now, SILENT_WEIGHT)
+
+    def _fail(self, now: float, weight: float) -> None:
+        self._failing += weight * (1 - self._failing)
         if self._failing > FAILING:
             self._begin_rest(now)
 

@@ -155,7 +155,7 @@ class Planner:
             once = fresh and any(subscription.once for subscription in registry.who[row].values())
             if once or registry.flags[row] & (HELD | PUSHED | SINGLE):
                 return due
-            if not self.sweep_plan.is_in_use(now):
+            if not self.sweep_plan.is_in_use(now) or registry.is_short(row, now):
                 return due
             if (awaited := self.sweep_plan.awaited_until(task_id, now)) > now:
                 return awaited
@@ -178,11 +178,10 @@ class Planner:
             good, self._last_good = self.proven(probe), None
             if good is not None:
                 self.due_queue.take_along(good, now)
-                self.learning.on_asked(good, now)
+                self.learning.on_asked(good, now, now)
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
-        self.learning.on_taken(task_id, due, now)
         sweep = None
         if probe is None and not flags & (PUSHED | SINGLE):
             heard = task_id in self._claims.of and self._claims.heard(task_id, now) is not None
@@ -191,14 +190,14 @@ class Planner:
                 sweep = self.sweep_plan.plan_first(task_id, now)
                 self.learning.wants_page = sweep is None
         if sweep is None:
-            self.learning.on_asked(task_id, now)
+            self.learning.on_asked(task_id, due, now)
             if not fresh:
                 self.learning.on_began(due, now)
             return task_id, due
         for other in sweep.task_ids:
-            if other != task_id:
-                self.learning.on_taken(other, self.due_queue.take_along(other, now)[0], now)
-        return self.sweep_plan.bounded(sweep, self.learning.page_patience(now)), due
+            at = due if other == task_id else self.due_queue.take_along(other, now)[0]
+            self.learning.on_taken(other, at, now)
+        return sweep, due
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
         """Record that a page did not show an ID that it was read for: it is asked for at once, and singly.

@@ -39,6 +39,8 @@ page than the one that was read for it."""
 
 STALE = 1.0
 """Seconds after a pause of the process in which answers may still be from before it."""
+SHORT = 2.0
+"""Seconds to the end of a wait that are too few to wait for others of a page, or for the page."""
 BLOCK = 256
 """Rows that are added at once."""
 
@@ -222,6 +224,16 @@ class Registry:
         subscription.pending += 1
         subscription.joined += 1
         return True
+
+    def first_deadline(self, task_ids: Iterable[int]) -> float:
+        """Return when the first wait for one of these IDs is over; infinite where none ends by itself."""
+        return min(
+            (one.deadline for task_id in task_ids for one in self.who[self.rows[task_id]].values()), default=NEVER
+        )
+
+    def is_short(self, row: int, now: float) -> bool:
+        """Whether the time of somebody who waits is so short that nothing but a poll will do."""
+        return any(one.deadline < now + SHORT for one in self.who[row].values())
 
     def part(self, row: int, subscription: Subscription) -> bool:
         """Remove one who waits; return whether it did."""

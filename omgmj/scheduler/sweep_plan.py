@@ -42,8 +42,6 @@ DENSE = PAGE_MOST // 2
 """IDs: a page that should show so many is tried again after a pause, and those of one with fewer are asked for."""
 LOOKED_AT = 32
 """Pages: so many are looked at for one due ID, at most, before one that is worth reading."""
-HURRIED = 0.25
-"""Seconds that a page has at least, however short the time of those who wait is."""
 FEW = 4
 """IDs: with fewer watched, the list is not read to find them."""
 
@@ -58,8 +56,6 @@ class Sweep(NamedTuple):
     at: float
     foretold: int = 0
     """How many watched IDs it should show, where it lies below what was read."""
-    patience: float = NEVER
-    """Seconds after which its IDs are polled singly, where it is not there."""
     teaches: bool = False
     """Whether it is read by a session that knows nothing yet, for what it tells of others' tasks."""
 
@@ -162,7 +158,7 @@ class SweepPlan:
 
         `heard`: callbacks tell of the ID. The page costs no more than a poll, and serves its neighbours too.
         """
-        if not self.is_in_use(now):
+        if not self.is_in_use(now) or self._registry.is_short(self._registry.rows[task_id], now):
             return None
         if self._may_read_deeper(task_id, now):
             return self._plan_deeper(task_id, now)
@@ -189,21 +185,14 @@ class SweepPlan:
         """
         if self.is_in_use(now) or not self.may_read(now) or 1 in self._out:
             return None
-        waiting = self._registry.who[self._registry.rows[task_id]].values()
+        row = self._registry.rows[task_id]
+        waiting = self._registry.who[row].values()
         if not any(one.learns for one in waiting) or any(one.once for one in waiting):
+            return None
+        if self._registry.is_short(row, now):
             return None
         self._out.add(1)
         return Sweep(1, (task_id,), deeper=False, at=now, teaches=True)
-
-    def bounded(self, sweep: Sweep, patience: float) -> Sweep:
-        """Return a sweep whose IDs wait for it no longer than so many seconds.
-
-        To each wait whose time is short half of it is left for a poll.
-        """
-        registry = self._registry
-        waits = (one for task_id in sweep.task_ids for one in registry.who[registry.rows[task_id]].values())
-        until = min((one.deadline for one in waits), default=NEVER)
-        return sweep._replace(patience=min(patience, max(HURRIED, (until - sweep.at) / 2)))
 
     def _is_remote(self, task_id: int, now: float) -> bool:
         """Whether an ID seems to lie so far from all that was read that it may not exist."""
@@ -286,13 +275,15 @@ class SweepPlan:
         self._out.discard(sweep.page)
         self._depth.end(sweep.page)
 
-    def on_transient(self, sweep: Sweep, now: float, *, silent: bool = False) -> None:
-        """Record that a page failed in passing, or was `silent` while its IDs waited.
-
-        Where many do the list is left alone, but not forgotten.
-        """
+    def on_transient(self, sweep: Sweep, now: float) -> None:
+        """Record that a page failed in passing. Where many do the list is left alone, but not forgotten."""
         self.on_lost(sweep)
-        self._trust.on_transient(now, silent=silent)
+        self._trust.on_transient(now)
+
+    def on_silence(self, sweep: Sweep, now: float) -> None:
+        """Record that a page did not come while its IDs could wait; where several do not, as with `on_transient`."""
+        self.on_lost(sweep)
+        self._trust.on_silence(now, sweep.at)
 
     def on_429(self, sweep: Sweep, now: float, held_for: float, *, odd: bool) -> None:
         """Record that a page was refused with 429, as `ListTrust.on_429` has it. The list is not forgotten."""

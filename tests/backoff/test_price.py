@@ -83,3 +83,15 @@ def test_bounds_take_no_memory_without_end() -> None:
     for number in range(10 * MOST_BOUNDS):
         prices.under(1.0 + number)
         assert len(prices._of) <= MOST_BOUNDS
+
+
+def test_beside_a_crowd_an_end_moves_it_less() -> None:
+    """A round of all that is watched moves it as far, be they a dozen or a thousand, early on as later."""
+    moved = []
+    for watched in (12, 1200):
+        price = Price(1.0)
+        for _ in range(3 * watched):
+            price.saw(2.0, 5, watched=watched)
+        moved.append(math.log(price.value / FIRST))
+    assert moved[1] == pytest.approx(moved[0], rel=0.25)
+    assert -4.0 < moved[0] < -1.0

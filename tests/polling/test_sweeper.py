@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -179,6 +181,89 @@ async def test_a_page_that_hangs_holds_nobody_up() -> None:
         assert fake.now - begun < 3.0
         assert (await session.wait(more, timeout=20)).succeeded
         assert fake.now - begun < 3.5
+
+
+@pytest.mark.parametrize(
+    ("fault", "since"),
+    [
+        (Fault("silence", only="pages"), 0.0),
+        (Fault("silence", only="pages"), 100.0),
+        (Fault("slow", only="pages", seconds=10.0), 0.0),
+        (Fault("slow", only="pages", seconds=3.0), 100.0),
+    ],
+    ids=["hangs", "begins to hang", "slow", "gets slow"],
+)
+async def test_a_list_that_keeps_waiting_is_left_alone(fault: Fault, since: float) -> None:
+    """Where queries are answered at once and pages are not, ends are seen about as soon as with no list."""
+    random.seed(2)
+    async with FakeService(latency=0.05) as fake:
+        ends = {fake.add_task(Life.succeed(after)): after for after in (random.uniform(40, 600) for _ in range(20))}
+        fake.trouble(fault, after=since)
+        begun, late = fake.now, []
+        async with fake.session() as session:
+            async for task in session.watch(ends):
+                late.append(fake.now - begun - ends[task.id])
+    assert len(late) == 20
+    assert sum(late) / 20 < 1.6
+    assert max(late) < 9.0
+
+
+async def test_where_all_answers_are_slow_pages_are_read() -> None:
+    """A page that takes as long as a query does is waited for: it answers for many."""
+    async with FakeService(latency=4.0, seed=2) as fake:
+        ids = fake.add_tasks(100)
+        seen, _ = await watched(fake, ids)
+    assert seen == Counter(ids)
+    assert fake.requests < 6 * len(ids)
+    assert sum(fake.pages.values()) > 20
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("fault", ["silence", "slow"])
+async def test_a_short_wait_has_time_for_a_poll(fault: str, count: int) -> None:
+    """A wait of a second is answered by a poll, where the page that is read instead does not come."""
+    async with FakeService() as fake, fake.session() as session:
+        ids = [fake.add_task(Life.succeed(0.0)) for _ in range(count)]
+        fake.trouble(Fault(fault, only="pages", seconds=1.2) if fault == "slow" else Fault(fault, only="pages"))
+        tasks = await asyncio.gather(*(session.wait(task_id, timeout=1) for task_id in ids))
+        assert all(task.succeeded for task in tasks)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+async def test_a_list_that_refuses_the_token_holds_up_nobody(count: int) -> None:
+    """A token that may query and not list is asked for anew for a moment only."""
+    async with FakeService() as fake, fake.session(lambda: fake.token) as session:
+        ids = [fake.add_task(Life.succeed(0.0)) for _ in range(count)]
+        fake.trouble(Fault("unauthorized", only="pages"))
+        tasks = await asyncio.gather(*(session.wait(task_id, timeout=4) for task_id in ids))
+        assert all(task.succeeded for task in tasks)
+
+
+@pytest.mark.parametrize(("lag", "ago"), [(12.0, 5.0), (30.0, 2.0), (600.0, 590.0)])
+async def test_a_first_page_that_lags_is_no_first_look(lag: float, ago: float) -> None:
+    """What a list says of the past, where nothing on it is of the last seconds, is asked for again, singly."""
+    async with FakeService(list_lag=lag) as fake:
+        task_id = fake.add_task(Life.succeed(lag))
+        await asyncio.sleep(lag + ago)
+        async with fake.session() as session:
+            begun = fake.now
+            assert (await session.wait(task_id)).succeeded
+            assert fake.now - begun < 0.5
+            assert fake.pages == {1: 1}
+
+
+async def test_a_burst_beyond_the_pace_leaves_the_price_alone() -> None:
+    """What IDs waited for their turn, and a crowd that ends at once, say nothing of what a poll is worth."""
+    random.seed(3)
+    async with FakeService(latency=0.05, seed=7) as fake, fake.session(rate=10) as session:
+        ids = [fake.add_task(Life.succeed(random.lognormvariate(math.log(60), 0.4))) for _ in range(1000)]
+        prices = []
+        async for _ in session.watch(ids):
+            prices.append(session.stats().price)
+    known = [price for price in prices if price is not None]
+    assert len(known) > 900
+    assert min(known) > 0.03
+    assert max(known) < 1.0
 
 
 async def test_a_page_that_lacks_the_task_costs_one_request() -> None:

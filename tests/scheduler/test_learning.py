@@ -194,7 +194,7 @@ def test_polls_that_failed_are_not_the_price_s_fault() -> None:
     bench.poll()
     learning.forget(1)
     for asked_at in (7.0, 20.0, 40.0):
-        learning.on_asked(1, start + asked_at)
+        learning.on_asked(1, start + asked_at, start + asked_at)
     bench.now = start + 60.0
     task = record(1, Status.SUCCESS, 100, started_at=start, finished_at=start + 6.0)
     bench.saw(task, ended_ago=54.0)
@@ -404,12 +404,12 @@ def test_the_time_of_answers_is_measured() -> None:
     """How long answers take is known after some, of polls that were answered only."""
     learning = Bench().planner.learning
     for task_id in range(200):
-        learning.on_asked(task_id, 10.0)
+        learning.on_asked(task_id, 10.0, 10.0)
         learning.on_answered(task_id, 13.0)
         learning.on_answered(task_id, 99.0)
     assert learning.answer_time == pytest.approx(3.0, rel=0.01)
     # A machine that slept between the two is no slow service.
-    learning.on_asked(1, 10.0)
+    learning.on_asked(1, 10.0, 10.0)
     learning.on_answered(1, 90_000.0)
     assert learning.answer_time < 3.5
 

@@ -227,7 +227,7 @@ def test_who_waits_for_a_first_poll_is_confirmed_in_that_class() -> None:
     bench.willing.pays = True
     assert bench.listed(record(2, "SUCCESS"), poll=False) is None
     assert (bench.planner.due_queue.heads[True].due, bench.planner.due_queue.heads[False].due) == (0.0, NEVER)
-    assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False, at=0.0, patience=2.0)
+    assert bench.planner.take(0.0, fresh=True)[0] == Sweep(1, (1,), deeper=False, at=0.0)
     assert bench.planner.take(0.0, fresh=True) == (2, 0.0)
 
 
