@@ -1,7 +1,8 @@
 """What was learned, kept between runs: a small JSON file that a session begins with, and writes for the next one.
 
 The file is of one account at one host, and of one version. What is odd or of others is ignored, and written over with
-the next ends. It only makes polls fewer: where it cannot be written, the session goes on as without it.
+the next ends; a file of another sort is left as it is. It only makes polls fewer: where it cannot be written, the
+session goes on as without it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -32,6 +34,8 @@ VERSION = 2
 """Of what is kept: another one where `dump` gives something else, or means something else by it."""
 EVERY = 300.0
 """Seconds from an end to when what was learned is written, with all that ended meanwhile."""
+BEGINS = re.compile(rb'\{"version": ?\d+, ?"host"')
+"""How a file begins that may be written over; one that is empty, or zeros after a power cut, may be too."""
 LIMIT = 2 * 1024 * 1024
 """Bytes of a file that is read. A full one has a quarter of that."""
 
@@ -184,9 +188,11 @@ def _write(path: Path, kept: Kept) -> None:
         "learned": kept.learned,
     }
     text = json.dumps(whole, allow_nan=False, separators=(",", ":"))
+    path = Path(os.path.realpath(path))  # A link stays one.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists():
         _check_file(path)
+        _check_ours(path)
     with tempfile.NamedTemporaryFile("w", prefix=".omgmj-", dir=path.parent, delete=False) as file:
         beside = Path(file.name)
         try:
@@ -203,6 +209,16 @@ def _check_file(path: Path) -> None:
     """Raise `OSError` unless it is a file: a pipe would be waited for, and a device written over."""
     if not path.is_file():
         raise FileExistsError(errno.EEXIST, "it is no file", str(path))
+
+
+def _check_ours(path: Path) -> None:
+    """Raise `OSError` where a file is of another sort, such as a journal or somebody's notes."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.strip(b"\0") and not BEGINS.match(head):
+        raise FileExistsError(
+            errno.EEXIST, "it is a file of another sort; choose another path, or delete it", str(path)
+        )
 
 
 def _finite(text: str) -> float:

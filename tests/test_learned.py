@@ -151,6 +151,10 @@ async def test_it_is_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert ends(path) == 81
 
 
+OURS = '{"version":2,"host":"x"}'
+"""How a file begins that may be written over."""
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -176,11 +180,9 @@ def as_ends(number: str, kept: dict[str, Any]) -> bytes:
 
 ODD: dict[str, Callable[[dict[str, Any]], object]] = {
     "nothing": lambda _: b"",
-    "no JSON": lambda _: b"{",
-    "no text": lambda _: b"\xff\xfe\xff",
     "zeros, as after a power cut": lambda _: bytes(4096),
-    "deep": lambda _: b"[" * 100_000,
-    "another value": lambda _: [1],
+    "torn": lambda kept: json.dumps(kept).encode()[:500],
+    "deep": lambda _: b'{"version":2,"host":' + b"[" * 100_000,
     "another version": changed(version=learned.VERSION + 1),
     "another host": changed(host="elsewhere.example"),
     "another account": changed(salt="another"),
@@ -215,6 +217,55 @@ async def test_what_is_odd_is_ignored(
     assert found == await watched(None, 3)
     assert [record.levelname for record in caplog.records if "is not used" in record.message] == ["DEBUG"]
     assert ends(path) == 3
+
+
+FOREIGN = {
+    "notes": b"buy milk\n",
+    "no text": b"\xff\xfe\xff",
+    "another value": b"[1]",
+    "somebody's settings": b'{"version": 2, "name": "mine"}',
+    "deep": b"[" * 100_000,
+    "a database": b"SQLite format 3\0" + bytes(4096),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+async def test_a_file_of_another_sort_stays(content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no file of what was learned is neither used nor written over: a warning says so, once."""
+    path = tmp_path / "notes"
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING, "omgmj"):
+        assert await watched(path, 3) == await watched(None, 3)
+    assert path.read_bytes() == content
+    (warning,) = [record.message for record in caplog.records]
+    assert "not kept" in warning
+    assert "choose another path" in warning
+
+
+async def test_a_journal_is_not_written_over(tmp_path: Path) -> None:
+    """One path for both is refused; by another name of the file the journal stays, and what is pending with it."""
+    path, link = tmp_path / "a.journal", tmp_path / "link"
+    with pytest.raises(omgmj.UsageError, match="two files"):
+        omgmj.Session("t", journal=omgmj.SqliteJournal(path), learned=str(path))
+    path.unlink(missing_ok=True)
+    link.symlink_to(path)
+    async with FakeService() as fake:
+        ids = [fake.add_task(Life.succeed(after)) for after in (1.0, 1000.0)]
+        journal = omgmj.SqliteJournal(path)
+        async with fake.session(journal=journal, learned=link) as session, session.watch(ids) as watch:
+            assert (await anext(watch)).id == ids[0]
+        async with fake.session(journal=omgmj.SqliteJournal(path), learned=link) as session:
+            assert ids[1] in [task.id async for task in session.resume()]
+
+
+async def test_a_link_stays_one(tmp_path: Path) -> None:
+    """A link is followed, also where nothing is at its end yet."""
+    path, link = tmp_path / "real.json", tmp_path / "link.json"
+    link.symlink_to(path)
+    for tasks in (2, 3):
+        await watched(link, tasks)
+        assert link.is_symlink()
+    assert ends(path) == 5
 
 
 async def test_other_accounts_and_hosts(tmp_path: Path) -> None:
@@ -350,10 +401,10 @@ except OSError as error:
 def test_a_full_disk(tmp_path: Path) -> None:
     """A write that finds no room leaves the file as it was, and nothing beside it."""
     path = tmp_path / "learned.json"
-    path.write_text("{}")
+    path.write_text(OURS)
     done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
     assert done.stdout == "File too large\n"
-    assert (path.read_text(), names(tmp_path)) == ("{}", ["learned.json"])
+    assert (path.read_text(), names(tmp_path)) == (OURS, ["learned.json"])
 
 
 WRITES = """

@@ -199,9 +199,10 @@ def _warn_of_least(instance: object, attribute: attrs.Attribute[Any], value: obj
     warnings.warn("Adaptive(least=…) goes: say Adaptive(delay=…), the mean delay in seconds", DeprecationWarning, 3)
 
 
-def _none_or_seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _none_or_number(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None:
-        _seconds(instance, attribute, value)
+        name = f"{type(instance).__name__}.{attribute.name}"
+        check_number(name, value, "None, or a finite number above 0", zero=False)
 
 
 def _delay_of_least(policy: Adaptive) -> float:
@@ -231,7 +232,7 @@ class Adaptive:
     delay: float = attrs.field(
         default=attrs.Factory(_delay_of_least, takes_self=True), kw_only=True, validator=_seconds
     )
-    polls: float | None = attrs.field(default=None, kw_only=True, validator=_none_or_seconds)
+    polls: float | None = attrs.field(default=None, kw_only=True, validator=_none_or_number)
 
     def __attrs_post_init__(self) -> None:
         _check_order(self, "first", "delay")

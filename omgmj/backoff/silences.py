@@ -21,7 +21,7 @@ FEW_MADE = 3
 """Tasks that must have been made: to guess the first poll of one is dear."""
 EARLY = 8
 """Of so many tasks one ends early, even where all goes on as ever."""
-_LARGEST = 1e12  # seconds: no age comes near it
+_LARGEST = 1e9  # seconds: no age comes near it
 _MUTE = 0.7  # where this share ended in the state itself, there is nothing but their durations
 
 
@@ -94,7 +94,7 @@ class Silences:
         """Take over what `dump` gave; `KeyError`, `TypeError` or `ValueError` where it cannot have given that."""
         for name, pairs in dumped.items():
             for left_at, ended_at in pairs[-KEPT:]:
-                if not (abs(left_at) <= _LARGEST and abs(ended_at) <= _LARGEST):
+                if not -_LARGEST <= left_at <= ended_at <= _LARGEST:
                     raise ValueError(f"no task was {name} for so long")
                 self.learn(Silence[name], left_at, ended_at)
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from omgmj.backoff.price import Price, Prices
+from omgmj.backoff.price import LEAST, MOST, Price, Prices
 from omgmj.backoff.residual_life import Key, Lived, ResidualLife
 from omgmj.backoff.silences import Silence
 from omgmj.models import Status, Task
@@ -318,7 +318,9 @@ class Learning:
             for delay, polls, value in dumped["prices"][-_MOST_PRICES:]:
                 check_seconds("delay", delay)
                 check_seconds("polls", polls, none=True)
-                prices.open(delay, polls, check_seconds("price", value))
+                if not LEAST <= value <= MOST:
+                    raise ValueError(f"no price is {value}")
+                prices.open(delay, polls, float(value))
             answer_time = check_seconds("answer_time", dumped["answer_time"], zero=True)
             if answer_time > _SLOWEST:
                 raise ValueError(f"no answer takes {answer_time:g} s")

@@ -60,6 +60,9 @@ class Opening:
             raise UsageError(f"transport must have send, stream, aclose and limit; {type(transport).__name__} has not")
         if retry is not None and not isinstance(retry, Retry):
             raise UsageError(f"retry must be an omgmj.Retry, not {type(retry).__name__}")
+        kept = check_path(learned)
+        if kept is not None and kept == check_path(getattr(journal, "path", None)):
+            raise UsageError("journal and learned must be two files")
         self._base_url = choose_base_url(base_url, check_trusted_hosts(trusted_hosts))
         self._rate = check_rate("rate", rate)
         self._backoff = check_policy(backoff, Adaptive())
@@ -81,7 +84,7 @@ class Opening:
             http=http,
             transport=transport,
             journal=journal,
-            learned=check_path(learned),
+            learned=kept,
         )
         self._engine: Engine | None = None
         self._closed = False

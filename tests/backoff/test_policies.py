@@ -505,3 +505,10 @@ def test_the_time_of_an_answer_is_part_of_the_gap() -> None:
     quick, slow, slower = (Adaptive()(known._replace(answers=answers), 0.0) for answers in (0.0, 1.0, 9.0))
     assert slow == quick - 1.0
     assert slower == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("polls", [0, -1.0, "3", True, math.inf])
+def test_polls_are_a_number(polls: Any) -> None:
+    """What was meant as polls a task is not told to be seconds."""
+    with pytest.raises(UsageError, match=r"Adaptive\.polls must be None, or a finite number above 0; got"):
+        Adaptive(polls=polls)

@@ -202,6 +202,29 @@ def test_polls_that_failed_are_not_the_price_s_fault() -> None:
     assert learning.last_price.mean_delay < 3.0
 
 
+@pytest.mark.parametrize("way", ["poll", "page", "page of others"])
+def test_what_an_id_waits_for_its_turn_moves_no_price(way: str) -> None:
+    """A poll, or a page, that starts half a minute late for want of pace: only what lies before it was due counts."""
+    bench = Bench()
+    learning, start = bench.planner.learning, bench.now
+    bench.watch(1, 2, policy=Adaptive())
+    for task_id in (1, 2):
+        bench.poll()
+        bench.saw(record(task_id, Status.IN_PROGRESS, 50, started_at=start), age=0.0)
+    due = bench.planner.due_queue.heads[False].due
+    bench.now = due + 30.0
+    task = record(1, Status.FAILURE, 50, started_at=start, finished_at=due - 1.0)
+    bench.willing.pays = way == "page"
+    if way == "page of others":
+        bench.listed(task, poll=False, ended_ago=31.0)
+    else:
+        taken, _ = bench.planner.take(bench.now, fresh=False)
+        assert isinstance(taken, int) == (way == "poll")
+        bench.saw(task, ended_ago=31.0)
+    assert learning.last_price is not None
+    assert 0.5 < learning.last_price.mean_delay < 2.5
+
+
 def crowded(bench: Bench, late: float, polls: int = 2000) -> None:
     """Have ten IDs watched, and polls go out late."""
     bench.watch(*range(100, 110))

@@ -76,6 +76,20 @@ def test_pages_that_fail_in_passing_bring_a_rest_where_they_are_many() -> None:
     assert trust.rests_until >= REST
 
 
+def test_pages_that_do_not_come_end_the_trust_soon() -> None:
+    """Two in a row are enough, however many were out at once; one among good pages is not."""
+    trust = ListTrust()
+    for _ in range(10):
+        trust.on_silence(2.0, 0.0)
+    assert trust.rests_until < 0.0
+    for _ in range(20):
+        trust.on_read()
+    trust.on_silence(9.0, 7.0)
+    assert trust.rests_until < 0.0
+    trust.on_silence(12.0, 10.0)
+    assert trust.rests_until == 12.0 + REST
+
+
 def test_a_page_that_lags_behind_another_is_one_sign_for_all_its_records() -> None:
     """Of the records of one page only the first counts; a poll that shows it leaves no doubt."""
     trust = ListTrust()
