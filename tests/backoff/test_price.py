@@ -88,7 +88,7 @@ def test_bounds_take_no_memory_without_end() -> None:
 def test_beside_a_crowd_an_end_moves_it_less() -> None:
     """A round of all that is watched moves it as far, be they a dozen or a thousand, early on as later."""
     moved = []
-    for watched in (12, 1200):
+    for watched in (16, 1600):
         price = Price(1.0)
         for _ in range(3 * watched):
             price.saw(2.0, 5, watched=watched)
