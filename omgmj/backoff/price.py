@@ -3,8 +3,8 @@
 It is the multiplier of the bound on the mean (Everett, "Generalized Lagrange multiplier method", Operations Research
 11, 1963, 399-417), found as the means are measured. It moves with each end that is seen, further at the first ones
 (Robbins, Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951, 400-407). What a price
-does is known only after a round of all that is watched: a loop any faster overshoots, so that beside a crowd an end
-moves it less.
+does is known only as further ends are seen, some seconds later: a loop any faster overshoots, so that where many end
+at once they move it no further than a few do.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ RATE, EARLY = 0.03, 0.3
 such end, half of it at the second, and so on."""
 MOST_BOUNDS = 64
 """Bounds that are told apart."""
-_CROWD = 16.0  # tasks that are watched at once, up to which an end moves it as far as that
-_SETTLED = 30.0  # ends that have moved a price that was measured before, at least
+_SPEED, _AT_ONCE = 0.2, 1.5  # how far the logarithm may move in a second, and at once after a while without an end
+_SETTLED = 30  # ends that have moved a price that was measured before, at least
 _AIMED = 0.96  # of the delay that was asked for: the first ends, before the price is found, are later
 _REST = 0.7  # of the delay that was asked for, beside the time on the way
 _FADE = 0.98  # of the means that are told
@@ -33,22 +33,26 @@ class Price:
     `mean_delay` and `mean_polls` are those of late; not a number before the first end.
     """
 
-    __slots__ = ("_delay", "_moved", "_polls", "_weight", "is_measured", "mean_delay", "mean_polls", "value")
+    __slots__ = (
+        *("_delay", "_moved", "_moved_at", "_polls", "_room", "_weight"),
+        *("is_measured", "mean_delay", "mean_polls", "value"),
+    )
 
     def __init__(self, delay: float, polls: float | None = None, value: float | None = None) -> None:
         self._delay = delay
         self._polls = polls
         self._weight = 0.0
-        self._moved = 0.0 if value is None else _SETTLED
+        self._moved = 0 if value is None else _SETTLED
+        self._moved_at, self._room = -math.inf, 0.0
         self.is_measured: bool = value is not None
         self.value: float = FIRST * delay if value is None else min(MOST, max(LEAST, value))
         self.mean_delay: float = math.nan
         self.mean_polls: float = math.nan
 
-    def saw(self, delay: float, polls: int, half: float = 0.0, *, moves: bool = True, watched: int = 1) -> None:
-        """Record an end: how late it was seen, `half` the time of an answer of it on the way back, and what it took.
+    def saw(self, delay: float, polls: int, now: float, half: float = 0.0, *, moves: bool = True) -> None:
+        """Record an end that was seen `now`: how late, and what it took; `half` the time of an answer was on the way.
 
-        It `moves` the price, unless its polls went by none; the less, the more tasks are `watched` at once.
+        It `moves` the price, unless its polls went by none.
         """
         self.is_measured = True
         self._weight = self._weight * _FADE + 1
@@ -57,13 +61,14 @@ class Price:
         self.mean_polls = polls if first else self.mean_polls + (polls - self.mean_polls) / self._weight
         if not moves:
             return
-        share = min(1.0, _CROWD / max(1, watched))
-        self._moved += share
+        self._moved += 1
         # What is on the way cannot be helped by polls: where that is much, less is asked.
         asked = max(_AIMED * self._delay, half + _REST * self._delay)
         off = 1 - delay / asked if self._polls is None else polls / self._polls - 1
-        step = share * (RATE + EARLY / max(1.0, self._moved))
-        self.value = min(MOST, max(LEAST, self.value * math.exp(step * max(-5.0, min(5.0, off)))))
+        room = min(_AT_ONCE, self._room + _SPEED * (now - self._moved_at))
+        far = max(-room, min(room, (RATE + EARLY / self._moved) * max(-5.0, min(5.0, off))))
+        self._room, self._moved_at = room - abs(far), now
+        self.value = min(MOST, max(LEAST, self.value * math.exp(far)))
 
 
 class Prices:

@@ -76,7 +76,7 @@ class Learning:
         self._date_spread = 0.0  # and how much that varies
         self._asked: dict[int, float] = {}  # polls that are out, and since when
         self._wanted: dict[int, float] = {}  # since when the first was wanted of those that failed since an answer
-        self._kept: dict[int, tuple[float, float]] = {}  # IDs asked for late: when they were due, since when
+        self._kept: dict[int, tuple[float, float]] = {}  # IDs whose page is asked for late: due when, since when
         self._load = 1.0  # when a poll began last
         self._waited_at = 0.0  # when the last one began that had to wait
         self.wants_page: bool = True
@@ -85,15 +85,13 @@ class Learning:
 
     # Polls and answers.
 
-    def on_taken(self, task_id: int, due: float, now: float) -> None:
+    def on_swept(self, task_id: int, due: float, now: float) -> None:
         """Record that a page is asked for an ID, and when that was due."""
         if now - due > _WAITED:
             self._kept[task_id] = due, now
 
-    def on_asked(self, task_id: int, due: float, now: float) -> None:
-        """Record that a poll goes out, and when it was due."""
-        if now - due > _WAITED:
-            self._kept[task_id] = due, now
+    def on_asked(self, task_id: int, now: float) -> None:
+        """Record that a poll goes out."""
         before = self._asked.get(task_id)
         if before is not None:
             self._wanted.setdefault(task_id, before)
@@ -257,7 +255,7 @@ class Learning:
             # That polls failed meanwhile, or that an answer hung, is nothing that more polls would help.
             wanted_at = self._wanted.get(task_id, asked_at)
             late = min(late, max(0.0, wanted_at - (now - late)) + self._took(asked_at, now))
-        # Nor is it what an ID had to wait for its turn: against that the load stands.
+        # Nor is it what an ID had to wait for its page; against the same of polls the load stands.
         due, began = self._kept.get(task_id) or (min(now, self._registry.due[row]), now)
         late -= max(0.0, began - max(due, now - late))
         asked = {subscription.price for subscription in self._registry.who[row].values()}
@@ -266,8 +264,8 @@ class Learning:
         is_decided = moves and None not in asked
         for price in prices:
             is_lowest = price is prices[-1]
-            is_moved, watched = is_decided and is_lowest, self._registry.watched
-            price.saw(late, self._registry.polls[row], self.answer_time / 2, moves=is_moved, watched=watched)
+            polls, half = self._registry.polls[row], self.answer_time / 2
+            price.saw(late, polls, now, half, moves=is_decided and is_lowest)
             self.last_price = price
 
     def forget(self, task_id: int) -> None:

@@ -178,7 +178,7 @@ class Planner:
             good, self._last_good = self.proven(probe), None
             if good is not None:
                 self.due_queue.take_along(good, now)
-                self.learning.on_asked(good, now, now)
+                self.learning.on_asked(good, now)
                 return good, now
             self.due_queue.mix(probe, fresh=fresh)
         task_id, due, flags = self.due_queue.take(now, fresh=fresh)
@@ -190,13 +190,13 @@ class Planner:
                 sweep = self.sweep_plan.plan_first(task_id, now)
                 self.learning.wants_page = sweep is None
         if sweep is None:
-            self.learning.on_asked(task_id, due, now)
+            self.learning.on_asked(task_id, now)
             if not fresh:
                 self.learning.on_began(due, now)
             return task_id, due
         for other in sweep.task_ids:
             at = due if other == task_id else self.due_queue.take_along(other, now)[0]
-            self.learning.on_taken(other, at, now)
+            self.learning.on_swept(other, at, now)
         return sweep, due
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:
