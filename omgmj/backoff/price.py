@@ -19,7 +19,7 @@ RATE, EARLY = 0.03, 0.3
 such end, half of it at the second, and so on."""
 MOST_BOUNDS = 64
 """Bounds that are told apart."""
-_SPEED, _AT_ONCE = 0.2, 1.5  # how far the logarithm may move in a second, and at once after a while without an end
+_SPEED, _AT_ONCE = 0.4, 1.5  # how far the logarithm may move in a second, and at once after a while without an end
 _SETTLED = 30  # ends that have moved a price that was measured before, at least
 _AIMED = 0.96  # of the delay that was asked for: the first ends, before the price is found, are later
 _REST = 0.7  # of the delay that was asked for, beside the time on the way

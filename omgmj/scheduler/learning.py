@@ -78,17 +78,22 @@ class Learning:
         self._wanted: dict[int, float] = {}  # since when the first was wanted of those that failed since an answer
         self._kept: dict[int, tuple[float, float]] = {}  # IDs whose page is asked for late: due when, since when
         self._load = 1.0  # when a poll began last
-        self._waited_at = 0.0  # when the last one began that had to wait
+        self._waited_at = -math.inf  # when the last one began that had to wait
         self.wants_page: bool = True
         self._is_told = False
         self._gap = (-math.inf, -math.inf)  # the last time in which nobody could look
 
     # Polls and answers.
 
-    def on_swept(self, task_id: int, due: float, now: float) -> None:
-        """Record that a page is asked for an ID, and when that was due."""
-        if now - due > _WAITED:
-            self._kept[task_id] = due, now
+    def on_late(self, task_id: int, due: float, now: float) -> None:
+        """Record that a page had to wait for its slot, as polls do, and when one of its IDs was due."""
+        self._kept[task_id] = due, now
+        self._waited_at = now
+
+    @staticmethod
+    def is_late(due: float, now: float) -> bool:
+        """Whether what was due had to wait for its slot."""
+        return now - due > _WAITED
 
     def on_asked(self, task_id: int, now: float) -> None:
         """Record that a poll goes out."""
@@ -256,8 +261,9 @@ class Learning:
             wanted_at = self._wanted.get(task_id, asked_at)
             late = min(late, max(0.0, wanted_at - (now - late)) + self._took(asked_at, now))
         # Nor is it what an ID had to wait for its page; against the same of polls the load stands.
-        due, began = self._kept.get(task_id) or (min(now, self._registry.due[row]), now)
-        late -= max(0.0, began - max(due, now - late))
+        due, began = self._kept.get(task_id) or (self._registry.due[row], now)
+        if now - self._waited_at < _CALM:
+            late -= max(0.0, began - max(due, now - late))
         asked = {subscription.price for subscription in self._registry.who[row].values()}
         prices = sorted((price for price in asked if price is not None), key=lambda price: -price.value)
         # Of several the lowest decided, unless somebody polls by none: what it did says nothing of the others.

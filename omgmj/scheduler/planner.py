@@ -194,9 +194,11 @@ class Planner:
             if not fresh:
                 self.learning.on_began(due, now)
             return task_id, due
+        is_late = self.learning.is_late(due, now)
         for other in sweep.task_ids:
             at = due if other == task_id else self.due_queue.take_along(other, now)[0]
-            self.learning.on_swept(other, at, now)
+            if is_late:
+                self.learning.on_late(other, at, now)
         return sweep, due
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:

@@ -216,6 +216,7 @@ def test_what_an_id_waits_for_its_page_moves_no_price(way: str) -> None:
     task = record(1, Status.FAILURE, 50, started_at=start, finished_at=due - 1.0)
     bench.willing.pays = way == "page"
     if way == "page of others":
+        learning.on_began(due, bench.now)  # A poll had to wait too.
         bench.listed(task, poll=False, ended_ago=31.0)
     else:
         assert not isinstance(bench.planner.take(bench.now, fresh=False)[0], int)
