@@ -71,14 +71,14 @@ class Sweeper:
         self.pages += 1
         # A page that fails in passing is read once more: each of its IDs by itself would cost many times that.
         missed = dict.fromkeys(sweep.task_ids, NotShown(absent=False, slid=True))
-        patience = self._patience(sweep)
+        patience, is_hurried = self._patience(sweep)
         try:
             request = messages.page_request(sweep.page, messages.PAGE_MOST)
             found = await self._exchange.once(request, read, patience, renewal=patience)
         except OmgmjError as error:
             now = self._loop.time()
             if isinstance(error, ExchangeTimeout) and now >= sweep.at + patience - EARLY:
-                self._on_silence(sweep, patience, now)
+                self._on_silence(sweep, now, is_hurried=is_hurried)
             else:
                 self._on_failure(sweep, error, now)
         else:
@@ -103,19 +103,21 @@ class Sweeper:
             self._tell(task, seen)
         return seen is not None
 
-    def _patience(self, sweep: Sweep) -> float:
-        """Return for how many seconds a page is waited for; half of a wait's time is left for a poll."""
+    def _patience(self, sweep: Sweep) -> tuple[float, bool]:
+        """Return for how many seconds a page is waited for, and whether that is less as a wait is about to end.
+
+        Half of such a wait's time is left for a poll.
+        """
         patience = self._answer_times.patience(0)
         if not sweep.task_ids:
-            return patience
-        left = self._planner.registry.first_deadline(sweep.task_ids) - sweep.at
-        usual = (PATIENCE + TIMES * self._polls.usual) * self._planner.learning.load(sweep.at)
-        return min(patience, usual, max(LEAST, left / 2))
+            return patience, False
+        patience = min(patience, (PATIENCE + TIMES * self._polls.usual) * self._planner.learning.load(sweep.at))
+        left = max(LEAST, (self._planner.registry.first_deadline(sweep.task_ids) - sweep.at) / 2)
+        return min(patience, left), left < patience
 
-    def _on_silence(self, sweep: Sweep, patience: float, now: float) -> None:
+    def _on_silence(self, sweep: Sweep, now: float, *, is_hurried: bool) -> None:
         """Record a page that was given up: against the list, where polls are answered and nobody was in a hurry."""
         self._answer_times.saw_silence()
-        is_hurried = self._planner.registry.first_deadline(sweep.task_ids) <= sweep.at + 2 * patience
         if self._polls.usual and not is_hurried:
             self._planner.sweep_plan.on_silence(sweep, now)
         else:
