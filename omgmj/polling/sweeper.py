@@ -144,7 +144,7 @@ class Sweeper:
         by_id = pages.records_by_id(records, self._health.odd)
         not_shown = self._planner.sweep_plan.on_page(sweep, list(by_id), now) if sweep.task_ids else {}
         self.records += len(records)
-        is_late = not self._teach(sweep, answer, by_id, now)
+        is_present = self._teach(sweep, answer, by_id, now)
         awaited, read = set(sweep.task_ids), set()
         for task_id, record in by_id.items():
             poll = task_id in awaited
@@ -154,7 +154,7 @@ class Sweeper:
                 task = pages.read_record(record, asked=task_id, odd=self._health.odd)
             except DecodeError:
                 continue
-            if is_late and not task.is_terminal:
+            if not (is_present or task.is_terminal):
                 continue
             read.add(task_id)
             if task.status not in STATUS_ORDER:

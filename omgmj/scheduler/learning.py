@@ -85,15 +85,14 @@ class Learning:
 
     # Polls and answers.
 
-    def on_late(self, task_id: int, due: float, now: float) -> None:
-        """Record that a page had to wait for its slot, as polls do, and when one of its IDs was due."""
-        self._kept[task_id] = due, now
-        self._waited_at = now
+    def on_swept(self, dues: Mapping[int, float], due: float, now: float) -> None:
+        """Record that a page is asked for, and when each of its IDs was due.
 
-    @staticmethod
-    def is_late(due: float, now: float) -> bool:
-        """Whether what was due had to wait for its slot."""
-        return now - due > _WAITED
+        The page is for the ID whose turn it was, which was `due` then: where that had to wait for a slot, all had to.
+        """
+        if now - due > _WAITED:
+            self._waited_at = now
+            self._kept.update((task_id, (at, now)) for task_id, at in dues.items())
 
     def on_asked(self, task_id: int, now: float) -> None:
         """Record that a poll goes out."""

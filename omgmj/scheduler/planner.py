@@ -194,11 +194,8 @@ class Planner:
             if not fresh:
                 self.learning.on_began(due, now)
             return task_id, due
-        is_late = self.learning.is_late(due, now)
-        for other in sweep.task_ids:
-            at = due if other == task_id else self.due_queue.take_along(other, now)[0]
-            if is_late:
-                self.learning.on_late(other, at, now)
+        dues = {one: due if one == task_id else self.due_queue.take_along(one, now)[0] for one in sweep.task_ids}
+        self.learning.on_swept(dues, due, now)
         return sweep, due
 
     def missed(self, task_id: int, now: float, *, absent: bool, slid: bool = False) -> None:

@@ -183,13 +183,11 @@ class SweepPlan:
         None where whoever waits does not go by that, or the page cannot be had; where many are watched it is read
         anyway.
         """
-        if self.is_in_use(now) or not self.may_read(now) or 1 in self._out:
-            return None
         row = self._registry.rows[task_id]
+        if self.is_in_use(now) or not self.may_read(now) or 1 in self._out or self._registry.is_short(row, now):
+            return None
         waiting = self._registry.who[row].values()
         if not any(one.learns for one in waiting) or any(one.once for one in waiting):
-            return None
-        if self._registry.is_short(row, now):
             return None
         self._out.add(1)
         return Sweep(1, (task_id,), deeper=False, at=now, teaches=True)

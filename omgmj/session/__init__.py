@@ -30,8 +30,8 @@ class Session(Waiting, Creating):
 
     `learned` is the path of a small file in which what was learned of tasks is kept between runs, so that the next one
     polls less: it is read as the session begins, written now and then and when it is closed. It is of one account and
-    host, which the token tells; where that is a callable, the host alone. An odd one is ignored and written over, and
-    one that cannot be written is no error.
+    host, which the token tells; where that is a callable, the host alone. An odd one is ignored and written over, a
+    file of another sort is left as it is, and one that cannot be written is no error.
 
     `http` is an `aiohttp.ClientSession` to borrow, which stays open, or a callable that makes one, closed with this
     session: the place for a proxy of your own, a CA or a client certificate. `transport` replaces HTTP altogether.
